@@ -4,6 +4,8 @@
 //! rewritten in `dialect` before it gets here. Every error is the answer the client gets ([`error::Error`]).
 
 pub mod error;
+pub mod etag;
 pub mod json;
+pub mod projection;
 pub mod resource;
 pub mod schema;
