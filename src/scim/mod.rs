@@ -6,6 +6,7 @@
 pub mod error;
 pub mod etag;
 pub mod json;
+pub mod list;
 pub mod projection;
 pub mod resource;
 pub mod schema;
