@@ -7,6 +7,8 @@ mod draft;
 mod member;
 mod raw;
 mod render;
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Map, Value};
 
