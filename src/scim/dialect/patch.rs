@@ -17,7 +17,8 @@ pub fn rewrite_patch(body: &mut Value, quirks: Quirks, schema: &ResourceSchema, 
     let mut rewrite = Rewrite { quirks, schema, used };
     stray_keys(body, &["schemas", "operations"], &mut rewrite);
     schemas(body, &mut rewrite);
-    let Some((_, operations)) = body.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case("operations")) else {
+    let Some((_, operations)) = body.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case("operations"))
+    else {
         return;
     };
     if operations.is_object() && rewrite.takes(Quirk::SingleObject) {

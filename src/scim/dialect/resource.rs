@@ -94,7 +94,9 @@ pub fn rewrite_filter(
             rewrite_element(filter, attribute, quirks, used);
             if let Some((sub, _, value)) = tail {
                 if !quirks.has(Quirk::ValuePathComparison) {
-                    return Err(Error::invalid_filter("nothing may follow the closing bracket of a value path"));
+                    return Err(Error::invalid_filter(
+                        "nothing may follow the closing bracket of a value path",
+                    ));
                 }
                 used.insert(Quirk::ValuePathComparison);
                 if let Some(sub) = attribute.sub(sub) {

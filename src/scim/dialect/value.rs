@@ -74,8 +74,10 @@ impl Rewrite<'_> {
 
     /// A single value, or one element of an array.
     pub(super) fn element(&mut self, value: &mut Value, attribute: &Attribute) {
-        let text_fits =
-            matches!(attribute.data_type, DataType::String | DataType::Reference | DataType::Binary | DataType::Boolean);
+        let text_fits = matches!(
+            attribute.data_type,
+            DataType::String | DataType::Reference | DataType::Binary | DataType::Boolean
+        );
         // Never for members: an empty text names nobody, and nobody is not the same as everybody.
         let emptied = is_empty_text(value) && !text_fits && !attribute.is("members");
         if emptied && self.takes(Quirk::EmptyString) {

@@ -46,9 +46,17 @@ struct Run<'a> {
 /// What a path means, once its names are looked up.
 enum Target<'a> {
     Schema(&'a Schema),
-    Attribute { extension: Option<&'a Schema>, attribute: &'a Attribute, sub: Option<&'a Attribute> },
+    Attribute {
+        extension: Option<&'a Schema>,
+        attribute: &'a Attribute,
+        sub: Option<&'a Attribute>,
+    },
     /// Unknown to every schema; `urn` only of an extension, in the spelling that is stored.
-    Opaque { urn: Option<String>, name: String, sub: Option<String> },
+    Opaque {
+        urn: Option<String>,
+        name: String,
+        sub: Option<String>,
+    },
 }
 
 impl<'a> Run<'a> {
@@ -175,7 +183,8 @@ impl<'a> Run<'a> {
             return Err(Error::mutability("a required extension cannot be removed"));
         }
         if let Some(Value::Object(inner)) = self.doc.get(&extension.urn) {
-            let mut fixed = extension.attributes.iter().filter(|attribute| inner.contains_key(&attribute.name));
+            let mut fixed =
+                extension.attributes.iter().filter(|attribute| inner.contains_key(&attribute.name));
             if let Some(fixed) = fixed.find(|attribute| attribute.mutability == Mutability::Immutable) {
                 return Err(immutable(fixed));
             }
@@ -314,13 +323,15 @@ impl<'a> Run<'a> {
         f: impl FnOnce(&mut Map<String, Value>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let Some(extension) = extension else { return f(self.doc) };
-        let slot = self.doc.entry(extension.urn.clone()).or_insert_with(|| Value::Object(Map::new()));
-        if !slot.is_object() {
-            *slot = Value::Object(Map::new());
-        }
-        let out = slot.as_object_mut().map_or_else(|| f(&mut Map::new()), f)?;
-        if self.doc.get(&extension.urn).and_then(Value::as_object).is_none_or(Map::is_empty) {
+        let mut inner = match self.doc.get_mut(&extension.urn) {
+            Some(Value::Object(inner)) => std::mem::take(inner),
+            _ => Map::new(),
+        };
+        let out = f(&mut inner)?;
+        if inner.is_empty() {
             self.doc.shift_remove(&extension.urn);
+        } else {
+            self.doc.insert(extension.urn.clone(), Value::Object(inner));
         }
         Ok(out)
     }

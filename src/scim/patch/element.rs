@@ -172,7 +172,8 @@ fn is_hollow(element: &Value, cleared: bool) -> bool {
     match element {
         Value::Null => true,
         Value::Object(element) => {
-            element.is_empty() || (cleared && element.keys().all(|key| matches!(key.as_str(), "type" | "primary")))
+            element.is_empty()
+                || (cleared && element.keys().all(|key| matches!(key.as_str(), "type" | "primary")))
         }
         _ => false,
     }

@@ -67,9 +67,15 @@ fn put(
 }
 
 /// Sets or clears; clearing a required attribute by way of a value is a missing required value.
-fn store(container: &mut Map<String, Value>, attribute: &Attribute, value: Option<Value>) -> Result<(), Error> {
+fn store(
+    container: &mut Map<String, Value>,
+    attribute: &Attribute,
+    value: Option<Value>,
+) -> Result<(), Error> {
     match value {
-        Some(Value::String(text)) if text.is_empty() && attribute.required => return Err(required(attribute)),
+        Some(Value::String(text)) if text.is_empty() && attribute.required => {
+            return Err(required(attribute));
+        }
         Some(value) => {
             container.insert(attribute.name.clone(), value);
         }
