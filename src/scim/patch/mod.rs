@@ -11,6 +11,8 @@ mod element;
 mod member;
 mod opaque;
 mod request;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use answer::{PatchAnswer, patch_answer};
