@@ -473,6 +473,7 @@ fn opaque() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
+        proptest::num::f64::NORMAL.prop_map(Value::from),
         text().prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
