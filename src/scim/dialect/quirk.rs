@@ -194,7 +194,9 @@ impl Quirk {
             };
             // A pipe would end the cell.
             let description = quirk.description().replace('|', "\\|");
-            table.push_str(&format!("| `{quirk}` | {description} | {kinds} |\n"));
+            for part in ["| `", quirk.name(), "` | ", &description, " | ", &kinds, " |\n"] {
+                table.push_str(part);
+            }
         }
         table
     }

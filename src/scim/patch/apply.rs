@@ -37,7 +37,7 @@ pub fn apply(
 }
 
 /// Most elements of arrays, times comparisons, that one request may look at.
-const VISITS_MAX: usize = 1_000_000;
+const VISITS_MAX: usize = 200_000;
 
 struct Run<'a> {
     schema: &'a ResourceSchema,
