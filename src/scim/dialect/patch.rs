@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::resource::{keys, rewrite_element};
 use super::value::Rewrite;
 use super::{Quirk, Quirks, Used, urn};
-use crate::scim::filter::AttrPath;
+use crate::scim::filter::{AttrPath, Resolved, resolve};
 use crate::scim::patch::{Options, PATCH_URN, Patched};
-use crate::scim::path::{Path, Resolved, resolve};
+use crate::scim::path::Path;
 use crate::scim::schema::ResourceSchema;
 
 /// Rewrites the body of a PATCH request into what [`crate::scim::patch::parse()`] reads. What it does not

@@ -10,6 +10,7 @@ mod bind;
 mod eval;
 mod parse;
 mod print;
+mod resolve;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -19,6 +20,7 @@ pub(super) use eval::element_matches;
 pub use eval::{Attributes, fold, matches};
 pub use parse::parse;
 pub(super) use parse::parse_value_path;
+pub use resolve::{Resolved, resolve};
 
 use crate::model::Timestamp;
 

@@ -7,8 +7,8 @@ use super::write::{clear, immutable, read_only, required, write};
 use super::{Operation, Options, PatchOp, PatchRequest, Patched, member, opaque};
 use crate::model::ResourceType;
 use crate::scim::error::Error;
-use crate::scim::filter::{AttrPath, Bound, Filter, bind_element};
-use crate::scim::path::{Path, Resolved, resolve};
+use crate::scim::filter::{AttrPath, Bound, Filter, Resolved, bind_element, resolve};
+use crate::scim::path::Path;
 use crate::scim::resource::Doc;
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema, Schema};
 
