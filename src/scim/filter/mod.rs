@@ -7,7 +7,7 @@
 //! INVARIANT: no error's detail repeats any part of the filter (it may hold personal data, or markup).
 
 mod bind;
-mod eval;
+pub mod eval;
 mod parse;
 mod print;
 mod resolve;
