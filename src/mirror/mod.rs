@@ -63,14 +63,42 @@ impl Settings {
 pub enum Error {
     /// The request cannot be done; the answer for the client (RFC 7644 §3.12).
     Scim(scim::error::Error),
+    /// An operator's command cannot be done.
+    Refused(Refusal),
     /// The store could not do it.
     Store(StoreError),
+}
+
+/// Why an operator's command about directories or tokens cannot be done. The text says what and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is there already.
+    Exists(String),
+    /// It is not there.
+    Absent(String),
+    /// The command's own words are wrong.
+    Invalid(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists(text) | Self::Absent(text) | Self::Invalid(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scim(error) => f.write_str(&error.detail),
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::Store(error) => error.fmt(f),
         }
     }
