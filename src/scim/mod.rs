@@ -5,9 +5,12 @@
 
 pub mod dialect;
 pub mod error;
+pub mod etag;
 pub mod filter;
 pub mod json;
+pub mod list;
 pub mod patch;
 pub mod path;
+pub mod projection;
 pub mod resource;
 pub mod schema;
