@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use crate::model::{DirectoryId, ResourceId, RoleName};
 
+use super::UserFacts;
+
 /// A name, and who holds it.
 #[derive(Debug, Clone)]
 pub struct Role {
@@ -84,6 +86,14 @@ impl FromStr for GroupRule {
 pub struct UserFilter {
     /// As the operator wrote it.
     pub text: String,
+}
+
+impl UserFilter {
+    /// Whether `user` matches.
+    pub fn is_true_for(&self, user: &UserFacts) -> bool {
+        let _ = user;
+        false
+    }
 }
 
 #[cfg(test)]
