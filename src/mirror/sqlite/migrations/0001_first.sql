@@ -44,6 +44,7 @@ CREATE TABLE resource (
     user_name_key TEXT,
     display_name_key TEXT,
     external_id TEXT,
+    members INTEGER NOT NULL,
     label TEXT NOT NULL,
     doc TEXT NOT NULL
 ) STRICT;
