@@ -175,7 +175,9 @@ fn creates_per_second() {
                 std::thread::spawn(move || creates(&mirror, &acme, c, per))
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         let took = began.elapsed();
         let counters = store.mirror.counters();
         println!(
@@ -197,4 +199,34 @@ fn creates(mirror: &Mirror, acme: &super::DirectoryRef, c: u32, per: u32) {
             mirror.write_blocking(origin(), move |tx| resource::create(tx, &acme, ResourceType::User, draft));
         made.unwrap();
     }
+}
+
+/// Bounds the file's pages as a full disk would, or lifts the bound.
+fn bound_pages(store: &Store, pages: u32) {
+    let set: Result<(), StoreError> = store.mirror.write_blocking(origin(), move |tx| {
+        tx.query(&format!("PRAGMA max_page_count = {pages}"), &[], &mut |_| Ok(()))
+    });
+    set.unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_writes_whole_and_heals_by_itself() {
+    let store = Store::new();
+    store.user("mira");
+    bound_pages(&store, 1);
+    let fill = |n: u32| {
+        let mut draft = user(&format!("fill{n}"));
+        draft.doc.insert("pad".into(), "x".repeat(100_000).into());
+        store.write(move |tx, acme| resource::create(tx, acme, ResourceType::User, draft))
+    };
+    let refused = fill(0).unwrap_err();
+    assert!(matches!(refused, Error::Store(StoreError::Full)), "{refused:?}");
+    let seq = store.seq();
+    store.read(|tx| Ok(super::super::directory::list(tx)?));
+    assert!(store.mirror.failed().borrow().is_none());
+    bound_pages(&store, 1_000_000);
+    fill(0).unwrap();
+    assert_eq!(store.seq(), seq + 1);
+    let report = store.read(|tx| Ok(super::super::verify::verify(tx)?));
+    assert_eq!(report.faults, Vec::<String>::new());
 }
