@@ -3,7 +3,7 @@ use std::sync::mpsc::channel;
 
 use rusqlite::Connection;
 
-use super::super::{Error, Mirror, StoreError, WriteTx, resource};
+use super::super::{Error, StoreError, WriteTx, resource};
 use super::{Store, open, origin, status, user};
 use crate::model::{ManualClock, ResourceType};
 
@@ -159,46 +159,6 @@ fn a_closed_mirror_says_so() {
     store.mirror.close();
     let answer: Result<(), StoreError> = second.write_blocking(origin(), |_| Ok(()));
     assert_eq!(answer, Err(StoreError::Closed));
-}
-
-/// A micro measurement, not a test: `cargo test --release -- --ignored creates_per_second --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn creates_per_second() {
-    for connections in [1, 16, 64] {
-        let store = Store::new();
-        let began = std::time::Instant::now();
-        let per = 32_000 / connections.max(8);
-        let threads: Vec<_> = (0..connections)
-            .map(|c| {
-                let (mirror, acme) = (store.mirror.clone(), store.acme.clone());
-                std::thread::spawn(move || creates(&mirror, &acme, c, per))
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        let took = began.elapsed();
-        let counters = store.mirror.counters();
-        println!(
-            "C={connections}: {:.0} creates/s, {} commits, {:?} in commits of {took:?}, sizes {:?}",
-            f64::from(per * connections) / took.as_secs_f64(),
-            counters.commits(),
-            counters.commit_time(),
-            counters.batch_sizes()
-        );
-    }
-}
-
-fn creates(mirror: &Mirror, acme: &super::DirectoryRef, c: u32, per: u32) {
-    for n in 0..per {
-        let mut draft = user(&format!("{:x}-{c}", n.wrapping_mul(2_654_435_761)));
-        draft.doc.insert("pad".into(), "x".repeat(450).into());
-        let acme = acme.clone();
-        let made: Result<_, Error> =
-            mirror.write_blocking(origin(), move |tx| resource::create(tx, &acme, ResourceType::User, draft));
-        made.unwrap();
-    }
 }
 
 /// Bounds the file's pages as a full disk would, or lifts the bound.

@@ -11,7 +11,7 @@ use crate::scim::schema::Registry;
 
 const ENT: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 
-fn bound(text: &str, kind: ResourceType) -> Bound {
+pub(super) fn bound(text: &str, kind: ResourceType) -> Bound {
     bind(&parse(text).unwrap(), Registry::standard().resource(kind)).unwrap()
 }
 
