@@ -1,0 +1,150 @@
+//! Which names no format may carry, and the view without them (shared by every format).
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use crate::access::{View, ViewGroup, ViewRole, ViewUser};
+use crate::model::{DirectoryId, ResourceId, RoleName};
+
+use super::{Carried, LeftOut};
+
+/// The rule that `name` breaks in every format, if it does.
+pub(super) fn unfit(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("the name is empty");
+    }
+    name.chars().find_map(unfit_char)
+}
+
+/// Why a character may stand in no name, whatever the format could carry.
+pub(super) fn unfit_char(c: char) -> Option<&'static str> {
+    match c {
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => Some("the name has a control character"),
+        '\u{2028}' | '\u{2029}' => Some("the name has a Unicode line end"),
+        '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            Some("the name has a control for text direction")
+        }
+        '\u{feff}' => Some("the name has a byte order mark"),
+        _ => None,
+    }
+}
+
+/// What each kind of text is judged by; `Some` is the rule it breaks.
+pub(super) struct Rules<'a> {
+    /// Names of users and groups.
+    pub(super) name: &'a dyn Fn(&str) -> Option<String>,
+    /// Attributes that identify: user name, e-mail, external id.
+    pub(super) key: &'a dyn Fn(&str) -> Option<String>,
+    /// Attributes for people's eyes: the display name.
+    pub(super) label: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// The view without users and groups whose name no format may carry; borrowed where all are fit.
+pub(super) fn without_unfit_names(view: &View) -> (Cow<'_, View>, Vec<LeftOut>) {
+    let rules = Rules { name: &|name| unfit(name).map(str::to_owned), key: &|_| None, label: &|_| None };
+    without(view, &rules)
+}
+
+/// The view without users and groups that break a rule; they vanish from every list.
+pub(super) fn without<'a>(view: &'a View, rules: &Rules<'_>) -> (Cow<'a, View>, Vec<LeftOut>) {
+    let mut left_out = Vec::new();
+    let mut users = BTreeSet::new();
+    let mut groups = BTreeSet::new();
+    for user in &view.users {
+        if let Some((text, why)) = broken_by_user(user, rules) {
+            users.insert(user.name.as_str());
+            left_out.push(LeftOut { what: Carried::User(user.subject()), text: text.clone(), why });
+        }
+    }
+    for group in &view.groups {
+        let id = group.external_id.as_ref();
+        let name = (rules.name)(&group.name).map(|why| (&group.name, why));
+        let broken = name.or_else(|| id.and_then(|text| (rules.key)(text).map(|why| (text, why))));
+        if let Some((text, why)) = broken {
+            groups.insert(group.name.as_str());
+            let what = Carried::Group(group.directory.clone(), group.id);
+            left_out.push(LeftOut { what, text: text.clone(), why });
+        }
+    }
+    if left_out.is_empty() {
+        return (Cow::Borrowed(view), left_out);
+    }
+    (Cow::Owned(less(view, &users, &groups)), left_out)
+}
+
+fn broken_by_user<'a>(user: &'a ViewUser, rules: &Rules<'_>) -> Option<(&'a String, String)> {
+    let keys = [Some(&user.user_name), user.email.as_ref(), user.external_id.as_ref()];
+    (rules.name)(&user.name)
+        .map(|why| (&user.name, why))
+        .or_else(|| keys.into_iter().flatten().find_map(|text| (rules.key)(text).map(|why| (text, why))))
+        .or_else(|| user.display_name.as_ref().and_then(|text| (rules.label)(text).map(|why| (text, why))))
+}
+
+fn less(view: &View, users: &BTreeSet<&str>, groups: &BTreeSet<&str>) -> View {
+    let keep = |names: &[String], gone: &BTreeSet<&str>| -> Vec<String> {
+        names.iter().filter(|name| !gone.contains(name.as_str())).cloned().collect()
+    };
+    View {
+        users: view
+            .users
+            .iter()
+            .filter(|user| !users.contains(user.name.as_str()))
+            .map(|user| ViewUser { groups: keep(&user.groups, groups), ..user.clone() })
+            .collect(),
+        groups: view
+            .groups
+            .iter()
+            .filter(|group| !groups.contains(group.name.as_str()))
+            .map(|group| ViewGroup {
+                members: keep(&group.members, users),
+                groups: keep(&group.groups, groups),
+                all_members: keep(&group.all_members, users),
+                ..group.clone()
+            })
+            .collect(),
+        roles: view
+            .roles
+            .iter()
+            .map(|role| ViewRole { members: keep(&role.members, users), ..role.clone() })
+            .collect(),
+    }
+}
+
+/// The data set of the documentation: alice in engineering, bob in engineering through sre, sre holds role admin.
+pub fn example_view() -> View {
+    let Ok(directory) = DirectoryId::parse("acme-okta") else { return View::default() };
+    let Ok(admin) = RoleName::parse("admin") else { return View::default() };
+    let user = |n: u8, name: &str, shown: &str, groups: &[&str], roles: &[&str]| ViewUser {
+        name: name.into(),
+        id: ResourceId::new(1_700_000_000_000, &[n; 10]),
+        directory: directory.clone(),
+        user_name: name.into(),
+        display_name: Some(shown.into()),
+        email: Some(name.into()),
+        external_id: None,
+        active: true,
+        groups: groups.iter().map(|&group| group.into()).collect(),
+        roles: roles.iter().map(|&role| role.into()).collect(),
+    };
+    let group = |n: u8, name: &str, members: &[&str], groups: &[&str], all: &[&str]| ViewGroup {
+        name: name.into(),
+        id: ResourceId::new(1_700_000_000_000, &[n; 10]),
+        directory: directory.clone(),
+        external_id: None,
+        members: members.iter().map(|&member| member.into()).collect(),
+        groups: groups.iter().map(|&group| group.into()).collect(),
+        all_members: all.iter().map(|&member| member.into()).collect(),
+    };
+    let (alice, bob) = ("alice@example.com", "bob@example.com");
+    View {
+        users: vec![
+            user(1, alice, "Alice Example", &["engineering"], &[]),
+            user(2, bob, "Bob Example", &["engineering", "sre"], &["admin"]),
+        ],
+        groups: vec![
+            group(3, "engineering", &[alice], &["sre"], &[alice, bob]),
+            group(4, "sre", &[bob], &[], &[bob]),
+        ],
+        roles: vec![ViewRole { name: admin, members: vec![bob.into()] }],
+    }
+}
