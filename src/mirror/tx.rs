@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use crate::model::{Epoch, Origin, Seq, Timestamp};
 
-use super::engine::{EachRow, Flavor, Param, Sql, StoreError};
+use super::engine::{EachRow, Param, Sql, StoreError};
 use super::group_commit::Batch;
 
 /// A consistent snapshot. Commands that only read take this.
@@ -40,10 +40,6 @@ impl<'a> ReadTx<'a> {
             Ok(())
         })?;
         Ok(Seq(u64::try_from(seq).unwrap_or(0)))
-    }
-
-    pub(super) fn flavor(&self) -> Flavor {
-        self.sql.flavor()
     }
 
     pub(super) fn query(
@@ -104,6 +100,15 @@ impl<'a> WriteTx<'a> {
     /// Who asked for this command.
     pub fn origin(&self) -> &'a Origin {
         self.origin
+    }
+
+    /// The newest change handed out, those of this command included: what [`ReadTx::seq`] says once the batch is
+    /// committed.
+    ///
+    /// # Errors
+    /// None; the shape is that of [`ReadTx::seq`], which this one stands before.
+    pub fn seq(&mut self) -> Result<Seq, StoreError> {
+        Ok(Seq(self.batch.seq))
     }
 
     pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
