@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, Timestamp};
+use crate::scim::filter::fold;
 
 use super::closure::Closure;
 use super::{DirectoryFacts, Entitlement, Facts, GroupFacts, GroupRule, Problem, Release, Role, UserFacts};
@@ -226,10 +227,16 @@ fn in_directory(directory: &DirectoryFacts, roles: &[Role], result: &mut Access)
         let held = all.entry(subject).or_default();
         held.entry(entitlement.clone()).or_default().push(reason);
     };
+    // `groups.value` in a filter asks for these; nobody pays for them who has no filter.
+    let any_filter = roles.iter().any(|role| role.users.is_some());
+    let mut groups_of: BTreeMap<ResourceId, Vec<String>> = BTreeMap::new();
     for group in closure.reached.keys() {
         let entitlement = Entitlement::Group(directory.id.clone(), *group);
         for (user, path) in closure.members(*group) {
             if eligible.contains(&user) {
+                if any_filter {
+                    groups_of.entry(user).or_default().push(group.to_string());
+                }
                 hold(user, &entitlement, Reason::Member { path: Arc::clone(path) });
             }
         }
@@ -246,16 +253,12 @@ fn in_directory(directory: &DirectoryFacts, roles: &[Role], result: &mut Access)
         }
         let Some(filter) = &role.users else { continue };
         for user in directory.users.iter().filter(|user| eligible.contains(&user.id)) {
-            if filter.is_true_for(user) {
+            let groups = groups_of.get(&user.id).map_or(&[][..], Vec::as_slice);
+            if filter.is_true_for(user, groups) {
                 hold(user.id, &entitlement, Reason::Filter);
             }
         }
     }
-}
-
-/// Folds a name for comparison, as the store folds `userName` (RFC 7643 §4.1.1: caseExact is false).
-fn fold(text: &str) -> String {
-    text.to_lowercase()
 }
 
 #[cfg(test)]

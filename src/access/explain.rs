@@ -64,9 +64,9 @@ fn why_not(facts: &Facts, access: &Access, subject: &Subject, role: &Role) -> Ve
     let Some(directory) = facts.directory(&subject.directory) else {
         return vec![format!("directory `{}` does not exist", subject.directory)];
     };
-    let Some(user) = directory.users.iter().find(|user| user.id == subject.user) else {
+    if !directory.users.iter().any(|user| user.id == subject.user) {
         return vec![format!("directory `{}` has no such user", subject.directory)];
-    };
+    }
     match access.left_out.get(subject) {
         Some(LeftOut::Inactive) => return vec!["the user is not active".to_owned()],
         Some(LeftOut::Unclaimed) => {
@@ -96,7 +96,7 @@ fn why_not(facts: &Facts, access: &Access, subject: &Subject, role: &Role) -> Ve
             lines.push(problem.to_string());
         }
     }
-    if let Some(filter) = role.users.as_ref().filter(|filter| !filter.is_true_for(user)) {
+    if let Some(filter) = &role.users {
         lines.push(format!("does not match the filter `{}`", filter.text));
     }
     if lines.is_empty() {
