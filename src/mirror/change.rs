@@ -232,9 +232,12 @@ pub(super) fn append(tx: &mut WriteTx<'_>, entry: &Entry<'_>) -> Result<Seq, Sto
         entry.members.iter().for_each(|row| hasher.add(row));
         hasher.finish()
     });
-    let head = tx.head(entry.chain)?;
+    let (directory, previous) = {
+        let head = tx.head(entry.chain)?;
+        (head.directory.clone(), head.digest)
+    };
     let row = Digested {
-        directory: &head.directory,
+        directory: &directory,
         seq: number,
         at,
         kind: entry.kind,
@@ -246,7 +249,7 @@ pub(super) fn append(tx: &mut WriteTx<'_>, entry: &Entry<'_>) -> Result<Seq, Sto
         value_digest: value_digest.as_ref().map(<[u8; 32]>::as_slice),
         member_digest: member_digest.as_ref().map(<[u8; 32]>::as_slice),
     };
-    let digest = row.digest(&head.digest);
+    let digest = row.digest(&previous);
     let params = [
         Param::Int(number),
         Param::Int(entry.chain),

@@ -56,15 +56,12 @@ pub fn add(
 ) -> Result<Directory, Error> {
     check_name(name)?;
     let now = tx.now();
-    let params = [
-        Param::Text(id.as_str()),
-        Param::Text(name),
-        Param::Text(kind.as_str()),
-        Param::Int(now.0),
-    ];
+    let params = [Param::Text(id.as_str()), Param::Text(name), Param::Text(kind.as_str()), Param::Int(now.0)];
     let sql = "INSERT INTO directory (id, name, kind, enabled, created_at) VALUES (?1, ?2, ?3, 1, ?4) \
                ON CONFLICT DO NOTHING";
-    let key = tx.insert(sql, &params)?.ok_or_else(|| Refusal::Exists(format!("directory `{id}` exists already")))?;
+    let key = tx
+        .insert(sql, &params)?
+        .ok_or_else(|| Refusal::Exists(format!("directory `{id}` exists already")))?;
     tx.execute(
         "INSERT INTO chain (chain, directory, digest) VALUES (?1, ?2, ?3)",
         &[Param::Int(key), Param::Text(id.as_str()), Param::Blob(&[0; 32])],

@@ -182,7 +182,9 @@ impl StoreError {
             Self::ReadOnly => "make the state directory writable; writes resume by themselves",
             Self::Io(_) => "check the disk (`dmesg`); the daemon restarts and reads the outcome from the log",
             Self::Corrupt(_) => "keep the file and run `rosterd restore FILE` with the newest backup",
-            Self::Newer { .. } => "install the newer rosterd again, or `rosterd restore FILE` an older backup",
+            Self::Newer { .. } => {
+                "install the newer rosterd again, or `rosterd restore FILE` an older backup"
+            }
             Self::NotOurs(_) => "check `[mirror] path`; it names another program's database",
             Self::Locked => "another rosterd runs on this state directory; stop it or talk to it",
             Self::Open(_) => "check that the state directory exists and belongs to the daemon's user",

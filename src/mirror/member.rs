@@ -47,7 +47,11 @@ pub fn members(
     let sql = "SELECT r.id, r.type, r.label FROM member m JOIN resource r ON r.rid = m.member_rid \
                WHERE m.group_rid = ?1 AND r.dir = ?2 ORDER BY m.member_rid";
     tx.all(sql, &[Param::Int(group.rid), Param::Int(directory.key)], |row| {
-        Ok(MemberOut { id: id_of(row.blob(0)?)?, kind: type_of(row.int(1)?)?, display: row.text(2)?.to_owned() })
+        Ok(MemberOut {
+            id: id_of(row.blob(0)?)?,
+            kind: type_of(row.int(1)?)?,
+            display: row.text(2)?.to_owned(),
+        })
     })
 }
 
@@ -63,11 +67,7 @@ fn found_of(row: &dyn Row) -> Result<Found, StoreError> {
     Ok(Found { rid: row.int(0)?, id: id_of(row.blob(1)?)?, kind: type_of(row.int(2)?)? })
 }
 
-fn look_up(
-    tx: &mut ReadTx<'_>,
-    directory: &DirectoryRef,
-    value: &str,
-) -> Result<Option<Found>, StoreError> {
+fn look_up(tx: &mut ReadTx<'_>, directory: &DirectoryRef, value: &str) -> Result<Option<Found>, StoreError> {
     let Some(id) = ResourceId::parse(value) else { return Ok(None) };
     let sql = "SELECT rid, id, type FROM resource WHERE id = ?1 AND dir = ?2";
     tx.first(sql, &[Param::Blob(id.as_bytes()), Param::Int(directory.key)], found_of)
@@ -78,7 +78,9 @@ fn resolve(tx: &mut ReadTx<'_>, directory: &DirectoryRef, member: &MemberRef) ->
     let found = look_up(tx, directory, &member.value)?;
     let fits = found.filter(|found| member.kind.is_none_or(|kind| kind == found.kind));
     Ok(fits.ok_or_else(|| {
-        scim::error::Error::invalid_value("attribute `members.value` names no such resource of this directory")
+        scim::error::Error::invalid_value(
+            "attribute `members.value` names no such resource of this directory",
+        )
     })?)
 }
 

@@ -10,7 +10,8 @@ use crate::scim;
 use crate::scim::etag::Precondition;
 use crate::scim::filter::fold;
 use crate::scim::patch::{MemberEdit, Patched};
-use crate::scim::resource::{Doc, Draft};
+use crate::scim::resource::{Doc, Draft, merge_put};
+use crate::scim::schema::ResourceSchema;
 
 use super::Error;
 use super::change::{self, Entry, Kind, MemberChange, id_of, type_number, type_of};
@@ -142,23 +143,23 @@ pub fn create(
     })
 }
 
-/// Replaces a resource (RFC 7644 §3.5.1). Absent `active` and `members` stay as they are.
+/// Replaces a resource of the schema's type (RFC 7644 §3.5.1). Absent `active` and `members` stay as they are.
 ///
 /// # Errors
-/// 404, 412, and as [`create`].
+/// 404, 412, 400 `mutability`, and as [`create`].
 pub fn replace(
     tx: &mut WriteTx<'_>,
     directory: &DirectoryRef,
-    resource_type: ResourceType,
+    schema: &ResourceSchema,
     id: &ResourceId,
     precondition: &Precondition,
-    draft: Draft,
+    mut draft: Draft,
 ) -> Result<Stored, Error> {
-    let old = wanted(tx, directory, resource_type, id, precondition)?;
+    let old = wanted(tx, directory, schema.resource_type, id, precondition)?;
     let old_doc = doc_of(&old.doc_text)?;
-    let Draft { doc, members } = scim::resource::merge_put(&old_doc, draft);
-    let edits: Vec<MemberEdit> = members.map(MemberEdit::Replace).into_iter().collect();
-    save(tx, directory, old, &old_doc, &doc, &edits)
+    merge_put(schema, &old_doc, &mut draft)?;
+    let edits: Vec<MemberEdit> = draft.members.map(MemberEdit::Replace).into_iter().collect();
+    save(tx, directory, old, &old_doc, &draft.doc, &edits)
 }
 
 /// Patches a resource (RFC 7644 §3.5.2): `edit` alters the document and says what to do with the members.

@@ -62,7 +62,9 @@ fn backup(connection: &Connection, path: &Path, version: i64, now: Timestamp) ->
     let copy = path.with_file_name(format!("{prefix}{version:04}-{}", now.0));
     let failed = |e: std::io::Error| StoreError::Open(format!("backup `{}`: {e}", copy.display()));
     super::create_private(&copy)?;
-    connection.backup(rusqlite::MAIN_DB, &copy, None).map_err(store_error)?;
+    connection
+        .backup(rusqlite::MAIN_DB, &copy, None::<fn(rusqlite::backup::Progress)>)
+        .map_err(store_error)?;
     std::fs::File::open(&copy).and_then(|file| file.sync_all()).map_err(failed)?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::File::open(folder).and_then(|file| file.sync_all()).map_err(failed)?;

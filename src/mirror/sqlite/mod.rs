@@ -3,6 +3,7 @@
 //! Knows nothing of resources or changes; it is one implementation of [`super::engine`].
 
 mod connection;
+mod functions;
 mod migrate;
 mod pool;
 
@@ -91,7 +92,8 @@ pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, StoreE
 
 /// Makes the file with mode 0600 before SQLite could make it with another; SQLite gives `-wal` and `-shm` the same.
 fn create_private(path: &Path) -> Result<(), StoreError> {
-    let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path);
+    let opened =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path);
     opened.map(|_| ()).map_err(|e| StoreError::Open(format!("`{}`: {e}", path.display())))
 }
 
@@ -127,11 +129,12 @@ fn prepare_file(connection: &Connection) -> Result<bool, StoreError> {
 /// The settings of every connection. mmap stays off: an I/O error in a mapping is a signal, not a result.
 fn pragmas(connection: &Connection, cache_kib: u32) -> Result<(), StoreError> {
     use rusqlite::limits::Limit;
-    let mode: String = connection
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .map_err(store_error)?;
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(store_error)?;
     if mode != "wal" {
-        return Err(StoreError::Open(format!("the file system allows no write-ahead log (journal mode `{mode}`)")));
+        return Err(StoreError::Open(format!(
+            "the file system allows no write-ahead log (journal mode `{mode}`)"
+        )));
     }
     let sql = format!(
         "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;

@@ -153,8 +153,9 @@ CREATE TABLE exception (
     entitlement TEXT NOT NULL,
     name TEXT NOT NULL,
     attributes TEXT NOT NULL,
+    group_name TEXT,
     since_seq INTEGER NOT NULL,
-    verdict TEXT NOT NULL CHECK (verdict IN ('held', 'rejected')),
+    verdict TEXT NOT NULL,
     PRIMARY KEY (target, dir_id, user_id, entitlement)
 ) STRICT, WITHOUT ROWID;
 
