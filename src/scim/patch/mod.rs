@@ -7,7 +7,12 @@
 
 mod answer;
 mod apply;
+mod element;
+mod member;
+mod opaque;
 mod request;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use answer::{PatchAnswer, patch_answer};
