@@ -9,6 +9,8 @@ mod answer;
 mod apply;
 mod element;
 mod member;
+#[cfg(test)]
+mod model_tests;
 mod opaque;
 mod request;
 #[cfg(test)]
