@@ -126,13 +126,14 @@ impl Call {
         json::parse(&self.body)
     }
 
-    fn location(&self, kind: ResourceType, id: &ResourceId) -> String {
+    /// Address of a resource.
+    pub(super) fn location(&self, kind: ResourceType, id: &ResourceId) -> String {
         format!("{}/{}/{id}", self.base, kind.endpoint())
     }
 }
 
 /// An id that is not one of ours names nothing, like any other that does not exist.
-fn known(id: &str) -> Result<ResourceId, Error> {
+pub(super) fn known(id: &str) -> Result<ResourceId, Error> {
     ResourceId::parse(id).ok_or_else(no_such_resource)
 }
 
@@ -190,26 +191,30 @@ impl ScimApi {
         used: &mut Used,
     ) -> Result<Answer, mirror::Error> {
         let projection = call.projection()?;
+        let stored = self.store_new(call, kind, call.json()?, used).await?;
+        let location = call.location(kind, &stored.id);
+        let bare = Loaded { stored, groups: None, members: None };
+        let loaded = if bare.stored.members == 0 {
+            bare
+        } else {
+            self.fetch(call, kind, bare.stored.id, &projection).await?.unwrap_or(bare)
+        };
+        Ok(shown(201, call, &loaded, &projection).with(LOCATION, &location))
+    }
+
+    /// Creates what `body` says.
+    pub(super) async fn store_new(
+        &self,
+        call: &Call,
+        kind: ResourceType,
+        mut body: Value,
+        used: &mut Used,
+    ) -> Result<Stored, mirror::Error> {
         let schema = call.running.registry.resource(kind);
-        let mut body = call.json()?;
         dialect::rewrite_resource(&mut body, call.quirks, schema, used);
         let draft = draft(schema, body, Mode::Create, &Rules::default())?;
         let directory = call.principal.directory.clone();
-        let stored = self
-            .mirror
-            .write::<_, mirror::Error, _>(call.origin(), move |tx| {
-                resource::create(tx, &directory, kind, draft)
-            })
-            .await?;
-        let location = call.location(kind, &stored.id);
-        let loaded = if stored.members == 0 {
-            Loaded { stored, groups: None, members: None }
-        } else {
-            let id = stored.id;
-            let bare = Loaded { stored, groups: None, members: None };
-            self.fetch(call, kind, id, &projection).await?.unwrap_or(bare)
-        };
-        Ok(shown(201, call, &loaded, &projection).with(LOCATION, &location))
+        self.mirror.write(call.origin(), move |tx| resource::create(tx, &directory, kind, draft)).await
     }
 
     /// RFC 7644 §3.5.1.
@@ -221,19 +226,30 @@ impl ScimApi {
         used: &mut Used,
     ) -> Result<Answer, mirror::Error> {
         let (id, projection, precondition) = (known(id)?, call.projection()?, call.precondition());
-        let schema = call.running.registry.resource(kind);
-        let mut body = call.json()?;
-        dialect::rewrite_resource(&mut body, call.quirks, schema, used);
-        let draft = draft(schema, body, Mode::Replace, &Rules::default())?;
-        let directory = call.principal.directory.clone();
-        let registry = Arc::clone(&call.running.registry);
-        let stored = self
-            .mirror
-            .write::<_, mirror::Error, _>(call.origin(), move |tx| {
-                resource::replace(tx, &directory, registry.resource(kind), &id, &precondition, draft)
-            })
-            .await?;
+        let stored = self.store_whole(call, kind, id, precondition, call.json()?, used).await?;
         self.written(call, kind, stored, &projection).await
+    }
+
+    /// Replaces a resource by what `body` says.
+    pub(super) async fn store_whole(
+        &self,
+        call: &Call,
+        kind: ResourceType,
+        id: ResourceId,
+        precondition: Precondition,
+        mut body: Value,
+        used: &mut Used,
+    ) -> Result<Stored, mirror::Error> {
+        let registry = Arc::clone(&call.running.registry);
+        dialect::rewrite_resource(&mut body, call.quirks, registry.resource(kind), used);
+        let draft = draft(registry.resource(kind), body, Mode::Replace, &Rules::default())?;
+        let directory = call.principal.directory.clone();
+        self.mirror
+            .write(call.origin(), move |tx| {
+                let schema = registry.resource(kind);
+                resource::replace(tx, &directory, schema, &id, &precondition, draft)
+            })
+            .await
     }
 
     /// RFC 7644 §3.5.2; 200 or 204 as DESIGN §5 says.
@@ -245,24 +261,35 @@ impl ScimApi {
         used: &mut Used,
     ) -> Result<Answer, mirror::Error> {
         let (id, projection, precondition) = (known(id)?, call.projection()?, call.precondition());
-        let mut body = call.json()?;
-        dialect::rewrite_patch(&mut body, call.quirks, call.running.registry.resource(kind), used);
-        let request = patch::parse(body)?;
-        let options = patch::Options::of(call.quirks);
-        let directory = call.principal.directory.clone();
-        let registry = Arc::clone(&call.running.registry);
-        let stored = self
-            .mirror
-            .write::<_, mirror::Error, _>(call.origin(), move |tx| {
-                resource::patch(tx, &directory, kind, &id, &precondition, |doc| {
-                    patch::apply(registry.resource(kind), doc, &request, &options)
-                })
-            })
-            .await?;
+        let stored = self.store_patched(call, kind, id, precondition, call.json()?, used).await?;
         match patch::patch_answer(call.principal.kind, kind, call.names_attributes(), stored.members) {
             PatchAnswer::Resource => self.written(call, kind, stored, &projection).await,
             PatchAnswer::NoContent => Ok(Answer::empty(204).with(ETAG, &ETag(stored.version).to_string())),
         }
+    }
+
+    /// Changes a resource as `body` says.
+    pub(super) async fn store_patched(
+        &self,
+        call: &Call,
+        kind: ResourceType,
+        id: ResourceId,
+        precondition: Precondition,
+        mut body: Value,
+        used: &mut Used,
+    ) -> Result<Stored, mirror::Error> {
+        let registry = Arc::clone(&call.running.registry);
+        dialect::rewrite_patch(&mut body, call.quirks, registry.resource(kind), used);
+        let request = patch::parse(body)?;
+        let options = patch::Options::of(call.quirks);
+        let directory = call.principal.directory.clone();
+        self.mirror
+            .write(call.origin(), move |tx| {
+                resource::patch(tx, &directory, kind, &id, &precondition, |doc| {
+                    patch::apply(registry.resource(kind), doc, &request, &options)
+                })
+            })
+            .await
     }
 
     /// The whole resource after a write. It is read again, since what else it shows (groups, members) is not the
@@ -286,13 +313,21 @@ impl ScimApi {
         kind: ResourceType,
         id: &str,
     ) -> Result<Answer, mirror::Error> {
-        let (id, precondition) = (known(id)?, call.precondition());
+        self.remove(call, kind, known(id)?, call.precondition()).await?;
+        Ok(Answer::empty(204))
+    }
+
+    /// Deletes a resource.
+    pub(super) async fn remove(
+        &self,
+        call: &Call,
+        kind: ResourceType,
+        id: ResourceId,
+        precondition: Precondition,
+    ) -> Result<(), mirror::Error> {
         let directory = call.principal.directory.clone();
         self.mirror
-            .write::<_, mirror::Error, _>(call.origin(), move |tx| {
-                resource::delete(tx, &directory, kind, &id, &precondition)
-            })
-            .await?;
-        Ok(Answer::empty(204))
+            .write(call.origin(), move |tx| resource::delete(tx, &directory, kind, &id, &precondition))
+            .await
     }
 }
