@@ -434,6 +434,9 @@ fn attributes_and_excluded_attributes_reach_every_part() {
         "userName": "a", "name": {"givenName": "G", "familyName": "F"}, "emails": [{"value": "v", "type": "work"}],
         ENTERPRISE_USER_URN: {"department": "R", "manager": {"value": "1"}}, "odd": 1,
     });
+    let custom = json!({"userName": "a", "urn:okta:x:1.0:user:custom": {"a": 1}});
+    let part = shown(schema, &custom, &only("URN:okta:x:1.0:user:custom"));
+    assert_eq!(part.as_object().unwrap().keys().next_back().unwrap(), "urn:okta:x:1.0:user:custom");
     let keys = |projection: Projection| -> Vec<String> {
         shown(schema, &doc, &projection).as_object().unwrap().keys().cloned().collect()
     };
