@@ -11,10 +11,14 @@ pub mod admin_api;
 mod answer;
 pub mod auth;
 mod framing;
+pub mod health;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod network;
+mod request_id;
 pub mod scim_api;
 pub mod server;
+#[cfg(test)]
+mod testing;
 pub mod tls;
