@@ -145,16 +145,19 @@ fn read(answer: &client::Answer) -> Result<Value, Error> {
     if answer.status < 400 {
         return Ok(body);
     }
-    let told = ["error", "detail", "message"].iter().map(|key| output::text(&body, key)).find(|text| !text.is_empty());
-    let message = told.map_or_else(|| format!("the daemon answered {}", answer.status), str::to_owned);
-    let hint = output::text(&body, "hint");
-    let error = Error::new(kind(answer.status, output::text(&body, "code")), output::clean_lines(&message));
+    let told = body.get("error").unwrap_or(&Value::Null);
+    let message = match output::text(told, "message") {
+        "" => format!("the daemon answered {}", answer.status),
+        message => message.to_owned(),
+    };
+    let hint = output::text(told, "hint");
+    let error = Error::new(kind(answer.status, output::text(told, "kind")), output::clean_lines(&message));
     Err(if hint.is_empty() { error } else { error.hint(output::clean_lines(hint)) })
 }
 
-/// What kind of failure a status stands for. `code` is the admin API's own word where one status has several.
-fn kind(status: u16, code: &str) -> Kind {
-    match (status, code) {
+/// What kind of failure a status stands for; `word` is the admin API's own where one status has several.
+fn kind(status: u16, word: &str) -> Kind {
+    match (status, word) {
         (_, "config") => Kind::Config,
         (_, "held") => Kind::Held,
         (401 | 403, _) => Kind::Permission,
@@ -267,7 +270,7 @@ mod tests {
     #[test]
     fn a_refusal_keeps_message_hint_and_kind() {
         let (_dir, config, thread) = server(
-            "HTTP/1.1 409 Conflict\r\ncontent-length: 45\r\n\r\n{\"error\":\"`acme` exists\",\"hint\":\"choose --id\"}",
+            "HTTP/1.1 409 Conflict\r\ncontent-length: 57\r\n\r\n{\"error\":{\"message\":\"`acme` exists\",\"hint\":\"choose --id\"}}",
         );
         let admin = Admin::open(&config, Need::Daemon).unwrap();
         let error = admin.get("/api/v1/status").unwrap_err();

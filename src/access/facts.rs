@@ -1,0 +1,85 @@
+//! What `access` wants to know. `mirror` fills it; nothing here knows where it comes from.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{DirectoryId, ResourceId, Seq, Timestamp};
+
+/// A resource's canonical document: attributes in the schema's spelling, extensions under their URN.
+pub type Doc = serde_json::Map<String, serde_json::Value>;
+
+/// Everything the identity providers last said, at one `seq`.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The change up to which these facts hold.
+    pub seq: Seq,
+    /// The directories in precedence order: the first one owns a subject that several bring (DESIGN §6.5).
+    pub directories: Vec<DirectoryFacts>,
+    /// Names that a directory has let go of by `subject release`.
+    pub released: BTreeSet<Release>,
+}
+
+impl Facts {
+    /// The directory with this id.
+    pub fn directory(&self, id: &DirectoryId) -> Option<&DirectoryFacts> {
+        self.directories.iter().find(|directory| directory.id == *id)
+    }
+}
+
+/// A decision that `directory` no longer owns the subject of this name, so that the next directory may.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release {
+    /// The directory that let go.
+    pub directory: DirectoryId,
+    /// The folded `userName`.
+    pub user_name_key: String,
+}
+
+/// One directory's part.
+#[derive(Debug, Clone)]
+pub struct DirectoryFacts {
+    /// Its id.
+    pub id: DirectoryId,
+    /// False: it answers 503, and everything it said before still counts.
+    pub enabled: bool,
+    /// False: nobody has pushed to it yet. It is unknown, not empty, and prunes nothing (DESIGN §6.7).
+    pub pushed: bool,
+    /// Patterns with `*` that a `userName` must match, folded; empty means any.
+    pub claims: Vec<String>,
+    /// Its users, active or not, in any order.
+    pub users: Vec<UserFacts>,
+    /// Its groups, in any order.
+    pub groups: Vec<GroupFacts>,
+}
+
+/// One user.
+#[derive(Debug, Clone)]
+pub struct UserFacts {
+    /// SCIM `id`.
+    pub id: ResourceId,
+    /// SCIM `active`. An inactive user holds nothing.
+    pub active: bool,
+    /// SCIM `userName` as the identity provider spells it.
+    pub user_name: String,
+    /// The canonical document, for filters and for the target's subject attribute.
+    pub doc: Arc<Doc>,
+    /// SCIM `meta.created`.
+    pub created: Timestamp,
+    /// SCIM `meta.lastModified`.
+    pub last_modified: Timestamp,
+}
+
+/// One group.
+#[derive(Debug, Clone)]
+pub struct GroupFacts {
+    /// SCIM `id`.
+    pub id: ResourceId,
+    /// SCIM `displayName`.
+    pub display_name: String,
+    /// SCIM `externalId`.
+    pub external_id: Option<String>,
+    /// Users that are members directly.
+    pub users: Vec<ResourceId>,
+    /// Groups that are members directly.
+    pub groups: Vec<ResourceId>,
+}

@@ -1,0 +1,144 @@
+//! What is wrong in facts and roles, as data: shown in `status`, never a failure.
+
+use std::fmt;
+
+use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
+
+/// One thing an operator should know. Its text names what, where and what to do; users appear as ids.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// A role names a group that a directory does not have; it gives nobody there.
+    UnknownGroup {
+        /// The role.
+        role: RoleName,
+        /// Where it was looked for; `None`: in every directory the role reaches.
+        directory: Option<DirectoryId>,
+        /// The rule as written.
+        rule: String,
+    },
+    /// Several groups of one directory carry the name; it gives nobody there.
+    AmbiguousGroup {
+        /// The role.
+        role: RoleName,
+        /// The directory.
+        directory: DirectoryId,
+        /// The rule as written.
+        rule: String,
+        /// The groups that match.
+        groups: Vec<ResourceId>,
+    },
+    /// A role names a directory that does not exist.
+    UnknownDirectory {
+        /// The role.
+        role: RoleName,
+        /// The directory it names.
+        directory: DirectoryId,
+    },
+    /// Groups contain each other; each member counts for all of them.
+    Cycle {
+        /// The directory.
+        directory: DirectoryId,
+        /// The groups on the cycle, sorted.
+        groups: Vec<ResourceId>,
+    },
+    /// A user's name is outside the directory's `claims`; left out.
+    Unclaimed {
+        /// The user.
+        subject: Subject,
+    },
+    /// A directory that stands earlier owns the name; this one is left out until `subject release`.
+    Owned {
+        /// The user left out.
+        subject: Subject,
+        /// The user that keeps the name.
+        owner: Subject,
+    },
+    /// A user has no value, or no single value, in the target's subject attribute; left out of that target.
+    NoName {
+        /// The user.
+        subject: Subject,
+        /// The attribute.
+        attribute: String,
+        /// True: several values and none primary.
+        ambiguous: bool,
+    },
+    /// A name holds a character that no target may carry; left out.
+    BadName {
+        /// The user, or the directory and group.
+        subject: Subject,
+        /// True: the id is a group's.
+        group: bool,
+    },
+    /// Two subjects, or two groups, have one name; the earlier holder keeps it.
+    Collision {
+        /// The one left out.
+        subject: Subject,
+        /// The one that keeps the name.
+        holder: Subject,
+        /// True: both ids are groups'.
+        group: bool,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownGroup { role, directory: Some(directory), rule } => {
+                write!(
+                    f,
+                    "role `{role}` names group `{rule}`, which directory `{directory}` does not have; it gives nobody there"
+                )
+            }
+            Self::UnknownGroup { role, directory: None, rule } => {
+                write!(f, "role `{role}` names group `{rule}`, which no directory has; it gives nobody")
+            }
+            Self::AmbiguousGroup { role, directory, rule, groups } => {
+                write!(
+                    f,
+                    "role `{role}` names group `{rule}`, which {} groups of directory `{directory}` carry; it gives nobody there, name one by `id:`",
+                    groups.len()
+                )
+            }
+            Self::UnknownDirectory { role, directory } => {
+                write!(f, "role `{role}` names directory `{directory}`, which does not exist")
+            }
+            Self::Cycle { directory, groups } => {
+                write!(f, "groups of directory `{directory}` contain each other: ")?;
+                for (n, group) in groups.iter().take(5).enumerate() {
+                    write!(f, "{}{group}", if n == 0 { "" } else { ", " })?;
+                }
+                if groups.len() > 5 {
+                    write!(f, " and {} more", groups.len().saturating_sub(5))
+                } else {
+                    Ok(())
+                }
+            }
+            Self::Unclaimed { subject } => {
+                write!(f, "user {subject} is outside the `claims` of its directory; left out")
+            }
+            Self::Owned { subject, owner } => {
+                write!(
+                    f,
+                    "user {subject} has the name of {owner}, whose directory stands first; left out until `subject release`"
+                )
+            }
+            Self::NoName { subject, attribute, ambiguous: false } => {
+                write!(f, "user {subject} has no `{attribute}`; left out")
+            }
+            Self::NoName { subject, attribute, ambiguous: true } => {
+                write!(f, "user {subject} has several `{attribute}` and none is primary; left out")
+            }
+            Self::BadName { subject, group } => {
+                let what = if *group { "group" } else { "user" };
+                write!(
+                    f,
+                    "the name of {what} {subject} is empty or holds a control or direction character; left out"
+                )
+            }
+            Self::Collision { subject, holder, group } => {
+                let what = if *group { "group" } else { "user" };
+                write!(f, "{what} {subject} has the same name as {holder}, which held it before; left out")
+            }
+        }
+    }
+}

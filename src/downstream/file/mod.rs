@@ -1,0 +1,186 @@
+//! One file put in place in the only order (DESIGN §6.1): compare, stage, check, keep the old one, rename, verify.
+//!
+//! INVARIANTS: a reader sees the old file or the new one, whole. Nothing but rosterd's own staging names appears
+//! beside the destination, and these only while a swap is under way. A destination that is a symlink, a special
+//! file or a mount point of its own is refused, never followed. Owners are never changed. Blocking: run it on a
+//! blocking thread; one apply per destination at a time.
+
+mod error;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::downstream::command::{Argv, Limits, Output};
+
+pub use error::{ApplyError, Cause, Kind, Step};
+
+/// Parses the staged bytes with the format's own check; the message says what is wrong where.
+pub type ParseCheck<'a> = &'a dyn Fn(&[u8]) -> Result<(), String>;
+
+/// What steers one file destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSpec {
+    /// Absolute path of the destination; no `.` or `..`, no symlink in it.
+    pub path: PathBuf,
+    /// Permission bits. Default 0640.
+    pub mode: u32,
+    /// Runs on the staged file before the swap, `{file}` being its path. Non-zero: the old file stays.
+    pub check: Option<Argv>,
+    /// Runs after the swap, e.g. `nginx -t`. Non-zero: the old file is put back.
+    pub verify: Option<Argv>,
+    /// Time limit of each command.
+    pub limits: Limits,
+    /// Folder of this target under the state directory for rejected files and kept versions.
+    pub state: PathBuf,
+    /// How many earlier versions are kept. Default 5, 0 to 1000.
+    pub keep: usize,
+    /// Group besides root's and the daemon's own that may write to the folder (the reader group). Default none.
+    pub trusted_group: Option<u32>,
+}
+
+/// SHA-256 of a file's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+/// What is at the destination now, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnDisk {
+    /// Nothing is there.
+    Absent,
+    /// A regular file.
+    File(FileFacts),
+    /// A symlink, folder, device, FIFO or socket: refused, with the word for it.
+    Other(&'static str),
+}
+
+/// A regular file at the destination; owner and time are the evidence shown with a drift.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Digest of the bytes; `None` if they may not be read.
+    pub digest: Option<Digest>,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last change of the content.
+    pub modified: SystemTime,
+}
+
+/// What must be at the destination for the swap to go ahead; guards against an edit since the plan was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expect {
+    /// Whatever is there is replaced (repair, `--adopt`).
+    #[default]
+    Anything,
+    /// Nothing may be there.
+    Absent,
+    /// Exactly these bytes.
+    Content(Digest),
+}
+
+/// What `apply` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a swap is finished by `settle`, after the caller has recorded it"]
+pub enum Applied {
+    /// Bytes, mode and owner were right already: nothing was touched and nothing needs a reload.
+    Unchanged,
+    /// The new file is in place and verified. Record "swapped, reload pending", then call `settle`.
+    Swapped(Swapped),
+}
+
+/// A file that has just been put in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swapped {
+    /// Digest of the new bytes.
+    pub digest: Digest,
+    /// Digest of the bytes that were there before, if a readable file was.
+    pub replaced: Option<Digest>,
+    /// What `check` said.
+    pub check: Option<Output>,
+    /// What `verify` said.
+    pub verify: Option<Output>,
+}
+
+impl FileSpec {
+    /// A destination with every default.
+    pub fn new(path: PathBuf, state: PathBuf) -> Self {
+        Self {
+            path,
+            mode: 0o640,
+            check: None,
+            verify: None,
+            limits: Limits::default(),
+            state,
+            keep: 5,
+            trusted_group: None,
+        }
+    }
+}
+
+/// Puts `bytes` in place if they are not there already (DESIGN §6.1, up to and including `verify`).
+///
+/// After `Applied::Swapped` the caller records it, then calls [`settle`], then runs `reload`. A swap that was not
+/// settled (a crash in between) is found by the next `apply`, which verifies again and says `Swapped` again.
+///
+/// # Errors
+/// Whatever stopped it; the old file is then in place, unless the error says otherwise.
+pub fn apply(
+    spec: &FileSpec,
+    bytes: &[u8],
+    expect: Expect,
+    parse: ParseCheck<'_>,
+) -> Result<Applied, ApplyError> {
+    let _ = (bytes, expect, parse);
+    Err(ApplyError {
+        path: spec.path.clone(),
+        step: Step::Compare,
+        cause: Cause::Refused("unfinished".into()),
+    })
+}
+
+/// Ends a recorded swap: the version goes to the kept ones and the way back is removed.
+pub fn settle(spec: &FileSpec, swapped: &Swapped, label: u64) -> Result<(), ApplyError> {
+    let _ = (swapped, label);
+    Err(ApplyError { path: spec.path.clone(), step: Step::Keep, cause: Cause::Refused("unfinished".into()) })
+}
+
+/// What is at the destination now. Also refuses an unsafe folder, as `apply` would.
+pub fn inspect(spec: &FileSpec) -> Result<OnDisk, ApplyError> {
+    Err(ApplyError {
+        path: spec.path.clone(),
+        step: Step::Compare,
+        cause: Cause::Refused("unfinished".into()),
+    })
+}
+
+/// Removes staged files that an earlier life left behind (exact name pattern, own uid). Call at start.
+pub fn clean_stale(spec: &FileSpec) -> Result<usize, ApplyError> {
+    let _ = spec;
+    Ok(0)
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}

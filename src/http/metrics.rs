@@ -1,0 +1,141 @@
+//! Counters of the listeners, in the Prometheus text format. Labels are bounded: routes and methods are names from
+//! the code, directories are those that exist; nothing a client sends becomes a label.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::limits::Full;
+
+/// Labels of an answered request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// `scim` or `admin`.
+    pub listener: &'static str,
+    /// A route's name from the code, such as `Users/{id}`.
+    pub route: &'static str,
+    /// The method, `OTHER` for one nobody serves.
+    pub method: &'static str,
+    /// The answer's status.
+    pub status: u32,
+}
+
+/// Label of why an authentication or a connection was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// A word from the code.
+    pub reason: &'static str,
+}
+
+/// Labels of a quirk that fired.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QuirkLabels {
+    /// The directory's id.
+    pub directory: String,
+    /// The quirk's name.
+    pub quirk: &'static str,
+}
+
+/// Every counter of this layer.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Histogram,
+    auth_failures: Family<ReasonLabel, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    quirks: Family<QuirkLabels, Counter>,
+    accept_failures: Counter<u64, AtomicU64>,
+    handshake_failures: Counter<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All counters at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("rosterd");
+        let requests = Family::default();
+        registry.register("http_requests", "Requests answered", requests.clone());
+        let buckets = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+        let seconds = Histogram::new(buckets);
+        registry.register("scim_request_seconds", "Time to answer a SCIM request", seconds.clone());
+        let auth_failures = Family::default();
+        registry.register("auth_failures", "Requests refused for their credentials", auth_failures.clone());
+        let refused = Family::default();
+        registry.register("connections_refused", "Connections over a limit", refused.clone());
+        let quirks = Family::default();
+        registry.register("scim_quirks", "Requests that needed a tolerance", quirks.clone());
+        let accept_failures = Counter::default();
+        registry.register("accept_failures", "Failed accepts", accept_failures.clone());
+        let handshake_failures = Counter::default();
+        registry.register("tls_handshake_failures", "TLS handshakes that failed", handshake_failures.clone());
+        Self {
+            registry,
+            requests,
+            seconds,
+            auth_failures,
+            refused,
+            quirks,
+            accept_failures,
+            handshake_failures,
+        }
+    }
+
+    /// Counts an answer.
+    pub fn request(&self, labels: &RequestLabels) {
+        self.requests.get_or_create(labels).inc();
+    }
+
+    /// Notes how long a SCIM request took.
+    pub fn took(&self, seconds: f64) {
+        self.seconds.observe(seconds);
+    }
+
+    /// Counts a refused credential.
+    pub fn auth_failed(&self, reason: &'static str) {
+        self.auth_failures.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a quirk that fired.
+    pub fn quirk(&self, directory: &str, quirk: &'static str) {
+        self.quirks.get_or_create(&QuirkLabels { directory: directory.to_owned(), quirk }).inc();
+    }
+
+    /// Counts a connection that found no place.
+    pub fn connection_refused(&self, full: Full) {
+        let reason = match full {
+            Full::Total => "total",
+            Full::Address => "address",
+        };
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a failed accept.
+    pub fn accept_failed(&self) {
+        self.accept_failures.inc();
+    }
+
+    /// Counts a failed TLS handshake.
+    pub fn handshake_failed(&self) {
+        self.handshake_failures.inc();
+    }
+
+    /// Everything, in the text format, followed by `more` lines that other layers contribute.
+    pub fn render(&self, more: &str) -> String {
+        let mut text = String::new();
+        // Writing into a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        let body = text.strip_suffix("# EOF\n").unwrap_or(&text);
+        format!("{body}{more}# EOF\n")
+    }
+}
