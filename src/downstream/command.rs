@@ -1,10 +1,18 @@
 //! Runs an operator's command: an argument list, never a shell; a clean environment; a time limit for the whole
 //! process group; a bounded, kept output. Blocking: call it on a blocking thread.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// Where programs without a `/` are looked up, and the only `PATH` a command sees.
 pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -65,11 +73,126 @@ pub struct CommandError {
 
 /// Runs `argv` to its end; each `{file}` in an argument becomes `file`, still one argument.
 ///
+/// The command gets no standard input, no environment but `PATH` and `LC_ALL=C.UTF-8`, `/` as its folder, and a
+/// process group of its own.
+///
 /// # Errors
 /// The program cannot be started. A program that runs and fails is an [`Output`], not an error.
 pub fn run(argv: &Argv, file: Option<&Path>, limits: &Limits) -> Result<Output, CommandError> {
-    let _ = (file, limits);
-    Err(CommandError { program: argv.program().to_owned(), source: io::ErrorKind::Unsupported.into() })
+    let failed = |source| CommandError { program: argv.program().to_owned(), source };
+    let started = Instant::now();
+    let mut child = spawn(argv, file).map_err(failed)?;
+    let watched = watch(&mut child, started, limits.timeout);
+    if !matches!(watched, Ok(Watched { ended: true, .. })) {
+        kill_group(&child);
+    }
+    let status = child.wait().map_err(failed)?;
+    let Watched { ended, output, is_cut } = watched.map_err(failed)?;
+    let status = match (ended, status.code(), status.signal()) {
+        (false, ..) => Status::TimedOut,
+        (true, Some(code), _) => Status::Exited(code),
+        (true, None, signal) => Status::Signalled(signal.unwrap_or_default()),
+    };
+    Ok(Output { status, output, is_cut, took: started.elapsed() })
+}
+
+/// What was seen of a running command.
+struct Watched {
+    ended: bool,
+    output: Vec<u8>,
+    is_cut: bool,
+}
+
+fn spawn(argv: &Argv, file: Option<&Path>) -> io::Result<Child> {
+    let arguments = argv.words().iter().skip(1).map(|word| with_file(word, file));
+    Command::new(argv.program())
+        .args(arguments)
+        .env_clear()
+        .env("PATH", SEARCH_PATH)
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+}
+
+/// `word` with every `{file}` replaced; bytes, because a path need not be UTF-8.
+fn with_file(word: &str, file: Option<&Path>) -> OsString {
+    let Some(file) = file else { return word.into() };
+    let mut argument = OsString::new();
+    for (n, part) in word.split(FILE_PLACEHOLDER).enumerate() {
+        if n > 0 {
+            argument.push(file);
+        }
+        argument.push(part);
+    }
+    argument
+}
+
+/// Reads what the command writes until it ends or its time is up. A process it leaves in the background may keep
+/// the pipes open; that is not waited for.
+fn watch(child: &mut Child, started: Instant, timeout: Duration) -> io::Result<Watched> {
+    let mut pipes: Vec<File> = Vec::new();
+    for fd in
+        [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)].into_iter().flatten()
+    {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        pipes.push(File::from(fd));
+    }
+    // Without a pidfd (a kernel or sandbox that lacks it) the end is looked for in short steps.
+    let pidfd = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default())
+        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+    let mut kept = Watched { ended: false, output: Vec::new(), is_cut: false };
+    loop {
+        let left = timeout.saturating_sub(started.elapsed());
+        kept.ended = child.try_wait()?.is_some();
+        pipes.retain_mut(|pipe| drain(pipe, &mut kept));
+        if kept.ended || left.is_zero() {
+            return Ok(kept);
+        }
+        let step = if pidfd.is_some() { left } else { left.min(Duration::from_millis(10)) };
+        let mut fds: Vec<PollFd<'_>> = pipes.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
+        fds.extend(pidfd.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        // Milliseconds rounded up, so that the last fraction does not spin.
+        let nanos = step.saturating_add(Duration::from_micros(999));
+        let wait = Timespec {
+            tv_sec: i64::try_from(nanos.as_secs()).unwrap_or(3600),
+            tv_nsec: nanos.subsec_nanos().into(),
+        };
+        match rustix::event::poll(&mut fds, Some(&wait)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Takes what a pipe holds now; false once it is at its end.
+fn drain(pipe: &mut File, kept: &mut Watched) -> bool {
+    let mut buffer = [0u8; 4096];
+    // Bounded, so that a command that writes without pause cannot keep the time limit from being looked at.
+    for _ in 0..64 {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(read) => {
+                let room = OUTPUT_BYTES_MAX.saturating_sub(kept.output.len());
+                kept.is_cut |= read > room;
+                kept.output.extend(buffer.iter().take(read.min(room)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+    true
+}
+
+/// Kills the command and everything it started that stayed in its group. Called only before it was waited for, so
+/// the id cannot have been given to another process.
+fn kill_group(child: &Child) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _already_gone = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
 }
 
 impl Argv {
@@ -159,5 +282,85 @@ impl fmt::Display for CommandError {
 impl std::error::Error for CommandError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argv(words: &[&str]) -> Argv {
+        Argv::parse(words.iter().map(|&word| word.to_owned()).collect()).unwrap()
+    }
+
+    fn sh(script: &str) -> Output {
+        run(&argv(&["sh", "-c", script]), None, &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn exit_code_and_both_streams_are_reported() {
+        let output = sh("echo out; echo err >&2; exit 3");
+        assert_eq!(output.status, Status::Exited(3));
+        assert!(output.text().contains("out\n") && output.text().contains("err\n"));
+        assert!(!output.is_success() && !output.is_cut);
+    }
+
+    #[test]
+    fn the_file_is_one_argument_whatever_it_is_called() {
+        let file = Path::new("/tmp/a b;$(touch x)'\"");
+        let output =
+            run(&argv(&["printf", "<%s>", "{file}", "--in={file}"]), Some(file), &Limits::default()).unwrap();
+        assert_eq!(output.text(), "</tmp/a b;$(touch x)'\"><--in=/tmp/a b;$(touch x)'\">");
+    }
+
+    #[test]
+    fn the_environment_is_clean_and_standard_input_is_empty() {
+        let output = sh("cat; env | sort");
+        let text = output.text();
+        assert!(!text.contains("CARGO") && !text.contains("HOME="), "{text}");
+        assert!(text.contains(&format!("PATH={SEARCH_PATH}\n")), "{text}");
+    }
+
+    #[test]
+    fn output_beyond_the_bound_is_read_but_not_kept() {
+        let output = sh("head -c 300000 /dev/zero | tr '\\0' x");
+        assert_eq!((output.output.len(), output.is_cut), (OUTPUT_BYTES_MAX, true));
+        assert!(output.is_success());
+    }
+
+    #[test]
+    fn the_time_limit_kills_the_whole_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", pid.display());
+        let limits = Limits { timeout: Duration::from_millis(300) };
+        let output = run(&argv(&["sh", "-c", &script]), None, &limits).unwrap();
+        assert_eq!(output.status, Status::TimedOut);
+        let sleeper = std::fs::read_to_string(pid).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", sleeper.trim())).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z ") || stat.contains(") X "), "still running: {stat}");
+    }
+
+    #[test]
+    fn a_process_left_in_the_background_is_not_waited_for() {
+        let output = sh("sleep 30 & echo started");
+        assert!(output.is_success());
+        assert!(output.took < Duration::from_secs(25));
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = run(&argv(&["/no/such/program"]), None, &Limits::default()).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().starts_with("cannot start `/no/such/program`:"));
+    }
+
+    #[test]
+    fn impossible_argument_lists_are_refused() {
+        for words in
+            [vec![], vec![String::new()], vec!["{file}".to_owned()], vec!["a".to_owned(), "\0".to_owned()]]
+        {
+            assert!(Argv::parse(words.clone()).is_err(), "{words:?}");
+        }
     }
 }
