@@ -1,0 +1,53 @@
+//! The schemas of RFC 7643 §3.1, §4.1, §4.2 and §4.3, embedded as data. Characteristics are those of §8.7.1, with
+//! two exceptions: `displayName` of a group is required, as §4.2 says and §8.7.1 forgets, and `members` shows its
+//! `display`.
+
+use std::sync::{Arc, LazyLock};
+
+use super::{Attribute, Returned, Schema};
+
+/// The URN of the core User (RFC 7643 §4.1).
+pub const CORE_USER_URN: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
+/// The URN of the core Group (RFC 7643 §4.2).
+pub const CORE_GROUP_URN: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
+/// The URN of the enterprise extension of User (RFC 7643 §4.3).
+pub const ENTERPRISE_USER_URN: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+
+static USER: LazyLock<Arc<Schema>> = LazyLock::new(|| embedded(include_str!("data/user.json")));
+static GROUP: LazyLock<Arc<Schema>> = LazyLock::new(|| embedded(include_str!("data/group.json")));
+static ENTERPRISE: LazyLock<Arc<Schema>> =
+    LazyLock::new(|| embedded(include_str!("data/enterprise_user.json")));
+static COMMON: LazyLock<Arc<Schema>> = LazyLock::new(|| embedded(include_str!("data/common.json")));
+
+#[expect(clippy::expect_used, reason = "the text is part of the program and every one is parsed by a test")]
+fn embedded(text: &str) -> Arc<Schema> {
+    Arc::new(serde_json::from_str(text).expect("an embedded schema parses"))
+}
+
+/// The core User.
+pub(super) fn user() -> Arc<Schema> {
+    Arc::clone(&USER)
+}
+
+/// The core Group.
+pub(super) fn group() -> Arc<Schema> {
+    Arc::clone(&GROUP)
+}
+
+/// The enterprise extension of User.
+pub(super) fn enterprise_user() -> Arc<Schema> {
+    Arc::clone(&ENTERPRISE)
+}
+
+/// `schemas`, `id`, `externalId`, `meta` (RFC 7643 §3, §3.1). Not a schema that discovery shows.
+pub(super) fn common() -> Arc<Schema> {
+    Arc::clone(&COMMON)
+}
+
+/// True if one of the attributes, `password` aside since it is never stored, is not returned by default.
+pub(super) fn hides(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let hidden = matches!(attribute.returned, Returned::Never | Returned::Request);
+        (hidden && !attribute.is("password")) || hides(&attribute.sub_attributes)
+    })
+}
