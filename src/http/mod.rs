@@ -8,6 +8,9 @@
 //! from the token on every call carries the directory it belongs to.
 
 pub mod admin_api;
+mod answer;
+pub mod auth;
+mod framing;
 pub mod limits;
 pub mod listener;
 pub mod metrics;

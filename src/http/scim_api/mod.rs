@@ -1,5 +1,7 @@
 //! The SCIM API that identity providers speak to.
 
+mod route;
+
 use crate::http::network::Network;
 
 /// How the SCIM API presents itself and whom it serves.
