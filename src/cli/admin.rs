@@ -101,17 +101,17 @@ impl Admin {
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
-        let request = request
-            .body(Full::new(body.unwrap_or_default()))
-            .map_err(|cause| Error::new(Kind::Usage, format!("cannot ask for `{}`: {cause}", output::clean(path))))?;
-        self.runtime
-            .block_on(client::ask(&Peer::Unix(socket.to_owned()), request, PATIENCE))
-            .map_err(|cause| match cause {
+        let request = request.body(Full::new(body.unwrap_or_default())).map_err(|cause| {
+            Error::new(Kind::Usage, format!("cannot ask for `{}`: {cause}", output::clean(path)))
+        })?;
+        self.runtime.block_on(client::ask(&Peer::Unix(socket.to_owned()), request, PATIENCE)).map_err(
+            |cause| match cause {
                 client::Error::NotListening(cause) => no_daemon(socket, &cause),
                 client::Error::Denied(_) => denied(socket),
                 other => Error::new(Kind::NoDaemon, format!("the daemon at {}: {other}", socket.display()))
                     .hint("journalctl -u rosterd -n 50"),
-            })
+            },
+        )
     }
 }
 
@@ -173,7 +173,9 @@ fn socket_path(config: &Path) -> Result<PathBuf, Error> {
     let text = match std::fs::read_to_string(config) {
         Ok(text) => text,
         // An operator in rosterd-admin need not be able to read the config, whose folder is root:rosterd 0750.
-        Err(cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => return Ok(SOCKET_DEFAULT.into()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Ok(SOCKET_DEFAULT.into());
+        }
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::new(Kind::Missing, format!("there is no config at {}", config.display()))
                 .hint("--config FILE; a commented default is in config/rosterd.toml"));
@@ -270,7 +272,7 @@ mod tests {
     #[test]
     fn a_refusal_keeps_message_hint_and_kind() {
         let (_dir, config, thread) = server(
-            "HTTP/1.1 409 Conflict\r\ncontent-length: 57\r\n\r\n{\"error\":{\"message\":\"`acme` exists\",\"hint\":\"choose --id\"}}",
+            "HTTP/1.1 409 Conflict\r\ncontent-length: 58\r\n\r\n{\"error\":{\"message\":\"`acme` exists\",\"hint\":\"choose --id\"}}",
         );
         let admin = Admin::open(&config, Need::Daemon).unwrap();
         let error = admin.get("/api/v1/status").unwrap_err();
@@ -297,7 +299,8 @@ mod tests {
 
     #[test]
     fn query_values_are_encoded() {
-        let query = Query::default().with("filter", Some("a eq \"ü&\"")).with("none", None).with("n", Some("1"));
+        let query =
+            Query::default().with("filter", Some("a eq \"ü&\"")).with("none", None).with("n", Some("1"));
         assert_eq!(query.to_string(), "?filter=a%20eq%20%22%C3%BC%26%22&n=1");
         assert_eq!(Query::default().to_string(), "");
     }

@@ -251,7 +251,8 @@ fn remove(admin: &Admin, id: &DirectoryId, yes: bool, output: Json) -> Result<Ex
         output::confirm(&question)?;
     }
     let answer = admin.call("DELETE", &path(id), None)?;
-    let done = format!("Removed directory {id}. What its users held goes through the guard; see: rosterd plan");
+    let done =
+        format!("Removed directory {id}. What its users held goes through the guard; see: rosterd plan");
     told(output, &answer, &done, None)
 }
 

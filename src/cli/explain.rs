@@ -49,7 +49,13 @@ fn render(answer: &Value) -> String {
     };
     let active = answer.get("active").and_then(Value::as_bool).unwrap_or(true);
     let state = if active { "" } else { "  inactive: holds nothing" };
-    out.push(format!("{}{}{}  {}{state}", style::BOLD, clean(name), style::RESET, clean(output::text(answer, "subject"))));
+    out.push(format!(
+        "{}{}{}  {}{state}",
+        style::BOLD,
+        clean(name),
+        style::RESET,
+        clean(output::text(answer, "subject"))
+    ));
     let roles = output::list(answer, "roles");
     if roles.is_empty() {
         out.push(String::from("  no role is configured"));

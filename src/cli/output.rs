@@ -106,7 +106,8 @@ impl Table {
             return self.empty.to_owned();
         }
         let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
+            let cells =
+                self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
             let heading = self.headings.get(column).map_or(0, |heading| heading.chars().count());
             cells.max().unwrap_or(0).max(heading)
         };

@@ -92,14 +92,21 @@ pub(super) fn render(plan: &Value) -> String {
         out.extend(held.iter().map(|entry| entry_line('!', style::RED, entry)));
         if !held.is_empty() {
             let name = clean(output::text(target, "name"));
-            out.push(format!("  {} removals are held. Try: rosterd approve {name} --plan {}", held.len(), clean(hash)));
+            out.push(format!(
+                "  {} removals are held. Try: rosterd approve {name} --plan {}",
+                held.len(),
+                clean(hash)
+            ));
         }
-        if ["add", "change", "remove", "held_removals"].iter().all(|key| output::list(target, key).is_empty()) {
+        if ["add", "change", "remove", "held_removals"].iter().all(|key| output::list(target, key).is_empty())
+        {
             out.push(String::from("  nothing to do"));
         }
     }
     if targets.is_empty() {
-        out.push(String::from("No target is configured. Try: a [[target]] in the config, then rosterd reload"));
+        out.push(String::from(
+            "No target is configured. Try: a [[target]] in the config, then rosterd reload",
+        ));
     }
     let sums = sums(plan);
     let held = if sums.held > 0 { format!(", {} held", sums.held) } else { String::new() };

@@ -9,7 +9,9 @@ use super::output;
 
 /// Arguments of `rosterd reload`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rosterd check && rosterd reload\n\nA bad config is refused and the old one stays; the exit code is then 78.")]
+#[command(
+    after_help = "Example:\n  rosterd check && rosterd reload\n\nA bad config is refused and the old one stays; the exit code is then 78."
+)]
 pub struct Args {
     /// Wait for the result. It always does; the unit file says so to be clear
     #[arg(long)]
@@ -24,7 +26,9 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     if args.output.json {
         output::json(&answer);
     } else {
-        output::line("The config was read again and is in force. Undo: restore the file and reload once more.");
+        output::line(
+            "The config was read again and is in force. Undo: restore the file and reload once more.",
+        );
         for notice in output::list(&answer, "notices").iter().filter_map(serde_json::Value::as_str) {
             output::line(&format!("  {}", output::clean(notice)));
         }

@@ -12,7 +12,9 @@ use crate::model::{Clock as _, SystemClock};
 
 /// Arguments of `rosterd status`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rosterd status --json | jq -r '.targets[] | select(.state != \"in_sync\") | .name'")]
+#[command(
+    after_help = "Example:\n  rosterd status --json | jq -r '.targets[] | select(.state != \"in_sync\") | .name'"
+)]
 pub struct Args {
     #[command(flatten)]
     output: Json,

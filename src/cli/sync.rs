@@ -13,8 +13,10 @@ use crate::model::TargetName;
 
 /// Arguments of `rosterd sync`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: take over a file that was there before rosterd\n  rosterd plan opa\n  rosterd sync opa --adopt\n\n\
-    Ends with 1 when a target failed and with 3 when the guard holds removals.")]
+#[command(
+    after_help = "Example: take over a file that was there before rosterd\n  rosterd plan opa\n  rosterd sync opa --adopt\n\n\
+    Ends with 1 when a target failed and with 3 when the guard holds removals."
+)]
 pub struct Args {
     /// Only this target; all of them when not given
     #[arg(value_name = "TARGET", value_parser = parse_target)]
@@ -63,5 +65,10 @@ fn did(target: &serde_json::Value) -> String {
     if !error.is_empty() {
         return error.to_owned();
     }
-    ["outcome", "did", "detail"].iter().map(|key| output::text(target, key)).find(|text| !text.is_empty()).unwrap_or("").to_owned()
+    ["outcome", "did", "detail"]
+        .iter()
+        .map(|key| output::text(target, key))
+        .find(|text| !text.is_empty())
+        .unwrap_or("")
+        .to_owned()
 }

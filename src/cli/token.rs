@@ -92,9 +92,9 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         }
         Verb::List { directory, output } => list(&admin, directory.as_ref(), *output),
         Verb::Revoke { id, output } => {
-            let answer =
-                admin.call("DELETE", &format!("/api/v1/tokens/{}", segment(id.as_str())), None)?;
-            let done = format!("Revoked token {id}: its next request is refused. There is no undo; make another.");
+            let answer = admin.call("DELETE", &format!("/api/v1/tokens/{}", segment(id.as_str())), None)?;
+            let done =
+                format!("Revoked token {id}: its next request is refused. There is no undo; make another.");
             told(*output, &answer, &done, None)
         }
     }

@@ -23,7 +23,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Users, a page at a time
-    #[command(after_help = "Example:\n  rosterd user list --directory acme-okta --filter 'userName sw \"a\"'")]
+    #[command(
+        after_help = "Example:\n  rosterd user list --directory acme-okta --filter 'userName sw \"a\"'"
+    )]
     List {
         #[command(flatten)]
         page: Page,

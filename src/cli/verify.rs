@@ -11,7 +11,9 @@ use super::output::{self, clean};
 
 /// Arguments of `rosterd verify`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rosterd verify && echo unbroken\n\nEnds with 1 when something does not agree.")]
+#[command(
+    after_help = "Example:\n  rosterd verify && echo unbroken\n\nEnds with 1 when something does not agree."
+)]
 pub struct Args {
     #[command(flatten)]
     output: Json,
@@ -25,7 +27,9 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         output::json(&answer);
     } else if agrees {
         let changes = output::thousands(output::number(&answer, "changes"));
-        output::line(&format!("Verified: {changes} changes, every chain is unbroken and the mirror is what they say."));
+        output::line(&format!(
+            "Verified: {changes} changes, every chain is unbroken and the mirror is what they say."
+        ));
     } else {
         output::line("Not verified:");
         for problem in output::list(&answer, "problems").iter().filter_map(Value::as_str) {

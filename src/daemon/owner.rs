@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn the_service_user_is_found_by_its_whole_name() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nrosterd2:x:7:7::/:/x\nrosterd:x:998:997::/:/usr/sbin/nologin\n";
+        let passwd =
+            "root:x:0:0::/root:/bin/sh\nrosterd2:x:7:7::/:/x\nrosterd:x:998:997::/:/usr/sbin/nologin\n";
         assert_eq!(service_ids(passwd), Some((998, 997)));
         assert_eq!(service_ids("root:x:0:0::/root:/bin/sh\n"), None);
     }

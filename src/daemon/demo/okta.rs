@@ -45,7 +45,8 @@ impl Sent {
     /// The resource's id.
     pub(super) fn id(&self) -> Result<String, DemoError> {
         let id = self.body.get("id").and_then(Value::as_str);
-        id.map(str::to_owned).ok_or_else(|| DemoError::Answer { line: self.line.clone(), status: self.status })
+        id.map(str::to_owned)
+            .ok_or_else(|| DemoError::Answer { line: self.line.clone(), status: self.status })
     }
 }
 
@@ -83,12 +84,22 @@ impl Okta {
         self.send("POST", "/Users", Some(body)).await
     }
 
-    /// Pushes a group with its members.
-    pub(super) async fn push_group(&self, name: &str, members: &[(&str, &str)]) -> Result<Sent, DemoError> {
-        let members: Vec<Value> =
-            members.iter().map(|(id, user_name)| json!({"value": id, "display": user_name})).collect();
-        let body = json!({"schemas": [GROUP], "displayName": name, "members": members});
+    /// Pushes a group: looks whether it exists, then creates it without members.
+    pub(super) async fn push_group(&self, name: &str) -> Result<Sent, DemoError> {
+        let encoded = name.replace(' ', "%20");
+        let lookup = format!("/Groups?filter=displayName%20eq%20%22{encoded}%22&startIndex=1&count=100");
+        self.send("GET", &lookup, None).await?;
+        let body = json!({"schemas": [GROUP], "displayName": name, "members": []});
         self.send("POST", "/Groups", Some(body)).await
+    }
+
+    /// Adds people, each by id and user name, to a group.
+    pub(super) async fn add_members(&self, group: &str, people: &[(&str, &str)]) -> Result<Sent, DemoError> {
+        let people: Vec<Value> =
+            people.iter().map(|(id, name)| json!({"value": id, "display": name})).collect();
+        let body = json!({"schemas": [PATCH_OP],
+            "Operations": [{"op": "add", "path": "members", "value": people}]});
+        self.send("PATCH", &format!("/Groups/{group}"), Some(body)).await
     }
 
     /// Takes one member out of a group.

@@ -87,7 +87,9 @@ impl Receiver {
     /// Waits until what arrived satisfies `enough`, at most `patience`; says whether it did.
     pub(super) async fn wait(&self, patience: Duration, enough: impl Fn(&[Arrival]) -> bool) -> bool {
         let mut arrived = self.arrived.clone();
-        tokio::time::timeout(patience, arrived.wait_for(|all| enough(all))).await.is_ok_and(|seen| seen.is_ok())
+        tokio::time::timeout(patience, arrived.wait_for(|all| enough(all)))
+            .await
+            .is_ok_and(|seen| seen.is_ok())
     }
 }
 
@@ -132,13 +134,13 @@ fn verify(headers: &HeaderMap, body: &[u8], key: &[u8], now: Duration) -> bool {
         signed.extend_from_slice(body);
         let fresh = now.abs_diff(at) <= CLOCK_TOLERANCE;
         let signatures = header(headers, "webhook-signature")?.split(' ');
-        let genuine = signatures.filter_map(|text| STANDARD.decode(text.strip_prefix("v1,")?).ok()).any(|mac| {
-            Hmac::<Sha256>::new_from_slice(key)
-                .is_ok_and(|mut expected| {
+        let genuine =
+            signatures.filter_map(|text| STANDARD.decode(text.strip_prefix("v1,")?).ok()).any(|mac| {
+                Hmac::<Sha256>::new_from_slice(key).is_ok_and(|mut expected| {
                     expected.update(&signed);
                     expected.verify_slice(&mac).is_ok()
                 })
-        });
+            });
         Some(fresh && genuine)
     };
     read().unwrap_or(false)
@@ -153,7 +155,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek".parse().unwrap());
         headers.insert("webhook-timestamp", "1614265330".parse().unwrap());
-        let signature = "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        let signature =
+            "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
         headers.insert("webhook-signature", signature.parse().unwrap());
         (headers, br#"{"test": 2432232314}"#, STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap())
     }
