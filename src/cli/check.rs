@@ -56,10 +56,6 @@ pub(super) fn problems_error(problems: &Problems) -> Error {
 }
 
 fn problems_kind(problems: &Problems) -> (Kind, Exit) {
-    let kind = match problems.kind() {
-        config::Kind::Invalid => Kind::Config,
-        config::Kind::MissingFile => Kind::Missing,
-        config::Kind::Denied => Kind::Permission,
-    };
+    let kind = super::serve::config_kind(problems.kind());
     (kind, Error::new(kind, "").exit())
 }

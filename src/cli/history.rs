@@ -35,9 +35,9 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     }
     let mut table = Table::new(&["seq", "at", "change", "directory", "resource", "by"], "No change yet.");
     for change in output::list(&answer, "changes") {
-        let resource = match output::text(change, "name") {
-            "" => output::text(change, "resource"),
-            name => name,
+        let resource = match output::text(change, "resource") {
+            "" => output::text(change, "object"),
+            id => id,
         };
         table.row([
             Cell::styled(output::number(change, "seq").to_string(), style::BOLD),

@@ -118,30 +118,24 @@ pub(super) fn render(plan: &Value) -> String {
 }
 
 fn entry_line(sign: char, colour: &str, entry: &Value) -> String {
-    let subject = match output::text(entry, "name") {
-        "" => output::text(entry, "subject"),
-        name => name,
+    let (from, to) = (output::text(entry, "from"), output::text(entry, "to"));
+    if !from.is_empty() {
+        return format!("  {colour}{sign}{} {} → {}", style::RESET, clean(from), clean(to));
+    }
+    // The label is the entitlement as the target shows it; an older daemon sends none.
+    let entitlement = match output::text(entry, "label") {
+        "" => output::text(entry, "entitlement"),
+        label => label,
     };
     format!(
         "  {colour}{sign}{} {}  {}  {}{}{}",
         style::RESET,
-        clean(subject),
-        clean(output::text(entry, "entitlement")),
+        clean(output::text(entry, "subject")),
+        clean(entitlement),
         style::DIM,
-        clean(&why(entry)),
+        clean(output::text(entry, "why")),
         style::RESET
     )
-}
-
-/// The reason, whether it is a sentence or a list of them.
-pub(super) fn why(entry: &Value) -> String {
-    match entry.get("why") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(reasons)) => {
-            reasons.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
-        }
-        _ => String::new(),
-    }
 }
 
 #[cfg(test)]
@@ -152,15 +146,15 @@ mod tests {
     #[test]
     fn a_plan_reads_as_signed_lines_with_a_sum() {
         let plan = json!({"targets": [{"name": "opa", "hash": "3f9a", "held": true, "total": 9,
-            "add": [{"subject": "acme/1", "name": "dana@example.com", "entitlement": "role:db-admin", "why": "member of Database Admins"}],
-            "remove": [], "change": [],
-            "held_removals": [{"subject": "acme/2", "entitlement": "role:db-admin", "why": ["gone"]}]}]});
+            "add": [{"subject": "dana@example.com", "entitlement": "role:db-admin", "label": "role db-admin", "why": "member of Database Admins"}],
+            "remove": [], "change": [{"from": "kim", "to": "kim.lee", "id": "acme/3"}],
+            "held_removals": [{"subject": "erin", "entitlement": "role:db-admin", "why": "gone"}]}]});
         let plain = anstream::adapter::strip_str(&render(&plan)).to_string();
         assert_eq!(
             plain,
-            "opa 3f9a\n  + dana@example.com  role:db-admin  member of Database Admins\n  \
-             ! acme/2  role:db-admin  gone\n  1 removals are held. Try: rosterd approve opa --plan 3f9a\n\
-             Plan: 1 to add, 0 to change, 0 to remove, 1 held."
+            "opa 3f9a\n  + dana@example.com  role db-admin  member of Database Admins\n  ~ kim → kim.lee\n  \
+             ! erin  role:db-admin  gone\n  1 removals are held. Try: rosterd approve opa --plan 3f9a\n\
+             Plan: 1 to add, 1 to change, 0 to remove, 1 held."
         );
     }
 

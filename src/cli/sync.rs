@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::admin::{Admin, Need};
 use super::args::Json;
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         let mut table = Table::new(&["target", "state", "did"], "No target is configured.");
         for target in targets {
             table.row([
-                Cell::styled(output::text(target, "name"), style::BOLD),
+                Cell::styled(output::text(target, "target"), style::BOLD),
                 super::status::state_cell(output::text(target, "state")),
                 Cell::from(did(target)),
             ]);
@@ -51,24 +51,23 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         let failed: Vec<String> = targets
             .iter()
             .filter(|target| matches!(output::text(target, "state"), "failing" | "foreign"))
-            .map(|target| clean(output::text(target, "name")))
+            .map(|target| clean(output::text(target, "target")))
             .collect();
         return Err(Error::new(Kind::Refused, format!("not in sync: {}", failed.join(", ")))
             .hint("rosterd status shows what is wrong; a foreign file is taken over by `rosterd sync TARGET --adopt`"));
     }
-    let held = targets.iter().any(|target| output::number(target, "held_removals") > 0) || state_is("held");
-    Ok(if held { Exit::Held } else { Exit::Done })
+    Ok(if state_is("held") { Exit::Held } else { Exit::Done })
 }
 
-fn did(target: &serde_json::Value) -> String {
-    let error = output::text(target, "last_error");
+/// What happened, in a few words.
+fn did(target: &Value) -> String {
+    let error = output::text(target, "error");
     if !error.is_empty() {
         return error.to_owned();
     }
-    ["outcome", "did", "detail"]
-        .iter()
-        .map(|key| output::text(target, key))
-        .find(|text| !text.is_empty())
-        .unwrap_or("")
-        .to_owned()
+    if target.get("changed").and_then(Value::as_bool) != Some(true) {
+        return String::from("nothing to do");
+    }
+    let count = |key| output::thousands(output::number(target, key));
+    format!("{} added, {} removed, {} renamed", count("added"), count("removed"), count("renamed"))
 }

@@ -3,16 +3,18 @@
 //! Layer 7: it wires the layers below together and holds no business rule. Commands ([`crate::cli`]) stand above
 //! and only start it, or ask it over the admin socket ([`client`]).
 
+mod accept;
 pub mod client;
 pub mod demo;
+mod error;
 pub mod local;
 pub mod notify;
 pub mod owner;
+mod run;
+mod service;
+mod targets;
 pub mod watchdog;
+mod wire;
 
-/// Stub.
-#[derive(Debug)]
-pub enum Error {
-    /// Stub.
-    Config(crate::config::Problems),
-}
+pub use error::Error;
+pub use run::serve;

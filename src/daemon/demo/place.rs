@@ -35,7 +35,7 @@ impl Place {
         place.folder("out")?;
         place.folder("state")?;
         place.file("app-webhook-secret", webhook_secret)?;
-        place.file("rosterd.toml", &config(webhook_url))?;
+        place.file("rosterd.toml", &config(&place.admin_socket(), webhook_url))?;
         Ok(place)
     }
 
@@ -152,15 +152,16 @@ fn fill(bytes: &mut [u8]) -> Result<(), DemoError> {
     getrandom::fill(bytes).map_err(|cause| DemoError::Setup(format!("no random numbers: {cause}")))
 }
 
-/// The demo's config. Paths are relative to the file.
-fn config(webhook_url: &str) -> String {
+/// The demo's config. Paths are relative to the file, but a socket's must be absolute.
+fn config(admin_socket: &Path, webhook_url: &str) -> String {
+    let socket = toml::Value::String(admin_socket.display().to_string());
     format!(
         r#"# Written by `rosterd demo`.
 [server]
 listen = ["127.0.0.1:0"]               # any free port
 
 [admin]
-socket = "admin.sock"
+socket = {socket}
 
 [mirror]
 path = "state/mirror.db"
