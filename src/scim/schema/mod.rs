@@ -8,6 +8,8 @@ mod attribute;
 mod discovery;
 mod registry;
 mod standard;
+#[cfg(test)]
+mod tests;
 
 pub use attribute::{Attribute, DataType, Mutability, Returned, Schema, Uniqueness};
 pub use discovery::{

@@ -1,0 +1,1 @@
+//! URNs in the spelling of today.
