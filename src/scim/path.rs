@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::error::Error;
 use super::filter::{AttrPath, Filter, parse_value_path};
-use super::schema::{Attribute, ENTERPRISE_USER_URN, ResourceSchema, Schema};
+use super::schema::{Attribute, ResourceSchema, Schema};
 
 /// The path of a PATCH operation as written.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,8 +79,7 @@ pub enum Resolved<'a> {
     Unknown,
 }
 
-/// Looks a path up, names in any letter case. `manager` without its URN is the enterprise extension's, as Entra
-/// means it.
+/// Looks a path up, names in any letter case.
 pub fn resolve<'a>(schema: &'a ResourceSchema, path: &AttrPath) -> Resolved<'a> {
     let (extension, name, sub) = match &path.urn {
         None => (None, path.name.clone(), path.sub.clone()),
@@ -98,11 +97,7 @@ pub fn resolve<'a>(schema: &'a ResourceSchema, path: &AttrPath) -> Resolved<'a> 
     };
     let attribute = match extension {
         Some(found) => found.attribute(&name).map(|attribute| (extension, attribute)),
-        None => schema.attribute(&name).map(|attribute| (None, attribute)).or_else(|| {
-            let enterprise = schema.extension(ENTERPRISE_USER_URN).filter(|_| path.urn.is_none())?;
-            let manager = enterprise.attribute("manager").filter(|manager| manager.is(&name))?;
-            Some((Some(enterprise), manager))
-        }),
+        None => schema.attribute(&name).map(|attribute| (None, attribute)),
     };
     let Some((extension, attribute)) = attribute else { return Resolved::Unknown };
     match sub {

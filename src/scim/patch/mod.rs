@@ -7,6 +7,9 @@
 
 mod answer;
 mod apply;
+mod element;
+mod member;
+mod opaque;
 mod request;
 mod write;
 
