@@ -6,4 +6,5 @@
 
 pub mod command;
 pub mod file;
+pub mod format;
 pub mod webhook;

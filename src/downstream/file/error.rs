@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::downstream::command::{CommandError, Output};
+use crate::downstream::command::{CommandError, Output, Status};
 
 /// Why the new bytes are not in place.
 #[derive(Debug)]
@@ -75,14 +75,126 @@ pub enum Kind {
 impl ApplyError {
     /// The class of this error.
     pub fn kind(&self) -> Kind {
-        Kind::NeedsOperator
+        match &self.cause {
+            Cause::Io(error) if needs_a_person(error) => Kind::NeedsOperator,
+            Cause::Io(_) | Cause::Changed => Kind::Transient,
+            Cause::Command(output) if output.status == Status::TimedOut => Kind::Transient,
+            Cause::Command(_) | Cause::Parse(_) => Kind::Refused,
+            Cause::Refused(_) | Cause::Start(_) | Cause::NotRestored(..) => Kind::NeedsOperator,
+        }
+    }
+
+    /// What a person can do about it; empty where the message says it all.
+    pub fn hint(&self) -> &'static str {
+        match &self.cause {
+            Cause::Io(error) => io_hint(error, self.step),
+            Cause::Changed => {
+                "somebody edited it; look at `rosterd plan`, then `rosterd sync TARGET --adopt` to replace it"
+            }
+            Cause::Parse(_) => "the old file stays; the refused one is kept under the state directory",
+            Cause::Start(_) => "name an installed program by its full path",
+            Cause::Command(_) if self.step == Step::Verify => {
+                "the old file is back; the refused one is kept under the state directory"
+            }
+            Cause::Command(_) => "the old file stays; the refused one is kept under the state directory",
+            Cause::NotRestored(..) => {
+                "the new file is in place although `verify` refused it; put the `.prev` beside it back by hand"
+            }
+            Cause::Refused(_) => "",
+        }
+    }
+
+    /// The kept output of the command that said no.
+    pub fn output(&self) -> Option<&Output> {
+        match &self.cause {
+            Cause::Command(output) | Cause::NotRestored(output, _) => Some(output),
+            _ => None,
+        }
+    }
+}
+
+fn needs_a_person(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        CrossesDevices, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, ResourceBusy,
+    };
+    matches!(
+        error.kind(),
+        CrossesDevices | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem | ResourceBusy
+    )
+}
+
+fn io_hint(error: &io::Error, step: Step) -> &'static str {
+    use io::ErrorKind::{
+        CrossesDevices, NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+        ResourceBusy, StorageFull,
+    };
+    match error.kind() {
+        ReadOnlyFilesystem => "add the folder to `ReadWritePaths=` of rosterd.service",
+        PermissionDenied => {
+            "let the daemon's user write to the folder, and check `ReadWritePaths=` of rosterd.service"
+        }
+        StorageFull | QuotaExceeded => "free some space; it is tried again by itself",
+        NotFound if step == Step::Folder => "create the folder first; rosterd makes none",
+        NotADirectory => "a file stands where a folder should be",
+        ResourceBusy | CrossesDevices => {
+            "a single file mounted into a container cannot be replaced; mount its folder"
+        }
+        _ => "",
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Folder => "opening the folder",
+            Self::Compare => "reading what is there",
+            Self::Stage => "writing the staged file",
+            Self::Parse => "the built-in check",
+            Self::Check => "`check`",
+            Self::Link => "keeping the old file",
+            Self::Swap => "renaming the staged file",
+            Self::Verify => "`verify`",
+            Self::Restore => "putting the old file back",
+            Self::Keep => "storing the version",
+        })
     }
 }
 
 impl fmt::Display for ApplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot write `{}`", self.path.display())
+        write!(f, "cannot write `{}`: {}: ", self.path.display(), self.step)?;
+        match &self.cause {
+            Cause::Io(error) => write!(f, "{error}")?,
+            Cause::Refused(why) | Cause::Parse(why) => f.write_str(why)?,
+            Cause::Changed => f.write_str("it is not what the plan was made for")?,
+            Cause::Start(error) => write!(f, "{error}")?,
+            Cause::Command(output) => said(f, output)?,
+            Cause::NotRestored(output, error) => {
+                said(f, output)?;
+                write!(f, "; and the old file could not be put back: {error}")?;
+            }
+        }
+        let hint = self.hint();
+        if hint.is_empty() { Ok(()) } else { write!(f, "; {hint}") }
     }
 }
 
-impl std::error::Error for ApplyError {}
+/// How a command ended and the first line it said.
+fn said(f: &mut fmt::Formatter<'_>, output: &Output) -> fmt::Result {
+    write!(f, "{}", output.status)?;
+    let text = output.text();
+    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
+        Some(line) => write!(f, ": {}", line.chars().take(200).collect::<String>()),
+        None => Ok(()),
+    }
+}
+
+impl std::error::Error for ApplyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Io(error) | Cause::NotRestored(_, error) => Some(error),
+            Cause::Start(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -5,7 +5,14 @@
 //! file or a mount point of its own is refused, never followed. Owners are never changed. Blocking: run it on a
 //! blocking thread; one apply per destination at a time.
 
+mod apply;
 mod error;
+mod folder;
+mod staging;
+mod versions;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,10 +22,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::downstream::command::{Argv, Limits, Output};
 
+pub use apply::{apply, clean_stale, inspect, settle};
 pub use error::{ApplyError, Cause, Kind, Step};
+pub use versions::{Kept, kept};
 
 /// Parses the staged bytes with the format's own check; the message says what is wrong where.
 pub type ParseCheck<'a> = &'a dyn Fn(&[u8]) -> Result<(), String>;
+
+/// How every name begins that rosterd uses beside a destination; a watcher for drift ignores these.
+pub const STAGING_PREFIX: &str = ".rosterd-";
 
 /// What steers one file destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,48 +134,6 @@ impl FileSpec {
             trusted_group: None,
         }
     }
-}
-
-/// Puts `bytes` in place if they are not there already (DESIGN §6.1, up to and including `verify`).
-///
-/// After `Applied::Swapped` the caller records it, then calls [`settle`], then runs `reload`. A swap that was not
-/// settled (a crash in between) is found by the next `apply`, which verifies again and says `Swapped` again.
-///
-/// # Errors
-/// Whatever stopped it; the old file is then in place, unless the error says otherwise.
-pub fn apply(
-    spec: &FileSpec,
-    bytes: &[u8],
-    expect: Expect,
-    parse: ParseCheck<'_>,
-) -> Result<Applied, ApplyError> {
-    let _ = (bytes, expect, parse);
-    Err(ApplyError {
-        path: spec.path.clone(),
-        step: Step::Compare,
-        cause: Cause::Refused("unfinished".into()),
-    })
-}
-
-/// Ends a recorded swap: the version goes to the kept ones and the way back is removed.
-pub fn settle(spec: &FileSpec, swapped: &Swapped, label: u64) -> Result<(), ApplyError> {
-    let _ = (swapped, label);
-    Err(ApplyError { path: spec.path.clone(), step: Step::Keep, cause: Cause::Refused("unfinished".into()) })
-}
-
-/// What is at the destination now. Also refuses an unsafe folder, as `apply` would.
-pub fn inspect(spec: &FileSpec) -> Result<OnDisk, ApplyError> {
-    Err(ApplyError {
-        path: spec.path.clone(),
-        step: Step::Compare,
-        cause: Cause::Refused("unfinished".into()),
-    })
-}
-
-/// Removes staged files that an earlier life left behind (exact name pattern, own uid). Call at start.
-pub fn clean_stale(spec: &FileSpec) -> Result<usize, ApplyError> {
-    let _ = spec;
-    Ok(0)
 }
 
 impl fmt::Display for Digest {

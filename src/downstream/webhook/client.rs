@@ -1,13 +1,35 @@
 //! The client side of one attempt.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{Attempt, Request, Settings};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Response, Uri, Version};
+use tokio_rustls::TlsConnector;
 
-/// A webhook target's client: its checked URL, its TLS set-up and one kept-alive connection. Cheap to share by `Arc`.
-#[derive(Debug)]
+use super::connect::{self, ConnectError, Connection};
+use super::endpoint::Endpoint;
+use super::judge::judge;
+use super::{ANSWER_KEPT_BYTES, ANSWER_READ_BYTES, Attempt, Outcome, Request, Settings, sign};
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// A webhook target's client: its checked URL, its TLS set-up and one kept-alive connection. Share it by `Arc`.
+///
+/// Several attempts may be under way at once; one connection is kept between them.
 pub struct Client {
     settings: Settings,
+    endpoint: Endpoint,
+    tls: Option<TlsConnector>,
+    content_type: HeaderValue,
+    idle: Mutex<Option<Connection>>,
 }
 
 /// Why a client cannot be made from its settings.
@@ -17,20 +39,190 @@ pub enum ClientError {
     Url(String),
     /// No secret to sign with.
     NoSecret,
+    /// The content type is not a header value.
+    ContentType,
     /// A certificate authority or the machine's trust store cannot be used.
     Tls(String),
 }
 
+/// What was seen so far of an attempt; outlives its time limit.
+#[derive(Debug, Default)]
+struct Seen {
+    status: Option<u16>,
+    address: Option<SocketAddr>,
+    answer: Vec<u8>,
+}
+
 impl Client {
     /// Checks the settings (no network, no name look-up) and prepares TLS.
+    ///
+    /// # Errors
+    /// The URL breaks a rule of operations §8, there is no secret, or the trust store cannot be read.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
-        Ok(Self { settings })
+        let endpoint = Endpoint::parse(&settings)?;
+        if settings.secrets.is_empty() {
+            return Err(ClientError::NoSecret);
+        }
+        let content_type =
+            HeaderValue::from_str(&settings.content_type).map_err(|_| ClientError::ContentType)?;
+        let tls = if endpoint.tls_name.is_some() { Some(connect::tls(&settings)?) } else { None };
+        Ok(Self { settings, endpoint, tls, content_type, idle: Mutex::new(None) })
     }
 
-    /// One attempt. Never fails: whatever happens is an [`Attempt`].
+    /// One attempt: connect (or reuse), sign for `request.at`, POST, read the answer, judge it. Never fails and never
+    /// takes longer than the settings' `timeout`: whatever happens is an [`Attempt`].
     pub async fn send(&self, request: &Request) -> Attempt {
-        let _ = (&self.settings, request);
-        std::future::pending().await
+        let started = Instant::now();
+        let mut seen = Seen::default();
+        let outcome =
+            match tokio::time::timeout(self.settings.timeout, self.attempt(request, &mut seen)).await {
+                Ok(outcome) => outcome,
+                Err(_) => retry(format!("no whole answer within {:?}", self.settings.timeout)),
+            };
+        Attempt {
+            status: seen.status,
+            latency: started.elapsed(),
+            address: seen.address,
+            answer: seen.answer,
+            outcome,
+        }
+    }
+
+    async fn attempt(&self, request: &Request, seen: &mut Seen) -> Outcome {
+        if let Some(connection) = self.take_idle() {
+            match self.exchange(connection, request, seen).await {
+                Ok(outcome) => return outcome,
+                // The receiver may close a kept connection at any time; that says nothing about a new one.
+                Err(_) => *seen = Seen::default(),
+            }
+        }
+        let open = Connection::open(&self.endpoint, self.tls.as_ref(), self.settings.connect_timeout);
+        let connection = match open.await {
+            Ok(connection) => connection,
+            Err(ConnectError::Now(why)) => return retry(why),
+            Err(ConnectError::Forbidden(why)) => return Outcome::Refused { why },
+        };
+        match self.exchange(connection, request, seen).await {
+            Ok(outcome) => outcome,
+            Err(error) => retry(format!("the connection ended before an answer: {}", causes(&error))),
+        }
+    }
+
+    /// One request and its answer; an error only if no answer began.
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        request: &Request,
+        seen: &mut Seen,
+    ) -> hyper::Result<Outcome> {
+        seen.address = Some(connection.address);
+        let Ok(message) = self.message(request, connection.is_http2()) else {
+            return Ok(Outcome::Refused {
+                why: "the request cannot be written; please report this fault".into(),
+            });
+        };
+        let answer = connection.send(message).await?;
+        let status = answer.status().as_u16();
+        seen.status = Some(status);
+        let outcome = judge(status, answer.headers(), SystemTime::now());
+        Ok(match (read(answer, seen).await, outcome) {
+            (Body::Whole, outcome) => {
+                self.keep(connection);
+                outcome
+            }
+            (Body::CutOff(why), Outcome::Acknowledged) => {
+                retry(format!("the receiver answered {status}, but the answer was cut off: {why}"))
+            }
+            (Body::TooLong | Body::CutOff(_), outcome) => outcome,
+        })
+    }
+
+    fn message(
+        &self,
+        request: &Request,
+        is_http2: bool,
+    ) -> Result<hyper::Request<Full<Bytes>>, hyper::http::Error> {
+        let id = request.id.to_string();
+        let seconds = request.at.0.div_euclid(1_000_000);
+        let signature = sign::header(&self.settings.secrets, &id, seconds, &request.body);
+        let message = hyper::Request::builder()
+            .method(Method::POST)
+            .header(CONTENT_TYPE, &self.content_type)
+            .header(USER_AGENT, concat!("rosterd/", env!("CARGO_PKG_VERSION")))
+            .header(WEBHOOK_ID, id)
+            .header(WEBHOOK_TIMESTAMP, seconds)
+            .header(WEBHOOK_SIGNATURE, signature);
+        let message = if is_http2 {
+            let uri = Uri::builder()
+                .scheme("https")
+                .authority(self.endpoint.authority.as_bytes())
+                .path_and_query(self.endpoint.path.clone())
+                .build()?;
+            message.version(Version::HTTP_2).uri(uri)
+        } else {
+            message.uri(Uri::from(self.endpoint.path.clone())).header(HOST, &self.endpoint.authority)
+        };
+        message.body(Full::new(request.body.clone()))
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.filter(Connection::is_usable)
+    }
+
+    fn keep(&self, connection: Connection) {
+        if connection.is_usable() {
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        }
+    }
+}
+
+/// How much of an answer came.
+enum Body {
+    Whole,
+    /// More than is read; the connection is given up.
+    TooLong,
+    CutOff(String),
+}
+
+async fn read(answer: Response<Incoming>, seen: &mut Seen) -> Body {
+    let mut body = answer.into_body();
+    let mut read = 0usize;
+    while let Some(frame) = body.frame().await {
+        let data = match frame.map(hyper::body::Frame::into_data) {
+            Ok(Ok(data)) => data,
+            Ok(Err(_trailers)) => continue,
+            Err(error) => return Body::CutOff(causes(&error)),
+        };
+        let room = ANSWER_KEPT_BYTES.saturating_sub(seen.answer.len());
+        seen.answer.extend(data.iter().take(room));
+        read = read.saturating_add(data.len());
+        if read > ANSWER_READ_BYTES {
+            return Body::TooLong;
+        }
+    }
+    Body::Whole
+}
+
+fn retry(why: String) -> Outcome {
+    Outcome::Retry { after: None, why }
+}
+
+/// An error with its causes on one line; hyper's own text says little.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -39,9 +231,17 @@ impl fmt::Display for ClientError {
         match self {
             Self::Url(why) => write!(f, "the webhook url cannot be used: {why}"),
             Self::NoSecret => f.write_str("no secret to sign with; set `secret_file`"),
-            Self::Tls(why) => write!(f, "cannot set up TLS: {why}"),
+            Self::ContentType => f.write_str("the content type is not a header value"),
+            Self::Tls(why) => {
+                write!(f, "cannot set up TLS: {why}; install `ca-certificates` or check the extra CA")
+            }
         }
     }
 }
 
 impl std::error::Error for ClientError {}
+
+/// The default time limits, for the settings.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// See [`CONNECT_TIMEOUT`].
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15);

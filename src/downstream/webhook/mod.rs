@@ -2,8 +2,15 @@
 //!
 //! It keeps no queue and knows no schedule; `reconcile` owns order, backoff and the record of attempts.
 
+mod address;
 mod client;
+mod connect;
+mod endpoint;
+mod judge;
 mod sign;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -95,8 +102,8 @@ impl Settings {
             url,
             secrets,
             insecure: false,
-            connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(15),
+            connect_timeout: client::CONNECT_TIMEOUT,
+            timeout: client::TIMEOUT,
             extra_ca: Vec::new(),
             content_type: "application/json".into(),
         }

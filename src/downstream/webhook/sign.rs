@@ -109,20 +109,20 @@ mod tests {
         #[test]
         fn the_public_library_accepts_what_we_sign_with_old_and_new_secret(
             keys in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 24..=64), 1..4),
-            body in proptest::collection::vec(any::<u8>(), 0..300),
+            body in any::<String>(),
             n in 0u32..9,
         ) {
             let id = format!("1-{n}-0");
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
             let texts: Vec<String> = keys.iter().map(|key| format!("whsec_{}", STANDARD.encode(key))).collect();
             let secrets: Vec<SigningSecret> = texts.iter().map(|text| secret(text)).collect();
-            let signature = header(&secrets, &id, i64::try_from(now).unwrap(), &body);
+            let signature = header(&secrets, &id, i64::try_from(now).unwrap(), body.as_bytes());
             let mut headers = hyper::HeaderMap::new();
             headers.insert("webhook-id", id.parse().unwrap());
             headers.insert("webhook-timestamp", now.to_string().parse().unwrap());
             headers.insert("webhook-signature", signature.parse().unwrap());
             for text in &texts {
-                prop_assert!(standardwebhooks::Webhook::new(text).unwrap().verify(&body, &headers).is_ok());
+                prop_assert!(standardwebhooks::Webhook::new(text).unwrap().verify(body.as_bytes(), &headers).is_ok());
             }
         }
     }

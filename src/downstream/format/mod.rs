@@ -1,0 +1,250 @@
+//! What the bytes are: pure functions from the access model ([`View`]) to a file's content, in one table.
+//!
+//! To add a format: one file here and one line in [`FORMATS`]. It must not know paths, files, clocks or who asked.
+//!
+//! INVARIANTS: same view and options, same bytes. A name is escaped as the reader demands or left out and named in
+//! [`Rendered::left_out`], never written so that it means something else. Every output ends in a newline.
+
+mod escape;
+mod fit;
+mod json;
+mod template;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::access::View;
+use crate::model::{DirectoryId, ResourceId, Subject, TargetName};
+
+pub use fit::example_view;
+pub use template::{Template, Validate};
+
+/// Every format, sorted by name.
+pub const FORMATS: &[Format] = &[json::FORMAT, template::FORMAT];
+
+/// One way to write the access model, as listed by `rosterd export --list`.
+#[derive(Debug, Clone, Copy)]
+pub struct Format {
+    /// Word used in `format = "…"`.
+    pub name: &'static str,
+    /// One line for the list.
+    pub summary: &'static str,
+    /// Media type when the file is published.
+    pub content_type: &'static str,
+    /// What may stand in the target's `options`, sorted by name.
+    pub options: &'static [OptionDoc],
+    /// The pure renderer; call it through [`Format::render`], which first takes unfit names out.
+    pub(crate) render: fn(&View, &Options) -> Result<Rendered, RenderError>,
+    /// Parses the bytes as the reader would, before they are put in place.
+    pub(crate) check: fn(&[u8], &Options) -> Result<(), String>,
+    /// Options under which the example is rendered.
+    pub(crate) example: fn() -> Options,
+}
+
+/// One documented option of a format.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionDoc {
+    /// Key in the target's `options`.
+    pub name: &'static str,
+    /// What kind of value it takes.
+    pub kind: OptionKind,
+    /// The default as it would be written in the config.
+    pub default: &'static str,
+    /// One sentence: its effect.
+    pub description: &'static str,
+}
+
+/// What kind of value an option takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionKind {
+    /// `true` or `false`.
+    Flag,
+    /// Any text.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// What steers one rendering besides the view.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The target rendered for.
+    pub target: TargetName,
+    /// The compiled template; only the format `template` needs it.
+    pub template: Option<Arc<Template>>,
+    /// The target's `options` table, checked by [`Format::check_options`].
+    pub values: Map<String, Value>,
+}
+
+/// What a rendering gave.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rendered {
+    /// The whole file.
+    pub bytes: Vec<u8>,
+    /// Who or what could not be carried, and why; sorted, each once.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One user or group that a format cannot carry. With `on_illegal = "error"` any of these fails the target.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeftOut {
+    /// Who.
+    pub what: Carried,
+    /// The name or attribute at fault, for status; never logged at info level.
+    pub text: String,
+    /// The rule it breaks.
+    pub why: String,
+}
+
+/// What can be left out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Carried {
+    /// A user.
+    User(Subject),
+    /// A group.
+    Group(DirectoryId, ResourceId),
+}
+
+/// Why a whole rendering failed; the target keeps its file (DESIGN §6.4 then takes the revoked out of it).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderError {
+    /// The format or template by name.
+    pub name: String,
+    /// Line in the template, from 1.
+    pub line: Option<usize>,
+    /// What went wrong.
+    pub what: String,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+/// The format of that name.
+pub fn find(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+impl Format {
+    /// Renders the whole file. Names that no format may carry (control characters, bidi controls, U+2028/2029) are
+    /// taken out first.
+    ///
+    /// # Errors
+    /// Only what concerns the whole file, such as a fault of the template; one bad name costs one subject.
+    pub fn render(&self, view: &View, options: &Options) -> Result<Rendered, RenderError> {
+        let (view, mut left_out) = fit::without_unfit_names(view);
+        let mut rendered = (self.render)(&view, options)?;
+        if rendered.bytes.last().is_some_and(|&last| last != b'\n') {
+            rendered.bytes.push(b'\n');
+        }
+        rendered.left_out.append(&mut left_out);
+        rendered.left_out.sort();
+        rendered.left_out.dedup();
+        Ok(rendered)
+    }
+
+    /// The built-in parse of a staged file: what the reader would stumble over, with its place.
+    pub fn check(&self, bytes: &[u8], options: &Options) -> Result<(), String> {
+        (self.check)(bytes, options)
+    }
+
+    /// This format's view of the data set of the documentation, for `export --list`.
+    pub fn example(&self) -> String {
+        self.render(&example_view(), &(self.example)())
+            .map(|rendered| String::from_utf8_lossy(&rendered.bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// What is wrong with a target's `options`, each as one message; empty if nothing.
+    pub fn check_options(&self, values: &Map<String, Value>) -> Vec<String> {
+        values.iter().filter_map(|(key, value)| self.check_option(key, value)).collect()
+    }
+
+    fn check_option(&self, key: &str, value: &Value) -> Option<String> {
+        let Some(option) = self.options.iter().find(|option| option.name == key) else {
+            let known: Vec<&str> = self.options.iter().map(|option| option.name).collect();
+            let known = if known.is_empty() { "it has none".to_owned() } else { known.join(", ") };
+            return Some(format!("format `{}` has no option `{key}`; known: {known}", self.name));
+        };
+        let (fits, wanted) = match option.kind {
+            OptionKind::Flag => (value.is_boolean(), "true or false".to_owned()),
+            OptionKind::Text => (value.is_string(), "a text".to_owned()),
+            OptionKind::Choice(words) => (
+                value.as_str().is_some_and(|word| words.contains(&word)),
+                format!("one of {}", words.join(", ")),
+            ),
+        };
+        (!fits).then(|| format!("option `{key}` of format `{}` must be {wanted}", self.name))
+    }
+}
+
+impl Options {
+    /// No template and every option at its default.
+    pub fn new(target: TargetName) -> Self {
+        Self { target, template: None, values: Map::new() }
+    }
+
+    /// A flag, false unless set.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.values.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(subject) => write!(f, "user {subject}"),
+            Self::Group(directory, id) => write!(f, "group {directory}/{id}"),
+        }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is left out: {}", self.what, self.why)
+    }
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot render `{}`", self.name)?;
+        if let Some(line) = self.line {
+            write!(f, " at line {line}")?;
+        }
+        write!(f, ": {}", self.what)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, "; {}", self.hint) }
+    }
+}
+
+impl std::error::Error for RenderError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_every_example_passes_its_own_check() {
+        assert!(FORMATS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for format in FORMATS {
+            let example = format.example();
+            assert!(example.contains("alice@example.com") && example.ends_with('\n'), "{}", format.name);
+            format.check(example.as_bytes(), &(format.example)()).unwrap();
+            assert!(format.options.windows(2).all(|pair| pair[0].name < pair[1].name), "{}", format.name);
+        }
+        assert!(find("json").is_some() && find("jsn").is_none());
+    }
+
+    #[test]
+    fn wrong_options_are_named_with_what_is_allowed() {
+        let json = find("json").unwrap();
+        let values = serde_json::json!({"compact": "yes", "colour": true});
+        let complaints = json.check_options(values.as_object().unwrap());
+        assert_eq!(
+            complaints,
+            [
+                "option `compact` of format `json` must be true or false",
+                "format `json` has no option `colour`; known: compact"
+            ]
+        );
+    }
+}
