@@ -1,0 +1,113 @@
+//! Fills `access::Facts` from one snapshot. The only place that knows both SQL and access.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::access::{DirectoryFacts, Facts, GroupFacts, UserFacts};
+use crate::model::{DirectoryId, ResourceId, ResourceType, Timestamp};
+
+use super::change::{id_of, type_of};
+use super::directory::{self, Directory};
+use super::engine::{Param, StoreError};
+use super::resource::doc_of;
+use super::tx::ReadTx;
+
+/// Everything the identity providers last said. Directories named in `order` come first, in that order; the others
+/// follow by age. `claims` are the configuration's to fill in.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn load(tx: &mut ReadTx<'_>, order: &[DirectoryId]) -> Result<Facts, StoreError> {
+    let mut directories = directory::list(tx)?;
+    let rank = |d: &Directory| order.iter().position(|id| *id == d.id).unwrap_or(usize::MAX);
+    directories.sort_by_key(rank);
+    let mut facts = Facts { seq: tx.seq()?, ..Facts::default() };
+    for directory in &directories {
+        facts.directories.push(load_directory(tx, directory)?);
+    }
+    Ok(facts)
+}
+
+fn load_directory(tx: &mut ReadTx<'_>, directory: &Directory) -> Result<DirectoryFacts, StoreError> {
+    let dir = Param::Int(directory.reference.key);
+    let mut facts = DirectoryFacts {
+        id: directory.id.clone(),
+        enabled: directory.enabled,
+        pushed: directory.pushed_at.is_some(),
+        claims: Vec::new(),
+        users: Vec::with_capacity(usize::try_from(directory.users).unwrap_or(0)),
+        groups: Vec::with_capacity(usize::try_from(directory.groups).unwrap_or(0)),
+    };
+    let mut users: HashMap<i64, ResourceId> = HashMap::with_capacity(facts.users.capacity());
+    let sql = "SELECT rid, id, active, created_at, modified_at, doc FROM resource \
+               WHERE dir = ?1 AND type = 1 ORDER BY rid";
+    tx.query(sql, &[dir], &mut |row| {
+        let id = id_of(row.blob(1)?)?;
+        let doc = doc_of(row.text(5)?)?;
+        users.insert(row.int(0)?, id);
+        facts.users.push(UserFacts {
+            id,
+            active: row.int(2)? == 1,
+            user_name: doc.get("userName").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
+            doc: Arc::new(doc),
+            created: Timestamp(row.int(3)?),
+            last_modified: Timestamp(row.int(4)?),
+        });
+        Ok(())
+    })?;
+    let mut groups: HashMap<i64, (usize, ResourceId)> = HashMap::with_capacity(facts.groups.capacity());
+    let sql = "SELECT rid, id, external_id, doc FROM resource WHERE dir = ?1 AND type = 2 ORDER BY rid";
+    tx.query(sql, &[dir], &mut |row| {
+        let id = id_of(row.blob(1)?)?;
+        let doc = doc_of(row.text(3)?)?;
+        groups.insert(row.int(0)?, (facts.groups.len(), id));
+        facts.groups.push(GroupFacts {
+            id,
+            display_name: doc.get("displayName").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
+            external_id: row.opt_text(2)?.map(str::to_owned),
+            users: Vec::new(),
+            groups: Vec::new(),
+        });
+        Ok(())
+    })?;
+    load_members(tx, dir, &users, &groups, &mut facts.groups)?;
+    Ok(facts)
+}
+
+fn load_members(
+    tx: &mut ReadTx<'_>,
+    dir: Param<'_>,
+    users: &HashMap<i64, ResourceId>,
+    groups: &HashMap<i64, (usize, ResourceId)>,
+    into: &mut [GroupFacts],
+) -> Result<(), StoreError> {
+    // By group, so that the rows come in the order of the table.
+    let sql = "SELECT m.group_rid, m.member_rid FROM resource g JOIN member m ON m.group_rid = g.rid \
+               WHERE g.dir = ?1 AND g.type = 2";
+    tx.query(sql, &[dir], &mut |row| {
+        let Some((at, _)) = groups.get(&row.int(0)?) else { return Ok(()) };
+        let Some(group) = into.get_mut(*at) else { return Ok(()) };
+        let member = row.int(1)?;
+        if let Some(user) = users.get(&member) {
+            group.users.push(*user);
+        } else if let Some((_, nested)) = groups.get(&member) {
+            group.groups.push(*nested);
+        }
+        Ok(())
+    })
+}
+
+/// What a resource id is, and in which directory; for operators who give an id alone.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn locate(
+    tx: &mut ReadTx<'_>,
+    id: &ResourceId,
+) -> Result<Option<(DirectoryId, ResourceType)>, StoreError> {
+    let sql = "SELECT d.id, r.type FROM resource r JOIN directory d ON d.key = r.dir WHERE r.id = ?1";
+    tx.first(sql, &[Param::Blob(id.as_bytes())], |row| {
+        let directory = DirectoryId::parse(row.text(0)?).map_err(|e| StoreError::Bug(e.to_string()))?;
+        Ok((directory, type_of(row.int(1)?)?))
+    })
+}

@@ -1,0 +1,298 @@
+//! Memberships: one row each, with an index each way. Adding or removing one never looks at the others.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::model::{ResourceId, ResourceType, Timestamp};
+use crate::scim;
+use crate::scim::filter::{Attributes, Bound, CompareOp, Literal, matches};
+use crate::scim::patch::MemberEdit;
+use crate::scim::resource::{Doc, GroupRef, MemberOut, MemberRef};
+
+use super::Error;
+use super::change::{MemberChange, id_of, type_number, type_of};
+use super::directory::DirectoryRef;
+use super::engine::{Param, Row, StoreError};
+use super::resource::Stored;
+use super::tx::{ReadTx, WriteTx};
+
+/// Groups that a user or group is in, directly or through others, in a stable order. Cycles are survived.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn groups_of(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    resource: &Stored,
+) -> Result<Vec<GroupRef>, StoreError> {
+    let sql = "WITH RECURSIVE up (rid) AS (\
+                 SELECT group_rid FROM member WHERE member_rid = ?1 \
+                 UNION SELECT m.group_rid FROM member m JOIN up ON m.member_rid = up.rid) \
+               SELECT r.id, r.label, \
+                 EXISTS (SELECT 1 FROM member d WHERE d.group_rid = r.rid AND d.member_rid = ?1) \
+               FROM up JOIN resource r ON r.rid = up.rid WHERE r.dir = ?2 ORDER BY r.rid";
+    tx.all(sql, &[Param::Int(resource.rid), Param::Int(directory.key)], |row| {
+        Ok(GroupRef { id: id_of(row.blob(0)?)?, display: row.text(1)?.to_owned(), direct: row.int(2)? == 1 })
+    })
+}
+
+/// Direct members of a group, in a stable order.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn members(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    group: &Stored,
+) -> Result<Vec<MemberOut>, StoreError> {
+    let sql = "SELECT r.id, r.type, r.label FROM member m JOIN resource r ON r.rid = m.member_rid \
+               WHERE m.group_rid = ?1 AND r.dir = ?2 ORDER BY m.member_rid";
+    tx.all(sql, &[Param::Int(group.rid), Param::Int(directory.key)], |row| {
+        Ok(MemberOut {
+            id: id_of(row.blob(0)?)?,
+            kind: type_of(row.int(1)?)?,
+            display: row.text(2)?.to_owned(),
+        })
+    })
+}
+
+/// A member found.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    rid: i64,
+    id: ResourceId,
+    kind: ResourceType,
+}
+
+fn found_of(row: &dyn Row) -> Result<Found, StoreError> {
+    Ok(Found { rid: row.int(0)?, id: id_of(row.blob(1)?)?, kind: type_of(row.int(2)?)? })
+}
+
+fn look_up(tx: &mut ReadTx<'_>, directory: &DirectoryRef, value: &str) -> Result<Option<Found>, StoreError> {
+    let Some(id) = ResourceId::parse(value) else { return Ok(None) };
+    let sql = "SELECT rid, id, type FROM resource WHERE id = ?1 AND dir = ?2";
+    tx.first(sql, &[Param::Blob(id.as_bytes()), Param::Int(directory.key)], found_of)
+}
+
+/// One answer for unknown, foreign and of another type: it must not tell what other directories hold.
+fn resolve(tx: &mut ReadTx<'_>, directory: &DirectoryRef, member: &MemberRef) -> Result<Found, Error> {
+    let found = look_up(tx, directory, &member.value)?;
+    let fits = found.filter(|found| member.kind.is_none_or(|kind| kind == found.kind));
+    Ok(fits.ok_or_else(|| {
+        scim::error::Error::invalid_value(
+            "attribute `members.value` names no such resource of this directory",
+        )
+    })?)
+}
+
+/// What one request does to one group's members, net: who comes and goes in one request leaves no trace.
+pub(super) struct Difference {
+    group: ResourceId,
+    group_rid: i64,
+    rows: Vec<Option<MemberChange>>,
+    at: HashMap<i64, usize>,
+}
+
+impl Difference {
+    pub(super) fn new(group: ResourceId, group_rid: i64) -> Self {
+        Self { group, group_rid, rows: Vec::new(), at: HashMap::new() }
+    }
+
+    /// The differences, in the order they first came up.
+    pub(super) fn finish(self) -> Vec<MemberChange> {
+        self.rows.into_iter().flatten().collect()
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        tx: &mut WriteTx<'_>,
+        directory: &DirectoryRef,
+        edit: &MemberEdit,
+    ) -> Result<(), Error> {
+        match edit {
+            MemberEdit::Add(members) => self.add(tx, directory, members),
+            MemberEdit::Remove(values) => self.remove(tx, directory, values),
+            MemberEdit::RemoveMatching(filter) => self.remove_matching(tx, directory, filter),
+            MemberEdit::Replace(members) => self.replace(tx, directory, members),
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        tx: &mut WriteTx<'_>,
+        directory: &DirectoryRef,
+        members: &[MemberRef],
+    ) -> Result<(), Error> {
+        for member in members {
+            let found = resolve(tx, directory, member)?;
+            self.join(tx, found)?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, tx: &mut WriteTx<'_>, member: Found) -> Result<(), StoreError> {
+        let sql = "INSERT INTO member (group_rid, member_rid) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        if tx.execute(sql, &[Param::Int(self.group_rid), Param::Int(member.rid)])? > 0 {
+            self.note(member, true);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, tx: &mut WriteTx<'_>, member: Found) -> Result<(), StoreError> {
+        let sql = "DELETE FROM member WHERE group_rid = ?1 AND member_rid = ?2";
+        if tx.execute(sql, &[Param::Int(self.group_rid), Param::Int(member.rid)])? > 0 {
+            self.note(member, false);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, member: Found, added: bool) {
+        if let Some(at) = self.at.remove(&member.rid) {
+            // The earlier difference of this member was the opposite one.
+            if let Some(row) = self.rows.get_mut(at) {
+                *row = None;
+            }
+            return;
+        }
+        self.at.insert(member.rid, self.rows.len());
+        let row = MemberChange { added, group: self.group, member: member.id, member_type: member.kind };
+        self.rows.push(Some(row));
+    }
+
+    /// Removing a stranger is a success that changes nothing.
+    fn remove(
+        &mut self,
+        tx: &mut WriteTx<'_>,
+        directory: &DirectoryRef,
+        values: &[String],
+    ) -> Result<(), Error> {
+        for value in values {
+            if let Some(found) = look_up(tx, directory, value)? {
+                self.leave(tx, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_matching(
+        &mut self,
+        tx: &mut WriteTx<'_>,
+        directory: &DirectoryRef,
+        filter: &Bound,
+    ) -> Result<(), Error> {
+        let mut candidates = Vec::new();
+        match named_values(filter) {
+            Some(values) => {
+                for value in values {
+                    candidates.extend(look_up(tx, directory, &value)?);
+                }
+            }
+            None => candidates = self.current(tx)?,
+        }
+        let empty = Doc::new();
+        for found in candidates {
+            let members = [(found.id.to_string(), found.kind)];
+            let one = Attributes {
+                id: "",
+                doc: &empty,
+                created: Timestamp(0),
+                last_modified: Timestamp(0),
+                version: 0,
+                members: &members,
+                groups: &[],
+            };
+            if matches(filter, &one) {
+                self.leave(tx, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        tx: &mut WriteTx<'_>,
+        directory: &DirectoryRef,
+        members: &[MemberRef],
+    ) -> Result<(), Error> {
+        let mut wanted = Vec::with_capacity(members.len());
+        for member in members {
+            wanted.push(resolve(tx, directory, member)?);
+        }
+        let keep: HashSet<i64> = wanted.iter().map(|found| found.rid).collect();
+        for found in self.current(tx)? {
+            if !keep.contains(&found.rid) {
+                self.leave(tx, found)?;
+            }
+        }
+        for found in wanted {
+            self.join(tx, found)?;
+        }
+        Ok(())
+    }
+
+    fn current(&self, tx: &mut WriteTx<'_>) -> Result<Vec<Found>, StoreError> {
+        let sql = "SELECT r.rid, r.id, r.type FROM member m JOIN resource r ON r.rid = m.member_rid \
+                   WHERE m.group_rid = ?1 ORDER BY m.member_rid";
+        tx.all(sql, &[Param::Int(self.group_rid)], found_of)
+    }
+}
+
+/// The only members that can satisfy the filter, if it says so by itself; spares reading the whole group.
+fn named_values(filter: &Bound) -> Option<Vec<String>> {
+    match filter {
+        Bound::Compare { path, op: CompareOp::Eq, value: Literal::String(value) }
+            if path.sub.as_deref() == Some("value") =>
+        {
+            Some(vec![value.clone()])
+        }
+        Bound::And(all) => all.iter().find_map(named_values),
+        Bound::Or(all) => {
+            let mut values = Vec::new();
+            for one in all {
+                values.extend(named_values(one)?);
+            }
+            Some(values)
+        }
+        _ => None,
+    }
+}
+
+/// Empties a group that is about to go.
+pub(super) fn remove_all(tx: &mut WriteTx<'_>, group: &Stored) -> Result<Vec<MemberChange>, StoreError> {
+    let sql = "SELECT r.rid, r.id, r.type FROM member m JOIN resource r ON r.rid = m.member_rid \
+               WHERE m.group_rid = ?1 ORDER BY m.member_rid";
+    let found = tx.all(sql, &[Param::Int(group.rid)], found_of)?;
+    tx.execute("DELETE FROM member WHERE group_rid = ?1", &[Param::Int(group.rid)])?;
+    let row = |member: Found| MemberChange {
+        added: false,
+        group: group.id,
+        member: member.id,
+        member_type: member.kind,
+    };
+    Ok(found.into_iter().map(row).collect())
+}
+
+/// Takes a resource that is about to go out of its groups, each of which gets a new version.
+pub(super) fn leave_all(
+    tx: &mut WriteTx<'_>,
+    member: &Stored,
+    now: Timestamp,
+) -> Result<Vec<MemberChange>, StoreError> {
+    let sql = "SELECT r.rid, r.id, r.type FROM member m JOIN resource r ON r.rid = m.group_rid \
+               WHERE m.member_rid = ?1 AND r.type = ?2 ORDER BY m.group_rid";
+    let group = Param::Int(type_number(ResourceType::Group));
+    let groups = tx.all(sql, &[Param::Int(member.rid), group], found_of)?;
+    tx.execute("DELETE FROM member WHERE member_rid = ?1", &[Param::Int(member.rid)])?;
+    let mut rows = Vec::with_capacity(groups.len());
+    for group in groups {
+        let sql = "UPDATE resource SET version = version + 1, modified_at = ?2, members = members - 1 \
+                   WHERE rid = ?1";
+        tx.execute(sql, &[Param::Int(group.rid), Param::Int(now.0)])?;
+        rows.push(MemberChange {
+            added: false,
+            group: group.id,
+            member: member.id,
+            member_type: member.resource_type,
+        });
+    }
+    Ok(rows)
+}

@@ -1,0 +1,84 @@
+//! Numbered migrations, each in one transaction, after a backup of what was there.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use crate::mirror::engine::StoreError;
+use crate::model::Timestamp;
+
+use super::connection::store_error;
+
+/// One file per step; step n takes the schema from version n-1 to n.
+const STEPS: [&str; 1] = [include_str!("migrations/0001_first.sql")];
+
+/// Schema version this program writes.
+#[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
+pub(super) const NEWEST: i64 = STEPS.len() as i64;
+
+/// Automatic backups kept beside the mirror.
+const BACKUPS_KEPT: usize = 3;
+
+/// Brings the schema up to [`NEWEST`].
+pub(super) fn run(
+    connection: &mut Connection,
+    path: &Path,
+    fresh: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    run_steps(connection, path, fresh, now, &STEPS)
+}
+
+fn run_steps(
+    connection: &mut Connection,
+    path: &Path,
+    fresh: bool,
+    now: Timestamp,
+    steps: &[&str],
+) -> Result<(), StoreError> {
+    let found: i64 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(store_error)?;
+    let done = usize::try_from(found).unwrap_or(0);
+    if done >= steps.len() {
+        return Ok(());
+    }
+    if !fresh && done > 0 {
+        backup(connection, path, found, now)?;
+    }
+    for (n, step) in steps.iter().enumerate().skip(done) {
+        let change = connection.transaction().map_err(store_error)?;
+        change.execute_batch(step).map_err(store_error)?;
+        let version = format!("PRAGMA user_version = {};", n + 1);
+        change.execute_batch(&version).map_err(store_error)?;
+        change.commit().map_err(store_error)?;
+    }
+    Ok(())
+}
+
+/// Copies the mirror to `<file>.before-<version>-<time>` and drops the oldest such copies.
+fn backup(connection: &Connection, path: &Path, version: i64, now: Timestamp) -> Result<(), StoreError> {
+    let name = path.file_name().map_or_else(|| "mirror.db".into(), |n| n.to_string_lossy().into_owned());
+    let prefix = format!("{name}.before-");
+    let copy = path.with_file_name(format!("{prefix}{version:04}-{}", now.0));
+    let failed = |e: std::io::Error| StoreError::Open(format!("backup `{}`: {e}", copy.display()));
+    super::create_private(&copy)?;
+    connection
+        .backup(rusqlite::MAIN_DB, &copy, None::<fn(rusqlite::backup::Progress)>)
+        .map_err(store_error)?;
+    std::fs::File::open(&copy).and_then(|file| file.sync_all()).map_err(failed)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder).and_then(|file| file.sync_all()).map_err(failed)?;
+    let mut copies: Vec<PathBuf> = std::fs::read_dir(folder)
+        .map_err(failed)?
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect();
+    copies.sort();
+    let surplus = copies.len().saturating_sub(BACKUPS_KEPT);
+    for old in copies.into_iter().take(surplus) {
+        // An old copy that cannot be removed costs disk space, not safety.
+        let _ = std::fs::remove_file(old);
+    }
+    Ok(())
+}
