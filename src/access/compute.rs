@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, Timestamp};
+use crate::scim::filter::fold;
 
-use super::{Entitlement, Facts, Problem, Role};
+use super::closure::Closure;
+use super::{DirectoryFacts, Entitlement, Facts, GroupFacts, GroupRule, Problem, Release, Role, UserFacts};
 
 /// Why a subject holds an entitlement.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +63,204 @@ impl Access {
 
 /// Who holds what, given `facts` and `roles`, at the moment `now` (for grants that expire).
 pub fn access(facts: &Facts, roles: &[Role], now: Timestamp) -> Access {
-    let _ = (roles, now);
-    Access { seq: facts.seq, ..Access::default() }
+    // Nothing expires yet; the moment is part of the contract because grants will (DESIGN §1).
+    let _ = now;
+    let mut result = Access { seq: facts.seq, ..Access::default() };
+    result.unknown = facts
+        .directories
+        .iter()
+        .filter(|directory| !directory.pushed)
+        .map(|found| found.id.clone())
+        .collect();
+    leave_out(facts, &mut result);
+    for role in roles {
+        result.role_groups.insert(role.name.clone(), resolve(facts, role, &mut result.problems));
+    }
+    for directory in &facts.directories {
+        in_directory(directory, roles, &mut result);
+    }
+    for entitlements in result.held.values_mut() {
+        for reasons in entitlements.values_mut() {
+            reasons.sort();
+            reasons.dedup();
+        }
+    }
+    result.problems.sort();
+    result.problems.dedup();
+    result
 }
+
+/// Finds the users that count for nothing: outside the claims, owned by an earlier directory, or inactive.
+///
+/// A name belongs to the directory that stands first and claims it, also while the user is inactive there: else a
+/// dismissal in one directory would open the door to a namesake in another (DESIGN §6.5).
+fn leave_out(facts: &Facts, result: &mut Access) {
+    let mut owners: BTreeMap<String, Subject> = BTreeMap::new();
+    // Directories that released a name come last for it.
+    for released in [false, true] {
+        for directory in &facts.directories {
+            let mut users: Vec<&UserFacts> = directory.users.iter().collect();
+            users.sort_by_key(|user| user.id);
+            for user in users {
+                let key = fold(&user.user_name);
+                let release = Release { directory: directory.id.clone(), user_name_key: key };
+                if facts.released.contains(&release) != released {
+                    continue;
+                }
+                let subject = Subject { directory: directory.id.clone(), user: user.id };
+                let key = release.user_name_key;
+                if !is_claimed(&directory.claims, &key) {
+                    result.problems.push(Problem::Unclaimed { subject: subject.clone() });
+                    result.left_out.insert(subject, LeftOut::Unclaimed);
+                } else if let Some(owner) = owners.get(&key) {
+                    result.problems.push(Problem::Owned { subject: subject.clone(), owner: owner.clone() });
+                    result.left_out.insert(subject, LeftOut::Owned(owner.clone()));
+                } else {
+                    owners.insert(key, subject.clone());
+                    if !user.active {
+                        result.left_out.insert(subject, LeftOut::Inactive);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether the folded name matches one of the patterns, or there are none.
+fn is_claimed(claims: &[String], key: &str) -> bool {
+    claims.is_empty() || claims.iter().any(|pattern| glob(&fold(pattern), key))
+}
+
+/// Matches `text` against `pattern`, in which `*` stands for any run of characters.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        match rest.split_once(part) {
+            Some((_, behind)) => rest = behind,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// The groups a role names, over all directories it reaches.
+fn resolve(facts: &Facts, role: &Role, problems: &mut Vec<Problem>) -> BTreeSet<(DirectoryId, ResourceId)> {
+    let mut found = BTreeSet::new();
+    for directory in role.directories.iter().flatten() {
+        if facts.directory(directory).is_none() {
+            problems
+                .push(Problem::UnknownDirectory { role: role.name.clone(), directory: directory.clone() });
+        }
+    }
+    let reached: Vec<&DirectoryFacts> =
+        facts.directories.iter().filter(|directory| role.reaches(&directory.id)).collect();
+    for rule in &role.groups {
+        let mut is_anywhere = false;
+        for directory in &reached {
+            let mut groups: Vec<ResourceId> =
+                directory.groups.iter().filter(|group| names(rule, group)).map(|group| group.id).collect();
+            groups.sort();
+            match groups.as_slice() {
+                [] => {
+                    if matches!(rule, GroupRule::DisplayName(_)) && directory.pushed {
+                        problems.push(Problem::UnknownGroup {
+                            role: role.name.clone(),
+                            directory: Some(directory.id.clone()),
+                            rule: rule.to_string(),
+                        });
+                    }
+                }
+                [only] => {
+                    is_anywhere = true;
+                    found.insert((directory.id.clone(), *only));
+                }
+                _ => {
+                    is_anywhere = true;
+                    problems.push(Problem::AmbiguousGroup {
+                        role: role.name.clone(),
+                        directory: directory.id.clone(),
+                        rule: rule.to_string(),
+                        groups,
+                    });
+                }
+            }
+        }
+        let is_known = reached.iter().all(|directory| directory.pushed);
+        if !is_anywhere && is_known && !matches!(rule, GroupRule::DisplayName(_)) {
+            problems.push(Problem::UnknownGroup {
+                role: role.name.clone(),
+                directory: None,
+                rule: rule.to_string(),
+            });
+        }
+    }
+    found
+}
+
+fn names(rule: &GroupRule, group: &GroupFacts) -> bool {
+    match rule {
+        GroupRule::DisplayName(name) => group.display_name == *name,
+        GroupRule::Id(id) => group.id == *id,
+        GroupRule::ExternalId(id) => group.external_id.as_ref() == Some(id),
+    }
+}
+
+/// Adds what the users of one directory hold.
+fn in_directory(directory: &DirectoryFacts, roles: &[Role], result: &mut Access) {
+    let closure = Closure::of(&directory.groups);
+    for groups in &closure.cycles {
+        result.problems.push(Problem::Cycle { directory: directory.id.clone(), groups: groups.clone() });
+    }
+    let eligible: BTreeSet<ResourceId> = directory
+        .users
+        .iter()
+        .map(|user| Subject { directory: directory.id.clone(), user: user.id })
+        .filter(|subject| !result.left_out.contains_key(subject))
+        .map(|subject| subject.user)
+        .collect();
+    let Access { held: all, role_groups, .. } = result;
+    let mut hold = |user: ResourceId, entitlement: &Entitlement, reason: Reason| {
+        let subject = Subject { directory: directory.id.clone(), user };
+        let held = all.entry(subject).or_default();
+        held.entry(entitlement.clone()).or_default().push(reason);
+    };
+    // `groups.value` in a filter asks for these; nobody pays for them who has no filter.
+    let any_filter = roles.iter().any(|role| role.users.is_some());
+    let mut groups_of: BTreeMap<ResourceId, Vec<String>> = BTreeMap::new();
+    for group in closure.reached.keys() {
+        let entitlement = Entitlement::Group(directory.id.clone(), *group);
+        for (user, path) in closure.members(*group) {
+            if eligible.contains(&user) {
+                if any_filter {
+                    groups_of.entry(user).or_default().push(group.to_string());
+                }
+                hold(user, &entitlement, Reason::Member { path: Arc::clone(path) });
+            }
+        }
+    }
+    for role in roles.iter().filter(|role| role.reaches(&directory.id)) {
+        let entitlement = Entitlement::Role(role.name.clone());
+        let groups = role_groups.get(&role.name).into_iter().flatten();
+        for (_, group) in groups.filter(|(home, _)| *home == directory.id) {
+            for (user, path) in closure.members(*group) {
+                if eligible.contains(&user) {
+                    hold(user, &entitlement, Reason::Group { path: Arc::clone(path) });
+                }
+            }
+        }
+        let Some(filter) = &role.users else { continue };
+        for user in directory.users.iter().filter(|user| eligible.contains(&user.id)) {
+            let groups = groups_of.get(&user.id).map_or(&[][..], Vec::as_slice);
+            if filter.is_true_for(user, groups) {
+                hold(user.id, &entitlement, Reason::Filter);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "compute_tests.rs"]
+pub(super) mod tests;

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use crate::model::{RoleName, Subject};
+use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
 
-use super::{Access, Facts, Role};
+use super::{Access, Entitlement, Facts, LeftOut, Problem, Reason, Role};
 
 /// The answer of `rosterd explain` for one subject and one role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The subject.
+    /// The subject, `DIRECTORY/ID`.
     pub subject: String,
     /// The role.
     pub role: RoleName,
@@ -27,9 +27,80 @@ pub fn explain(
     subject: &Subject,
     role: &RoleName,
 ) -> Option<Explanation> {
-    let _ = facts;
     let found = roles.iter().find(|known| known.name == *role)?;
-    let entitlement = super::Entitlement::Role(found.name.clone());
-    let holds = access.holds(subject, &entitlement);
-    Some(Explanation { subject: subject.to_string(), role: role.clone(), holds, why: Vec::new() })
+    let entitlement = Entitlement::Role(found.name.clone());
+    let reasons = access.held.get(subject).and_then(|held| held.get(&entitlement));
+    let why = match reasons {
+        Some(reasons) => reasons.iter().map(|reason| say(facts, subject, found, reason)).collect(),
+        None => why_not(facts, access, subject, found),
+    };
+    Some(Explanation { subject: subject.to_string(), role: role.clone(), holds: reasons.is_some(), why })
+}
+
+/// One reason as a line for a person; also the `why` of a plan.
+pub fn say(facts: &Facts, subject: &Subject, role: &Role, reason: &Reason) -> String {
+    match reason {
+        Reason::Filter => {
+            let text = role.users.as_ref().map_or("", |filter| filter.text.as_str());
+            format!("matches the filter `{text}` of role `{}`", role.name)
+        }
+        Reason::Group { path } | Reason::Member { path } => {
+            format!("member of {}", path_text(facts, &subject.directory, path))
+        }
+    }
+}
+
+/// `"Outer" > "Inner"`: from the named group down to the one with the direct member.
+pub fn path_text(facts: &Facts, directory: &DirectoryId, path: &[ResourceId]) -> String {
+    let groups = facts.directory(directory).map_or(&[][..], |found| found.groups.as_slice());
+    let name = |id: &ResourceId| {
+        let group = groups.iter().find(|group| group.id == *id);
+        group.map_or_else(|| id.to_string(), |group| format!("\"{}\"", group.display_name))
+    };
+    path.iter().map(name).collect::<Vec<_>>().join(" > ")
+}
+
+fn why_not(facts: &Facts, access: &Access, subject: &Subject, role: &Role) -> Vec<String> {
+    let Some(directory) = facts.directory(&subject.directory) else {
+        return vec![format!("directory `{}` does not exist", subject.directory)];
+    };
+    if !directory.users.iter().any(|user| user.id == subject.user) {
+        return vec![format!("directory `{}` has no such user", subject.directory)];
+    }
+    match access.left_out.get(subject) {
+        Some(LeftOut::Inactive) => return vec!["the user is not active".to_owned()],
+        Some(LeftOut::Unclaimed) => {
+            return vec![format!("the name is outside the `claims` of directory `{}`", directory.id)];
+        }
+        Some(LeftOut::Owned(owner)) => {
+            return vec![format!("the name belongs to {owner}, whose directory stands first")];
+        }
+        None => {}
+    }
+    if !role.reaches(&directory.id) {
+        return vec![format!("role `{}` does not reach directory `{}`", role.name, directory.id)];
+    }
+    let mut lines = Vec::new();
+    for (home, group) in access.role_groups.get(&role.name).into_iter().flatten() {
+        if *home == directory.id {
+            lines.push(format!("not a member of {}", path_text(facts, home, &[*group])));
+        }
+    }
+    for problem in &access.problems {
+        let (Problem::UnknownGroup { role: named, .. } | Problem::AmbiguousGroup { role: named, .. }) =
+            problem
+        else {
+            continue;
+        };
+        if *named == role.name {
+            lines.push(problem.to_string());
+        }
+    }
+    if let Some(filter) = &role.users {
+        lines.push(format!("does not match the filter `{}`", filter.text));
+    }
+    if lines.is_empty() {
+        lines.push(format!("role `{}` names neither a group nor a filter", role.name));
+    }
+    lines
 }

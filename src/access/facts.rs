@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{DirectoryId, ResourceId, Seq, Timestamp};
-
-/// A resource's canonical document: attributes in the schema's spelling, extensions under their URN.
-pub type Doc = serde_json::Map<String, serde_json::Value>;
+pub use crate::scim::resource::Doc;
 
 /// Everything the identity providers last said, at one `seq`.
 #[derive(Debug, Clone, Default)]

@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::{DirectoryId, ResourceId, RoleName};
+use crate::scim::filter::{Attributes, Bound, matches};
+
+use super::UserFacts;
 
 /// A name, and who holds it.
 #[derive(Debug, Clone)]
@@ -84,6 +87,26 @@ impl FromStr for GroupRule {
 pub struct UserFilter {
     /// As the operator wrote it.
     pub text: String,
+    /// Checked against the schema of users.
+    pub bound: Bound,
+}
+
+impl UserFilter {
+    /// Whether `user` matches. `groups` are the ids of the groups the user is in, directly or through nesting.
+    ///
+    /// `meta.version` counts as 0 here: a role must not depend on how often a user was written.
+    pub fn is_true_for(&self, user: &UserFacts, groups: &[String]) -> bool {
+        let resource = Attributes {
+            id: &user.id.to_string(),
+            doc: &user.doc,
+            created: user.created,
+            last_modified: user.last_modified,
+            version: 0,
+            members: &[],
+            groups,
+        };
+        matches(&self.bound, &resource)
+    }
 }
 
 #[cfg(test)]

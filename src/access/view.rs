@@ -1,11 +1,12 @@
 //! What one target should show: names resolved, everything sorted. Every format renders this model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject};
 
+use super::name::{Named, is_carriable, text_of};
 use super::{Access, Doc, Entitlement, Facts, Problem, SubjectAttribute};
 
 /// The documented model behind every file: also what a template sees.
@@ -123,6 +124,264 @@ pub struct ViewInput<'a> {
 
 /// What a target should show for access plus exceptions, and what it cannot show.
 pub fn view(facts: &Facts, access: &Access, input: ViewInput<'_>) -> (View, Vec<Problem>) {
-    let _ = (facts, access, input);
-    (View::default(), Vec::new())
+    let mut problems = Vec::new();
+    let users = name_users(facts, access, input, &mut problems);
+    let groups = name_groups(facts, input, &mut problems);
+    let mut shown = Shown::default();
+    for (subject, held) in &access.held {
+        for entitlement in held.keys() {
+            shown.add(subject, entitlement, &users, &groups);
+        }
+    }
+    for exception in input.exceptions {
+        shown.add(&exception.subject, &exception.entitlement, &users, &groups);
+    }
+    for role in access.role_groups.keys() {
+        shown.roles.entry(role.clone()).or_default();
+    }
+    let view = View {
+        users: show_users(facts, access, input, &users, &shown),
+        groups: show_groups(facts, input, &users, &groups, &shown),
+        roles: shown
+            .roles
+            .into_iter()
+            .map(|(name, members)| ViewRole { name, members: members.into_iter().collect() })
+            .collect(),
+    };
+    problems.sort();
+    problems.dedup();
+    (view, problems)
 }
+
+type GroupKey = (DirectoryId, ResourceId);
+
+/// Entitlements by name, in both directions.
+#[derive(Default)]
+struct Shown {
+    user_groups: BTreeMap<Subject, BTreeSet<String>>,
+    user_roles: BTreeMap<Subject, BTreeSet<String>>,
+    group_users: BTreeMap<GroupKey, BTreeSet<String>>,
+    roles: BTreeMap<RoleName, BTreeSet<String>>,
+}
+
+impl Shown {
+    fn add(
+        &mut self,
+        subject: &Subject,
+        entitlement: &Entitlement,
+        users: &BTreeMap<Subject, String>,
+        groups: &BTreeMap<GroupKey, String>,
+    ) {
+        let Some(name) = users.get(subject) else { return };
+        match entitlement {
+            Entitlement::Role(role) => {
+                self.user_roles.entry(subject.clone()).or_default().insert(role.to_string());
+                self.roles.entry(role.clone()).or_default().insert(name.clone());
+            }
+            Entitlement::Group(directory, id) => {
+                let key = (directory.clone(), *id);
+                let Some(group) = groups.get(&key) else { return };
+                self.user_groups.entry(subject.clone()).or_default().insert(group.clone());
+                self.group_users.entry(key).or_default().insert(name.clone());
+            }
+        }
+    }
+}
+
+/// One who would bear a name. Sorts by who keeps it: the earlier holder, then the directory that stands first, then
+/// the older id.
+type Claim<K> = (bool, usize, K);
+
+/// Gives each name to the first of its claimants and reports the others.
+fn settle<K: Ord + Clone>(
+    claims: BTreeMap<String, BTreeSet<Claim<K>>>,
+    mut lost: impl FnMut(&K, &K),
+) -> BTreeMap<K, String> {
+    let mut named = BTreeMap::new();
+    for (name, claimants) in claims {
+        let mut claimants = claimants.into_iter().map(|(.., key)| key);
+        let Some(holder) = claimants.next() else { continue };
+        for other in claimants {
+            lost(&other, &holder);
+        }
+        named.insert(holder, name);
+    }
+    named
+}
+
+/// The users the target can name: the eligible ones, and those that only exceptions keep.
+fn name_users(
+    facts: &Facts,
+    access: &Access,
+    input: ViewInput<'_>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<Subject, String> {
+    let mut claims: BTreeMap<String, BTreeSet<Claim<Subject>>> = BTreeMap::new();
+    let mut living: BTreeSet<Subject> = BTreeSet::new();
+    for (order, directory) in facts.directories.iter().enumerate() {
+        for user in &directory.users {
+            let subject = Subject { directory: directory.id.clone(), user: user.id };
+            if access.left_out.contains_key(&subject) {
+                continue;
+            }
+            match input.attribute.of(user) {
+                Named::One(name) if is_carriable(&name) => {
+                    let is_new = input.names.get(&subject) != Some(&name);
+                    living.insert(subject.clone());
+                    claims.entry(name).or_default().insert((is_new, order, subject));
+                }
+                Named::One(_) => problems.push(Problem::BadName { subject, group: false }),
+                other => problems.push(Problem::NoName {
+                    subject,
+                    attribute: input.attribute.to_string(),
+                    ambiguous: other == Named::Ambiguous,
+                }),
+            }
+        }
+    }
+    for exception in input.exceptions.iter().filter(|exception| !living.contains(&exception.subject)) {
+        claims.entry(exception.name.clone()).or_default().insert((false, 0, exception.subject.clone()));
+    }
+    settle(claims, |subject, holder| {
+        problems.push(Problem::Collision { subject: subject.clone(), holder: holder.clone(), group: false });
+    })
+}
+
+/// The groups the target can name: those of the directories, and deleted ones that only exceptions keep.
+fn name_groups(
+    facts: &Facts,
+    input: ViewInput<'_>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<GroupKey, String> {
+    let mut claims: BTreeMap<String, BTreeSet<Claim<GroupKey>>> = BTreeMap::new();
+    let mut living: BTreeSet<GroupKey> = BTreeSet::new();
+    for (order, directory) in facts.directories.iter().enumerate() {
+        for group in &directory.groups {
+            let key = (directory.id.clone(), group.id);
+            if is_carriable(&group.display_name) {
+                living.insert(key.clone());
+                claims.entry(group.display_name.clone()).or_default().insert((true, order, key));
+            } else {
+                problems.push(Problem::BadName { subject: subject_of(&key), group: true });
+            }
+        }
+    }
+    for exception in input.exceptions {
+        if let (Entitlement::Group(directory, id), Some(name)) =
+            (&exception.entitlement, &exception.group_name)
+        {
+            let key = (directory.clone(), *id);
+            if !living.contains(&key) {
+                claims.entry(name.clone()).or_default().insert((false, 0, key));
+            }
+        }
+    }
+    settle(claims, |key, holder| {
+        let (subject, holder) = (subject_of(key), subject_of(holder));
+        problems.push(Problem::Collision { subject, holder, group: true });
+    })
+}
+
+/// A group in the shape problems name things by.
+fn subject_of((directory, id): &GroupKey) -> Subject {
+    Subject { directory: directory.clone(), user: *id }
+}
+
+fn show_users(
+    facts: &Facts,
+    access: &Access,
+    input: ViewInput<'_>,
+    users: &BTreeMap<Subject, String>,
+    shown: &Shown,
+) -> Vec<ViewUser> {
+    let list = |map: &BTreeMap<Subject, BTreeSet<String>>, subject: &Subject| -> Vec<String> {
+        map.get(subject).into_iter().flatten().cloned().collect()
+    };
+    let mut rows: BTreeMap<String, ViewUser> = BTreeMap::new();
+    let mut show = |subject: &Subject, user_name: &str, text: &dyn Fn(&str) -> Option<String>| {
+        let Some(name) = users.get(subject) else { return };
+        rows.entry(name.clone()).or_insert_with(|| ViewUser {
+            name: name.clone(),
+            id: subject.user,
+            directory: subject.directory.clone(),
+            user_name: user_name.to_owned(),
+            display_name: text("displayName"),
+            email: text("emails"),
+            external_id: text("externalId"),
+            active: true,
+            groups: list(&shown.user_groups, subject),
+            roles: list(&shown.user_roles, subject),
+        });
+    };
+    for directory in &facts.directories {
+        for user in &directory.users {
+            let subject = Subject { directory: directory.id.clone(), user: user.id };
+            if !access.left_out.contains_key(&subject) {
+                show(&subject, &user.user_name, &|name| text_of(&user.doc, name));
+            }
+        }
+    }
+    for exception in input.exceptions {
+        let text = |name: &str| text_of(&exception.attributes, name);
+        let user_name = text("userName").unwrap_or_else(|| exception.name.clone());
+        show(&exception.subject, &user_name, &text);
+    }
+    rows.into_values().collect()
+}
+
+fn show_groups(
+    facts: &Facts,
+    input: ViewInput<'_>,
+    users: &BTreeMap<Subject, String>,
+    groups: &BTreeMap<GroupKey, String>,
+    shown: &Shown,
+) -> Vec<ViewGroup> {
+    let mut rows: BTreeMap<GroupKey, (Option<String>, BTreeSet<String>, BTreeSet<String>)> =
+        groups.keys().map(|key| (key.clone(), (None, BTreeSet::new(), BTreeSet::new()))).collect();
+    for directory in &facts.directories {
+        for group in &directory.groups {
+            let Some(row) = rows.get_mut(&(directory.id.clone(), group.id)) else { continue };
+            row.0.clone_from(&group.external_id);
+            let subject = |user: &ResourceId| Subject { directory: directory.id.clone(), user: *user };
+            // A user kept by an exception alone is a member only where that exception says so.
+            let held = shown.group_users.get(&(directory.id.clone(), group.id));
+            let members = group.users.iter().filter_map(|user| users.get(&subject(user)));
+            row.1.extend(members.filter(|name| held.is_some_and(|held| held.contains(*name))).cloned());
+            row.2.extend(
+                group.groups.iter().filter_map(|id| groups.get(&(directory.id.clone(), *id))).cloned(),
+            );
+        }
+    }
+    // What an exception keeps is shown as direct membership, so that no format has to know how it once nested.
+    for exception in input.exceptions {
+        if let Entitlement::Group(directory, id) = &exception.entitlement
+            && let Some(row) = rows.get_mut(&(directory.clone(), *id))
+            && let Some(name) = users.get(&exception.subject)
+        {
+            row.1.insert(name.clone());
+        }
+    }
+    let mut list: Vec<ViewGroup> = rows
+        .into_iter()
+        .filter_map(|((directory, id), (external_id, members, nested))| {
+            let key = (directory, id);
+            let name = groups.get(&key)?.clone();
+            let all_members = shown.group_users.get(&key).into_iter().flatten().cloned().collect();
+            Some(ViewGroup {
+                name,
+                id: key.1,
+                directory: key.0,
+                external_id,
+                members: members.into_iter().collect(),
+                groups: nested.into_iter().collect(),
+                all_members,
+            })
+        })
+        .collect();
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    list
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

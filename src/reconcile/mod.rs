@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Keeps every target true: compares what it should hold with what it holds, and closes the gap.
+//!
+//! Level-triggered: a change, a schedule, a drift or an operator only wakes a target; the run then reads one
+//! snapshot and compares states, so a lost wake-up, a crash or a restart delays and never loses. Each target is a
+//! task of its own; one that fails or hangs never delays another. Must not know HTTP routes, TOML or argv of ours.
+//!
+//! INVARIANTS: wanted = access + exceptions. What must survive a crash (applied seq, holding, exceptions, "swapped,
+//! reload pending", the webhook cursor and deliveries) is in the mirror before it is acted upon or before the act is
+//! called done. A directory nobody has pushed to prunes nothing.
+
+pub mod backoff;
+pub mod cron;
+pub mod events;
+mod handle;
+pub mod plan;
+pub mod schedule;
+mod settings;
+mod status;
+
+pub use handle::{Error, Reconciler};
+pub use plan::Plan;
+pub use settings::{
+    Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Settings, TargetKind, TargetSettings,
+    WebhookSettings,
+};
+pub use status::{State, SyncReport, TargetStatus};

@@ -1,0 +1,79 @@
+//! What a target's state looks like from outside (DESIGN §3).
+
+use serde::Serialize;
+
+use crate::model::{Seq, TargetName, Timestamp};
+
+/// The state of one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It holds access plus exceptions.
+    InSync,
+    /// A change is waiting to be applied; under `apply = "manual"` until `sync`.
+    Pending,
+    /// Removals are held.
+    Held,
+    /// The last run failed; it is tried again.
+    Failing,
+    /// The file is not what was last written, and `drift = "report"`.
+    Drifted,
+    /// A file is there that is not ours; `sync TARGET --adopt` takes it over.
+    Foreign,
+    /// A webhook that answered 410; a change of its settings enables it.
+    Disabled,
+    /// No directory has pushed yet, so nothing is known.
+    Waiting,
+}
+
+/// One target in `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TargetStatus {
+    /// Its name.
+    pub name: TargetName,
+    /// `file` or `webhook`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its state.
+    pub state: State,
+    /// The change up to which it has been applied.
+    pub applied_seq: Seq,
+    /// When a run last succeeded.
+    #[serde(serialize_with = "rfc3339")]
+    pub last_success: Option<Timestamp>,
+    /// What went wrong last, if the last run failed.
+    pub last_error: Option<String>,
+    /// Removals the guard holds.
+    pub held_removals: u64,
+    /// What an operator should know: names left out, unknown groups, parked deliveries.
+    pub problems: Vec<String>,
+}
+
+/// What one `sync` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SyncReport {
+    /// The target.
+    pub target: TargetName,
+    /// Its state afterwards.
+    pub state: State,
+    /// The change up to which it has been applied.
+    pub applied_seq: Seq,
+    /// Whether bytes were written or deliveries queued.
+    pub changed: bool,
+    /// Entitlements added.
+    pub added: u64,
+    /// Entitlements removed.
+    pub removed: u64,
+    /// Names changed.
+    pub renamed: u64,
+    /// What went wrong, if it failed.
+    pub error: Option<String>,
+}
+
+#[expect(clippy::ref_option, reason = "serde fixes this signature")]
+fn rfc3339<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
+}
