@@ -2,7 +2,7 @@
 //!
 //! Layer 6: may import everything below, holds no behaviour. It does not know how a running daemon applies a new
 //! config; it only says what a file means ([`load`]), what is wrong with it ([`Problems`]) and how two configs
-//! differ ([`change::between`]).
+//! differ.
 //!
 //! INVARIANT: reading a config writes nothing, connects nowhere and runs no command. It opens the config file,
 //! the templates it names and the secret files it names, all for reading.
@@ -14,23 +14,55 @@
 //! - `value`: durations, percentages, sizes, modes
 //! - `problem`: what is wrong, where, and what was probably meant
 
+mod directory;
+mod document;
+mod guard;
 mod problem;
 mod reader;
+mod role;
+mod secret;
+mod server;
+mod target;
 mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+pub use directory::{Directory, Quirks};
+pub use guard::{AfterHold, Guard, Hold, Limit};
 pub use problem::{Kind, Place, Problem, Problems};
+pub use server::{Mirror, Server};
+pub use target::{Content, FileTarget, Target, TargetKind, Wait, WebhookTarget};
 pub use value::parse_duration;
 
+use crate::access::Role;
+use crate::http::listener;
 use crate::telemetry;
+use problem::Source;
+use secret::Files;
 
 /// Where the daemon looks without `--config`.
 pub const DEFAULT_PATH: &str = "/etc/rosterd/rosterd.toml";
 
+/// Longest config file that is read.
+const BYTES_MAX: u64 = 16 << 20;
+
 /// Everything a config file says, as the settings of the modules it steers.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[admin]`.
+    pub admin: listener::Settings,
+    /// `[mirror]`.
+    pub mirror: Mirror,
+    /// `[[directory]]`, in order of precedence.
+    pub directories: Vec<Directory>,
+    /// `[[role]]`.
+    pub roles: Vec<Role>,
+    /// `[[target]]`.
+    pub targets: Vec<Target>,
+    /// `[guard]`, already part of each target.
+    pub guard: Guard,
     /// `[log]`.
     pub log: telemetry::Settings,
 }
@@ -58,6 +90,39 @@ pub enum Secrets {
 /// # Errors
 /// Every problem found, in the order of the file; [`Problems::kind`] picks the exit code.
 pub fn load(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
-    let _ = (path, secrets);
-    Ok(Loaded { config: Config { log: telemetry::Settings::default() }, warnings: Vec::new() })
+    let file = path.display().to_string();
+    let source = Source { text: text(path, &file)?, file };
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let files = Files {
+        base: absolute.parent().unwrap_or_else(|| Path::new("/")).to_owned(),
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        groups: vec![rustix::process::getegid().as_raw()],
+        secrets,
+    };
+    document::read(&source, files)
 }
+
+fn text(path: &Path, file: &str) -> Result<String, Problems> {
+    use std::io::{ErrorKind, Read as _};
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|opened| opened.take(BYTES_MAX).read_to_string(&mut text));
+    match read {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let (kind, help) = match error.kind() {
+                ErrorKind::NotFound => {
+                    (Kind::MissingFile, "name another with `--config`, or begin with the commented default")
+                }
+                ErrorKind::PermissionDenied => {
+                    (Kind::Denied, "run the command as root or as the daemon's user")
+                }
+                ErrorKind::InvalidData => (Kind::Invalid, "TOML is UTF-8 text"),
+                _ => (Kind::Invalid, "a config is a regular file"),
+            };
+            Err(Problems::unplaced(kind, file, format!("cannot read the config: {error}"), help))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -255,16 +255,22 @@ impl<'a> Value<'a> {
         None
     }
 
+    /// The text, if it is one; no report if not.
+    pub(super) fn peek_text(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    /// The line it stands in, from 1.
+    pub(super) fn line(&self) -> usize {
+        self.report.source.place(&self.key_span).line
+    }
+
     pub(super) fn is_text(&self) -> bool {
         self.value.is_str()
     }
 
     pub(super) fn is_list(&self) -> bool {
         self.value.is_array()
-    }
-
-    pub(super) fn is_table(&self) -> bool {
-        self.value.is_table()
     }
 
     pub(super) fn table(&self) -> Option<Table<'a>> {
