@@ -125,12 +125,14 @@ async fn attend(
     let mut probe = tokio::time::interval(PROBE_EVERY);
     loop {
         tokio::select! {
-            () = signals.stop() => return Ok(()),
-            _ = signals.reload.recv() => {
+            word = signals.next() => match word {
+                Word::Stop => return Ok(()),
                 // The result is in the journal; `rosterd reload` is the way to get it as an exit code.
-                let service = Arc::clone(service);
-                tokio::spawn(async move { service.reload_by_signal().await });
-            }
+                Word::Reload => {
+                    let service = Arc::clone(service);
+                    tokio::spawn(async move { service.reload_by_signal().await });
+                }
+            },
             changed = failed.changed() => {
                 let cause = failed.borrow().clone();
                 return Err(match (changed, cause) {
@@ -204,6 +206,14 @@ fn start_watchdog(mirror: &Mirror) -> Result<Option<Watchdog>, Error> {
     Watchdog::start(period, runtime, probe).map(Some).map_err(Error::System)
 }
 
+/// What a signal asks for.
+enum Word {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
 /// The signals that mean something here.
 struct Signals {
     terminate: Signal,
@@ -220,11 +230,17 @@ impl Signals {
         })
     }
 
-    /// Resolves when somebody wants the daemon to stop.
-    async fn stop(&mut self) {
+    /// What is asked for next.
+    async fn next(&mut self) -> Word {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Word::Stop,
+            _ = self.interrupt.recv() => Word::Stop,
+            _ = self.reload.recv() => Word::Reload,
         }
+    }
+
+    /// Resolves when somebody wants the daemon to stop; whatever else is asked for is too late.
+    async fn stop(&mut self) {
+        while matches!(self.next().await, Word::Reload) {}
     }
 }

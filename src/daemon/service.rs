@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::config::{self, Config, Loaded, Secrets};
-use crate::http::admin_api::{AdminError, AdminSocket, AdminState, Answering, Reload, Targets};
+use crate::http::admin_api::{AdminError, AdminSocket, AdminState, Answering, Reload};
 use crate::http::health::Health;
 use crate::http::metrics::Metrics;
 use crate::http::scim_api::ScimApi;
