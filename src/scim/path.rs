@@ -81,19 +81,18 @@ pub enum Resolved<'a> {
 
 /// Looks a path up, names in any letter case.
 pub fn resolve<'a>(schema: &'a ResourceSchema, path: &AttrPath) -> Resolved<'a> {
-    let (extension, name, sub) = match &path.urn {
-        None => (None, path.name.clone(), path.sub.clone()),
-        Some(_) => {
-            let text = path.to_string();
-            let Some((found, rest)) = schema.split_urn(&text) else { return Resolved::Unknown };
-            if rest.is_empty() {
-                return Resolved::Schema(found);
-            }
-            let Some(plain) = AttrPath::parse(rest).filter(|plain| plain.urn.is_none()) else {
-                return Resolved::Unknown;
-            };
-            (Some(found).filter(|found| !schema.core.is(&found.urn)), plain.name, plain.sub)
+    let (extension, name, sub) = if path.urn.is_some() {
+        let text = path.to_string();
+        let Some((found, rest)) = schema.split_urn(&text) else { return Resolved::Unknown };
+        if rest.is_empty() {
+            return Resolved::Schema(found);
         }
+        let Some(plain) = AttrPath::parse(rest).filter(|plain| plain.urn.is_none()) else {
+            return Resolved::Unknown;
+        };
+        (Some(found).filter(|found| !schema.core.is(&found.urn)), plain.name, plain.sub)
+    } else {
+        (None, path.name.clone(), path.sub.clone())
     };
     let attribute = match extension {
         Some(found) => found.attribute(&name).map(|attribute| (extension, attribute)),

@@ -214,10 +214,9 @@ pub(super) fn shows_sub(attribute: Option<&Attribute>, part: &Part<'_>, name: &s
     let listed = |subs: &[&str]| subs.iter().any(|sub| sub.eq_ignore_ascii_case(name));
     match (returned, part) {
         (Returned::Never, _) | (_, Part::Nothing) => false,
-        (Returned::Always, _) => true,
+        (Returned::Always, _) | (Returned::Default, Part::All) => true,
         (_, Part::Subs(subs)) => listed(subs),
         (Returned::Request, _) => false,
-        (Returned::Default, Part::All) => true,
         (Returned::Default, Part::WithoutSubs(subs)) => !listed(subs),
     }
 }

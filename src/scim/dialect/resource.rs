@@ -112,7 +112,9 @@ pub fn rewrite_filter(
 pub(super) fn rewrite_element(filter: &mut Filter, attribute: &Attribute, quirks: Quirks, used: &mut Used) {
     match filter {
         Filter::And(all) | Filter::Or(all) => {
-            all.iter_mut().for_each(|one| rewrite_element(one, attribute, quirks, used));
+            for one in all {
+                rewrite_element(one, attribute, quirks, used);
+            }
         }
         Filter::Not(inner) => rewrite_element(inner, attribute, quirks, used),
         Filter::Compare { path, value, .. } => {

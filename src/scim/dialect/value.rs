@@ -62,7 +62,9 @@ impl Rewrite<'_> {
         if attribute.multi_valued {
             self.array(value, attribute);
             if let Value::Array(all) = value {
-                all.iter_mut().for_each(|one| self.element(one, attribute));
+                for one in all {
+                    self.element(one, attribute);
+                }
             }
             return;
         }

@@ -393,14 +393,13 @@ fn printed(path: &BoundPath) -> String {
 
 fn typed(path: &BoundPath, value: &Literal) -> Result<Literal, Error> {
     let fits = match (path.data_type, value) {
-        (DataType::Boolean, Literal::Bool(_)) | (DataType::Decimal, Literal::Number(_)) => {
+        (DataType::Boolean, Literal::Bool(_))
+        | (DataType::Decimal, Literal::Number(_))
+        | (DataType::String | DataType::Reference | DataType::Binary, Literal::String(_)) => {
             Some(value.clone())
         }
         (DataType::Integer, Literal::Number(number)) => number.as_i64().map(|n| Literal::Number(n.into())),
         (DataType::DateTime, Literal::String(text)) => Timestamp::parse_rfc3339(text).map(Literal::Instant),
-        (DataType::String | DataType::Reference | DataType::Binary, Literal::String(_)) => {
-            Some(value.clone())
-        }
         _ => None,
     };
     fits.ok_or_else(|| {

@@ -10,6 +10,8 @@ mod bind;
 mod eval;
 mod parse;
 mod print;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use bind::{Bound, BoundPath, bind, bind_element};

@@ -150,7 +150,7 @@ impl<'a> Run<'a> {
             "members" if self.schema.resource_type == ResourceType::Group => {
                 // A path-less value that names no members never empties the group.
                 if !value.is_null() {
-                    self.out.members.extend(member::all(op, Some(value), self.options)?);
+                    self.out.members.extend(member::all(op, Some(value), *self.options)?);
                 }
                 Ok(())
             }
@@ -226,10 +226,10 @@ impl<'a> Run<'a> {
                     let edit = match (bound, sub) {
                         (Some(bound), sub) => {
                             let sub = sub.map(|sub| sub.name.as_str());
-                            Some(member::chosen(op, bound, sub, self.options, &mut self.out.used)?)
+                            Some(member::chosen(op, bound, sub, *self.options, &mut self.out.used)?)
                         }
                         (None, Some(_)) => return Err(member::part()),
-                        (None, None) => member::all(op, value, self.options)?,
+                        (None, None) => member::all(op, value, *self.options)?,
                     };
                     self.out.members.extend(edit);
                     return Ok(());
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
             let options = *self.options;
             let created = self.within(extension, |container| match op {
                 PatchOp::Remove => element::remove(container, selection).map(|()| false),
-                op => element::set(container, selection, op, value, &options),
+                op => element::set(container, selection, op, value, options),
             })?;
             if created {
                 self.out.used.insert(Quirk::CreateFromFilter);

@@ -34,7 +34,7 @@ pub(super) fn set(
     selection: Selection<'_>,
     op: PatchOp,
     value: &Value,
-    options: &Options,
+    options: Options,
 ) -> Result<bool, Error> {
     let attribute = selection.attribute;
     let mut all = take_array(container, attribute);
@@ -81,24 +81,21 @@ pub(super) fn remove(container: &mut Map<String, Value>, selection: Selection<'_
     }
     let mut all = take_array(container, attribute);
     let hits = selection.hits(&all);
-    match selection.sub {
-        Some(sub) => {
-            for at in hits {
-                if let Some(Value::Object(element)) = all.get_mut(at) {
-                    clear(element, sub)?;
-                }
+    if let Some(sub) = selection.sub {
+        for at in hits {
+            if let Some(Value::Object(element)) = all.get_mut(at) {
+                clear(element, sub)?;
             }
-            all.retain(|element| !is_hollow(element, true));
         }
-        None => {
-            let mut at = 0;
-            let mut gone = hits.iter().peekable();
-            all.retain(|_| {
-                let keep = gone.next_if_eq(&&at).is_none();
-                at += 1;
-                keep
-            });
-        }
+        all.retain(|element| !is_hollow(element, true));
+    } else {
+        let mut at = 0;
+        let mut gone = hits.iter().peekable();
+        all.retain(|_| {
+            let keep = gone.next_if_eq(&&at).is_none();
+            at += 1;
+            keep
+        });
     }
     if all.is_empty() && attribute.required {
         return Err(Error::mutability(format!(

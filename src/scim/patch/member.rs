@@ -16,11 +16,7 @@ fn whole_only() -> Error {
 /// `add`, `replace` and `remove` with path `members`, or `members` as a key of a path-less value.
 /// # Errors
 /// `invalidValue`: the value is not a list of members, or is to name members to remove and names nobody.
-pub(super) fn all(
-    op: PatchOp,
-    value: Option<&Value>,
-    options: &Options,
-) -> Result<Option<MemberEdit>, Error> {
+pub(super) fn all(op: PatchOp, value: Option<&Value>, options: Options) -> Result<Option<MemberEdit>, Error> {
     match (op, value) {
         (PatchOp::Remove, Some(value)) if options.members_remove_by_value => {
             Ok(Some(MemberEdit::Remove(named(value)?)))
@@ -46,7 +42,7 @@ pub(super) fn chosen(
     op: PatchOp,
     filter: Bound,
     sub: Option<&str>,
-    options: &Options,
+    options: Options,
     used: &mut Quirks,
 ) -> Result<MemberEdit, Error> {
     if sub.is_some() {

@@ -50,10 +50,9 @@ fn walk(container: &mut Map<String, Value>, steps: &[&str], op: PatchOp, value: 
             let key = spelling(container, first);
             let mut inner = match container.get(&key) {
                 Some(Value::Object(inner)) => inner.clone(),
-                None => Map::new(),
                 // A part of what has no parts: nothing to remove, and a new value takes its place.
                 Some(_) if op == PatchOp::Remove => return,
-                Some(_) => Map::new(),
+                _ => Map::new(),
             };
             walk(&mut inner, rest, op, value);
             set(container, &key, Value::Object(inner));

@@ -64,13 +64,13 @@ pub fn draft(schema: &ResourceSchema, body: Value, mode: Mode, rules: &Rules) ->
                 }
             } else if is_kept(attribute) {
                 let place = Place { extension: None, parent: None };
-                if let Some(value) = any(attribute, place, value, rules)? {
-                    insert(&mut doc, &attribute.name, value)?;
+                if let Some(value) = any(attribute, place, value, *rules)? {
+                    insert(&mut doc, key, &attribute.name, value)?;
                 }
             }
         } else if let Some(extension) = schema.extension(&key) {
-            if let Some(value) = extension_object(extension, value, rules)? {
-                insert(&mut doc, &extension.urn, value)?;
+            if let Some(value) = extension_object(extension, value, *rules)? {
+                insert(&mut doc, key, &extension.urn, value)?;
             }
         } else if !is_unassigned(&value) && !key.eq_ignore_ascii_case("password") {
             doc.insert(key, value);
@@ -154,7 +154,7 @@ pub fn normalise(
     value: Value,
     rules: &Rules,
 ) -> Result<Option<Value>, Error> {
-    any(attribute, Place { extension, parent: None }, value, rules)
+    any(attribute, Place { extension, parent: None }, value, *rules)
 }
 
 /// Where an attribute stands, to name it in an error.
@@ -208,14 +208,16 @@ fn twice(name: &str) -> Error {
     Error::invalid_syntax(format!("attribute `{name}` is given twice, in different letter case"))
 }
 
-fn insert(object: &mut Doc, name: &str, value: Value) -> Result<(), Error> {
-    match object.insert(name.to_owned(), value) {
+/// Puts the value under its canonical name; the client's key is used where it is spelled so already.
+fn insert(object: &mut Doc, key: String, name: &str, value: Value) -> Result<(), Error> {
+    let key = if key == name { key } else { name.to_owned() };
+    match object.insert(key, value) {
         None => Ok(()),
         Some(_) => Err(twice(name)),
     }
 }
 
-fn extension_object(extension: &Schema, value: Value, rules: &Rules) -> Result<Option<Value>, Error> {
+fn extension_object(extension: &Schema, value: Value, rules: Rules) -> Result<Option<Value>, Error> {
     if is_unassigned(&value) {
         return Ok(None);
     }
@@ -228,7 +230,7 @@ fn extension_object(extension: &Schema, value: Value, rules: &Rules) -> Result<O
             Some(attribute) if is_kept(attribute) => {
                 let place = Place { extension: Some(&extension.urn), parent: None };
                 if let Some(value) = any(attribute, place, value, rules)? {
-                    insert(&mut object, &attribute.name, value)?;
+                    insert(&mut object, key, &attribute.name, value)?;
                 }
             }
             Some(_) => {}
@@ -242,8 +244,12 @@ fn extension_object(extension: &Schema, value: Value, rules: &Rules) -> Result<O
 }
 
 /// A value of any attribute.
-fn any(attribute: &Attribute, place: Place<'_>, value: Value, rules: &Rules) -> Result<Option<Value>, Error> {
+fn any(attribute: &Attribute, place: Place<'_>, value: Value, rules: Rules) -> Result<Option<Value>, Error> {
     if is_unassigned(&value) {
+        return Ok(None);
+    }
+    // A client that sends an empty externalId has none; two of them are not the same resource.
+    if attribute.name == "externalId" && value.as_str() == Some("") {
         return Ok(None);
     }
     if !attribute.multi_valued {
@@ -287,7 +293,7 @@ fn keep_one_primary(items: &mut [Value]) {
 }
 
 /// One value: of a single-valued attribute, or one element of an array.
-fn one(attribute: &Attribute, place: Place<'_>, value: Value, rules: &Rules) -> Result<Option<Value>, Error> {
+fn one(attribute: &Attribute, place: Place<'_>, value: Value, rules: Rules) -> Result<Option<Value>, Error> {
     let fits = match (attribute.data_type, &value) {
         (DataType::Complex, Value::Object(_)) => return complex(attribute, place, value, rules),
         (DataType::String | DataType::Reference, Value::String(_))
@@ -322,7 +328,7 @@ fn complex(
     attribute: &Attribute,
     place: Place<'_>,
     value: Value,
-    rules: &Rules,
+    rules: Rules,
 ) -> Result<Option<Value>, Error> {
     let Value::Object(body) = value else { return Ok(None) };
     let place = place.inside(attribute);
@@ -330,10 +336,11 @@ fn complex(
     for (key, value) in body {
         match attribute.sub(&key) {
             Some(sub) if sub.mutability != Mutability::ReadOnly => {
-                if let Some(value) = any(sub, place, value, rules)?
-                    && object.insert(sub.name.clone(), value).is_some()
-                {
-                    return Err(twice(&place.name(sub)));
+                if let Some(value) = any(sub, place, value, rules)? {
+                    let key = if key == sub.name { key } else { sub.name.clone() };
+                    if object.insert(key, value).is_some() {
+                        return Err(twice(&place.name(sub)));
+                    }
                 }
             }
             Some(_) => {}
@@ -362,7 +369,11 @@ fn require(object: &Doc, attribute: &Attribute, place: Place<'_>) -> Result<(), 
 }
 
 /// Required attributes of the core, required extensions, and required attributes of extensions that are there.
-fn check_required(schema: &ResourceSchema, doc: &Doc) -> Result<(), Error> {
+/// [`draft`] and [`merge_put`] do it by themselves; after a PATCH its caller does.
+///
+/// # Errors
+/// `invalidValue`: one is missing or an empty text.
+pub fn check_required(schema: &ResourceSchema, doc: &Doc) -> Result<(), Error> {
     for attribute in schema.core.attributes.iter().filter(|attribute| attribute.required) {
         if attribute.name != "members" {
             require(doc, attribute, Place { extension: None, parent: None })?;

@@ -54,7 +54,7 @@ fn refused(body: Value) -> Error {
 }
 
 /// A user whose badge is `badge`, refused.
-fn badge_refused(badge: Value) -> Error {
+fn badge_refused(badge: &Value) -> Error {
     refused(json!({"userName": "a", BADGE_URN: badge}))
 }
 
@@ -119,6 +119,14 @@ fn null_and_empty_are_unassigned_at_every_level() {
 fn an_empty_text_is_a_value() {
     let body = json!({"userName": "a", "displayName": "", "active": false});
     assert_eq!(user(body.clone()).unwrap(), body);
+}
+
+#[test]
+fn an_empty_external_id_is_none() {
+    assert_eq!(
+        user(json!({"userName": "a", "externalId": ""})).unwrap(),
+        json!({"userName": "a", "active": true})
+    );
 }
 
 #[test]
@@ -194,7 +202,7 @@ fn an_operators_attributes_are_checked_by_their_type() {
         (json!({"number": 1, "lock": {"code": "1"}}), "lock.key` is required"),
         (json!({"doors": ["a"]}), "number` is required"),
     ] {
-        assert_eq!(badge_refused(badge), Error::invalid_value(format!("attribute `{BADGE_URN}:{rule}")));
+        assert_eq!(badge_refused(&badge), Error::invalid_value(format!("attribute `{BADGE_URN}:{rule}")));
     }
     for since in ["2026-01-31T08:00:00Z", "2026-01-31T08:00:00.123456-08:00", "2026-01-31T08:00:00"] {
         assert!(user(json!({"userName": "a", BADGE_URN: {"number": 1, "since": since}})).is_ok(), "{since}");
@@ -540,7 +548,9 @@ proptest! {
     }
 
     #[test]
-    fn no_body_and_no_projection_makes_it_panic(body in opaque(), names in text()) {
+    fn no_body_and_no_projection_makes_it_panic(
+        body in prop_oneof![opaque(), any_user()], names in prop_oneof![text(), "[a-zA-Z.,:]{0,20}"]
+    ) {
         let registry = registry();
         for kind in [ResourceType::User, ResourceType::Group] {
             let schema = registry.resource(kind);
