@@ -26,6 +26,9 @@ pub mod token;
 pub mod tx;
 pub mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,9 +3,11 @@
 use crate::model::ResourceType;
 use crate::scim::filter::{Bound, BoundPath};
 
+use super::change::type_number;
 use super::directory::DirectoryRef;
-use super::engine::StoreError;
-use super::resource::Stored;
+use super::engine::{Param, StoreError};
+use super::filter_sql::{Compiler, Owned};
+use super::resource::{STORED, Stored, stored_of};
 use super::tx::ReadTx;
 
 /// In which order a list comes (RFC 7644 §3.4.2.3).
@@ -27,7 +29,7 @@ pub enum Window {
         /// Largest page; 0 for the total alone.
         count: u32,
     },
-    /// `count` resources after the one at this position; 0 begins. Only without a sort.
+    /// `count` resources after the one at this position; 0 begins. With a sort the order is the position's.
     After {
         /// [`Stored::rid`] of the last resource of the page before.
         rid: i64,
@@ -47,17 +49,122 @@ pub struct Page {
     pub next: Option<i64>,
 }
 
-/// One page of a directory's users or groups. Without a sort, in the order they were created.
+/// One page of a directory's users or groups. Without a sort, in the order they were created; with one, missing
+/// values come last when ascending and first when descending, and equals in the order they were created.
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
 pub fn list(
-    _tx: &mut ReadTx<'_>,
-    _directory: &DirectoryRef,
-    _resource_type: ResourceType,
-    _filter: Option<&Bound>,
-    _sort: Option<&Sort>,
-    _window: Window,
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    resource_type: ResourceType,
+    filter: Option<&Bound>,
+    sort: Option<&Sort>,
+    window: Window,
 ) -> Result<Page, StoreError> {
-    Ok(Page { total: 0, items: Vec::new(), next: None })
+    let (where_, compiler) = condition(directory, resource_type, filter);
+    let count = match window {
+        Window::Index { count, .. } | Window::After { count, .. } => count,
+    };
+    if count == 0 {
+        let total = total(tx, directory, resource_type, filter, &where_, &compiler)?;
+        return Ok(Page { total, items: Vec::new(), next: None });
+    }
+    let (sql, page) = page_sql(&where_, compiler, sort, window);
+    let mut items = tx.all(&sql, &page.params(), stored_of)?;
+    let more = items.len() > count as usize;
+    items.truncate(count as usize);
+    let total = match window {
+        // The first page that holds all tells the total by itself.
+        Window::Index { skip: 0, .. } | Window::After { rid: 0, .. } if !more => items.len() as u64,
+        _ => {
+            let (where_, compiler) = condition(directory, resource_type, filter);
+            total(tx, directory, resource_type, filter, &where_, &compiler)?
+        }
+    };
+    let next = if more && sort.is_none() { items.last().map(|last| last.rid) } else { None };
+    Ok(Page { total, items, next })
+}
+
+fn condition(
+    directory: &DirectoryRef,
+    resource_type: ResourceType,
+    filter: Option<&Bound>,
+) -> (String, Compiler) {
+    let mut compiler = Compiler::new(directory);
+    let dir = compiler.param(Owned::Int(directory.key));
+    let kind = match resource_type {
+        ResourceType::User => "r.type = 1",
+        ResourceType::Group => "r.type = 2",
+    };
+    let mut sql = format!("r.dir = {dir} AND {kind}");
+    if let Some(filter) = filter {
+        sql.push_str(" AND ");
+        sql.push_str(&compiler.condition(filter));
+    }
+    (sql, compiler)
+}
+
+/// One row more than the page, to see whether another follows.
+fn page_sql(where_: &str, mut compiler: Compiler, sort: Option<&Sort>, window: Window) -> (String, Compiler) {
+    let mut sql = format!("SELECT {STORED} FROM resource r WHERE {where_}");
+    if let Window::After { rid, .. } = window {
+        let after = compiler.param(Owned::Int(rid));
+        sql.push_str(&format!(" AND r.rid > {after}"));
+    }
+    match sort {
+        None => sql.push_str(" ORDER BY r.rid"),
+        Some(sort) => {
+            let key = compiler.sort_key(&sort.path);
+            let word = if sort.descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
+            sql.push_str(&format!(" ORDER BY {key} {word}, r.rid"));
+        }
+    }
+    let (skip, count) = match window {
+        Window::Index { skip, count } => (i64::try_from(skip).unwrap_or(i64::MAX), count),
+        Window::After { count, .. } => (0, count),
+    };
+    let limit = compiler.param(Owned::Int(i64::from(count) + 1));
+    let offset = compiler.param(Owned::Int(skip));
+    sql.push_str(&format!(" LIMIT {limit} OFFSET {offset}"));
+    (sql, compiler)
+}
+
+fn total(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    resource_type: ResourceType,
+    filter: Option<&Bound>,
+    where_: &str,
+    compiler: &Compiler,
+) -> Result<u64, StoreError> {
+    let count = match filter {
+        // The directory's counters are kept exactly, so nobody has to count.
+        None => {
+            let sql = "SELECT CASE WHEN ?2 = 1 THEN users ELSE groups END FROM chain WHERE chain = ?1";
+            let params = [Param::Int(directory.key), Param::Int(type_number(resource_type))];
+            tx.first(sql, &params, |row| row.int(0))?
+        }
+        Some(_) => {
+            let sql = format!("SELECT count(*) FROM resource r WHERE {where_}");
+            tx.first(&sql, &compiler.params(), |row| row.int(0))?
+        }
+    };
+    Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+pub(super) fn explain(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    resource_type: ResourceType,
+    filter: &Bound,
+) -> Result<String, StoreError> {
+    let (where_, compiler) = condition(directory, resource_type, Some(filter));
+    let window = Window::Index { skip: 0, count: 100 };
+    let (sql, compiler) = page_sql(&where_, compiler, None, window);
+    let lines = tx.all(&format!("EXPLAIN QUERY PLAN {sql}"), &compiler.params(), |row| {
+        row.text(3).map(str::to_owned)
+    })?;
+    Ok(lines.join("\n"))
 }

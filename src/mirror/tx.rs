@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use crate::model::{Epoch, Origin, Seq, Timestamp};
 
-use super::engine::{EachRow, Flavor, Param, Sql, StoreError};
+use super::engine::{EachRow, Param, Sql, StoreError};
 use super::group_commit::Batch;
 
 /// A consistent snapshot. Commands that only read take this.
@@ -40,10 +40,6 @@ impl<'a> ReadTx<'a> {
             Ok(())
         })?;
         Ok(Seq(u64::try_from(seq).unwrap_or(0)))
-    }
-
-    pub(super) fn flavor(&self) -> Flavor {
-        self.sql.flavor()
     }
 
     pub(super) fn query(
