@@ -31,18 +31,18 @@ pub fn explain(
     let entitlement = Entitlement::Role(found.name.clone());
     let reasons = access.held.get(subject).and_then(|held| held.get(&entitlement));
     let why = match reasons {
-        Some(reasons) => reasons.iter().map(|reason| say(facts, subject, found, reason)).collect(),
+        Some(reasons) => reasons.iter().map(|reason| say(facts, subject, Some(found), reason)).collect(),
         None => why_not(facts, access, subject, found),
     };
     Some(Explanation { subject: subject.to_string(), role: role.clone(), holds: reasons.is_some(), why })
 }
 
 /// One reason as a line for a person; also the `why` of a plan.
-pub fn say(facts: &Facts, subject: &Subject, role: &Role, reason: &Reason) -> String {
+pub fn say(facts: &Facts, subject: &Subject, role: Option<&Role>, reason: &Reason) -> String {
     match reason {
         Reason::Filter => {
-            let text = role.users.as_ref().map_or("", |filter| filter.text.as_str());
-            format!("matches the filter `{text}` of role `{}`", role.name)
+            let text = role.and_then(|role| role.users.as_ref()).map_or("", |filter| filter.text.as_str());
+            format!("matches the filter `{text}`")
         }
         Reason::Group { path } | Reason::Member { path } => {
             format!("member of {}", path_text(facts, &subject.directory, path))

@@ -1,8 +1,14 @@
-//! The difference between what a target holds and what it should hold, in words an operator can judge.
+//! The difference between what a target holds and what it should hold, in words an operator can judge. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
-use crate::model::TargetName;
+use crate::access::{Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, Verdict, View, say};
+use crate::downstream::format::{Carried, LeftOut as NotCarried};
+use crate::mirror::target::Holding;
+use crate::model::{DirectoryId, ResourceId, RoleName, Subject, TargetName};
 
 /// One target's plan, as `plan --json` shows it (DESIGN §3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,4 +55,412 @@ pub struct Rename {
     pub to: String,
     /// The subject, `DIRECTORY/ID`.
     pub id: String,
+}
+
+/// A subject and what it holds.
+pub type Key = (Subject, Entitlement);
+
+/// What a target should hold, by who and what.
+pub type Wanted = BTreeMap<Key, Holding>;
+
+/// Attribute under which a holding keeps its group's name.
+const LABEL: &str = "label";
+
+/// Everything a plan is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The snapshot.
+    pub facts: &'a Facts,
+    /// What follows from it.
+    pub access: &'a Access,
+    /// The roles it followed from.
+    pub roles: &'a [Role],
+    /// What the target holds.
+    pub holdings: &'a [Holding],
+    /// Removals not carried out.
+    pub exceptions: &'a [Exception],
+}
+
+/// What `view` shows, as holdings; `left_out` are those the format could not carry.
+pub fn wanted(view: &View, left_out: &[NotCarried]) -> Wanted {
+    let gone_users: BTreeSet<Subject> = left_out
+        .iter()
+        .filter_map(|one| match &one.what {
+            Carried::User(subject) => Some(subject.clone()),
+            Carried::Group(..) => None,
+        })
+        .collect();
+    let gone_groups: BTreeSet<(DirectoryId, ResourceId)> = left_out
+        .iter()
+        .filter_map(|one| match &one.what {
+            Carried::Group(directory, id) => Some((directory.clone(), *id)),
+            Carried::User(_) => None,
+        })
+        .collect();
+    let groups: BTreeMap<&str, (DirectoryId, ResourceId)> =
+        view.groups.iter().map(|group| (group.name.as_str(), (group.directory.clone(), group.id))).collect();
+    let mut wanted = Wanted::new();
+    for user in &view.users {
+        let subject = user.subject();
+        if gone_users.contains(&subject) {
+            continue;
+        }
+        let mut base = Doc::new();
+        base.insert("userName".into(), user.user_name.clone().into());
+        for (key, value) in
+            [("displayName", &user.display_name), ("emails", &user.email), ("externalId", &user.external_id)]
+        {
+            if let Some(value) = value {
+                base.insert(key.into(), value.clone().into());
+            }
+        }
+        let mut put = |entitlement: Entitlement, label: &str| {
+            let mut attributes = base.clone();
+            attributes.insert(LABEL.into(), label.into());
+            let holding = Holding {
+                subject: subject.clone(),
+                entitlement: entitlement.clone(),
+                name: user.name.clone(),
+                attributes,
+            };
+            wanted.insert((subject.clone(), entitlement), holding);
+        };
+        for role in &user.roles {
+            if let Ok(name) = RoleName::parse(role) {
+                put(Entitlement::Role(name), role);
+            }
+        }
+        for group in &user.groups {
+            if let Some((directory, id)) =
+                groups.get(group.as_str()).filter(|found| !gone_groups.contains(*found))
+            {
+                put(Entitlement::Group(directory.clone(), *id), group);
+            }
+        }
+    }
+    wanted
+}
+
+/// The entitlement's name as the target shows it.
+pub fn label(holding: &Holding) -> String {
+    let stored = holding.attributes.get(LABEL).and_then(serde_json::Value::as_str);
+    stored.map_or_else(|| holding.entitlement.to_string(), str::to_owned)
+}
+
+/// Holdings of directories nobody has pushed to: unknown, so they stay (DESIGN §6.7).
+pub fn kept_for_unknown(access: &Access, holdings: &[Holding]) -> Vec<Exception> {
+    holdings
+        .iter()
+        .filter(|holding| access.unknown.contains(&holding.subject.directory))
+        .map(|holding| Exception {
+            subject: holding.subject.clone(),
+            entitlement: holding.entitlement.clone(),
+            name: holding.name.clone(),
+            group_name: matches!(holding.entitlement, Entitlement::Group(..)).then(|| label(holding)),
+            attributes: holding.attributes.clone(),
+            since: access.seq,
+            verdict: Verdict::Unknown,
+        })
+        .collect()
+}
+
+/// Only what of `view` the target held already: what a target shows that cannot be rendered whole, so that
+/// revocations land and additions wait (DESIGN §6.4).
+pub fn only_held(view: &View, holdings: &[Holding]) -> View {
+    let held: BTreeSet<(&Subject, String)> =
+        holdings.iter().map(|holding| (&holding.subject, label(holding))).collect();
+    let known: BTreeSet<&Subject> = holdings.iter().map(|holding| &holding.subject).collect();
+    let mut view = view.clone();
+    view.users.retain(|user| known.contains(&user.subject()));
+    let mut roles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for user in &mut view.users {
+        let subject = user.subject();
+        user.roles.retain(|role| held.contains(&(&subject, role.clone())));
+        user.groups.retain(|group| held.contains(&(&subject, group.clone())));
+        for name in user.roles.iter().map(|role| format!("r{role}")) {
+            roles.entry(name).or_default().insert(user.name.clone());
+        }
+        for name in user.groups.iter().map(|group| format!("g{group}")) {
+            roles.entry(name).or_default().insert(user.name.clone());
+        }
+    }
+    let has = |key: String, name: &String| roles.get(&key).is_some_and(|names| names.contains(name));
+    for role in &mut view.roles {
+        role.members.retain(|name| has(format!("r{}", role.name), name));
+    }
+    for group in &mut view.groups {
+        group.members.retain(|name| has(format!("g{}", group.name), name));
+        group.all_members.retain(|name| has(format!("g{}", group.name), name));
+        // Nesting could bring in who was not there; those who were are named one by one.
+        group.groups.clear();
+        group.members.clone_from(&group.all_members);
+    }
+    view
+}
+
+/// What of the holdings goes and what comes or is shown differently.
+pub fn difference(holdings: &[Holding], wanted: &Wanted) -> (Vec<Key>, Vec<Holding>) {
+    let before: BTreeMap<Key, &Holding> =
+        holdings.iter().map(|one| ((one.subject.clone(), one.entitlement.clone()), one)).collect();
+    let gone = before.keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
+    let put = wanted.iter().filter(|(key, holding)| before.get(key) != Some(holding));
+    (gone, put.map(|(_, holding)| holding.clone()).collect())
+}
+
+/// The plan that leads from the holdings to `wanted`.
+pub fn plan(target: &TargetName, inputs: Inputs<'_>, wanted: &Wanted) -> Plan {
+    let before: BTreeMap<Key, &Holding> =
+        inputs.holdings.iter().map(|one| ((one.subject.clone(), one.entitlement.clone()), one)).collect();
+    let line = |holding: &Holding, why: String| Line {
+        subject: holding.name.clone(),
+        id: holding.subject.to_string(),
+        entitlement: holding.entitlement.to_string(),
+        label: label(holding),
+        why,
+    };
+    let mut add: Vec<Line> = Vec::new();
+    let mut change: BTreeSet<Rename> = BTreeSet::new();
+    for (key, holding) in wanted {
+        match before.get(key) {
+            None => add.push(line(holding, why_add(inputs, key))),
+            Some(old) if old.name != holding.name => {
+                change.insert(Rename {
+                    from: old.name.clone(),
+                    to: holding.name.clone(),
+                    id: holding.subject.to_string(),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    let mut remove: Vec<Line> = before
+        .iter()
+        .filter(|(key, _)| !wanted.contains_key(key))
+        .map(|(key, holding)| line(holding, why_remove(inputs, key)))
+        .collect();
+    let mut held_removals: Vec<Line> = inputs
+        .exceptions
+        .iter()
+        .filter(|exception| exception.verdict == Verdict::Held)
+        .map(|exception| {
+            let key = (exception.subject.clone(), exception.entitlement.clone());
+            Line {
+                subject: exception.name.clone(),
+                id: exception.subject.to_string(),
+                entitlement: exception.entitlement.to_string(),
+                label: exception.group_name.clone().unwrap_or_else(|| exception.entitlement.to_string()),
+                why: why_remove(inputs, &key),
+            }
+        })
+        .collect();
+    add.sort();
+    remove.sort();
+    held_removals.sort();
+    Plan {
+        name: target.clone(),
+        hash: hash(&held_removals),
+        held: !held_removals.is_empty(),
+        add,
+        remove,
+        held_removals,
+        change: change.into_iter().collect(),
+        total: wanted.len() as u64,
+    }
+}
+
+/// Over who and what only: the same removals have the same hash, whatever the words.
+fn hash(held: &[Line]) -> String {
+    let keys: BTreeSet<(&str, &str)> =
+        held.iter().map(|line| (line.id.as_str(), line.entitlement.as_str())).collect();
+    let mut hasher = Sha256::new();
+    for (id, entitlement) in keys {
+        hasher.update(id);
+        hasher.update(b"\0");
+        hasher.update(entitlement);
+        hasher.update(b"\n");
+    }
+    hasher.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// Why `subject` holds it, in words.
+pub fn why_add(inputs: Inputs<'_>, (subject, entitlement): &Key) -> String {
+    let kept = inputs.exceptions.iter().find(|one| one.subject == *subject && one.entitlement == *entitlement);
+    let reasons = inputs.access.held.get(subject).and_then(|held| held.get(entitlement));
+    let role = match entitlement {
+        Entitlement::Role(name) => inputs.roles.iter().find(|role| role.name == *name),
+        Entitlement::Group(..) => None,
+    };
+    let words: Vec<String> =
+        reasons.into_iter().flatten().map(|reason| say(inputs.facts, subject, role, reason)).collect();
+    match (words.is_empty(), kept) {
+        (false, _) => words.join("; "),
+        (true, Some(_)) => "its removal is not carried out".to_owned(),
+        (true, None) => "named now".to_owned(),
+    }
+}
+
+/// Why `subject` no longer holds it, in words.
+pub fn why_remove(inputs: Inputs<'_>, (subject, entitlement): &Key) -> String {
+    let Some(directory) = inputs.facts.directory(&subject.directory) else {
+        return format!("directory `{}` is gone", subject.directory);
+    };
+    if !directory.users.iter().any(|user| user.id == subject.user) {
+        return "the user was deleted".to_owned();
+    }
+    match inputs.access.left_out.get(subject) {
+        Some(LeftOut::Inactive) => return "the user is not active".to_owned(),
+        Some(LeftOut::Unclaimed) => return "the name is outside the claims of its directory".to_owned(),
+        Some(LeftOut::Owned(owner)) => return format!("the name belongs to {owner}"),
+        None => {}
+    }
+    if inputs.access.holds(subject, entitlement) {
+        return "the name can no longer be shown here".to_owned();
+    }
+    match entitlement {
+        Entitlement::Role(name) if !inputs.roles.iter().any(|role| role.name == *name) => {
+            "the role is no longer configured".to_owned()
+        }
+        Entitlement::Role(_) => "no group and no filter of the role gives it any more".to_owned(),
+        Entitlement::Group(home, id) => {
+            let exists =
+                inputs.facts.directory(home).is_some_and(|found| found.groups.iter().any(|group| group.id == *id));
+            if exists { "no longer a member".to_owned() } else { "the group was deleted".to_owned() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{ViewGroup, ViewRole, ViewUser};
+    use proptest::prelude::*;
+
+    fn id(n: u8) -> ResourceId {
+        ResourceId::new(u64::from(n), &[n; 10])
+    }
+
+    fn acme() -> DirectoryId {
+        DirectoryId::parse("acme").unwrap()
+    }
+
+    fn user(n: u8, name: &str, groups: &[&str], roles: &[&str]) -> ViewUser {
+        let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+        ViewUser {
+            name: name.into(),
+            id: id(n),
+            directory: acme(),
+            user_name: name.into(),
+            display_name: None,
+            email: None,
+            external_id: None,
+            active: true,
+            groups: texts(groups),
+            roles: texts(roles),
+        }
+    }
+
+    fn view(users: Vec<ViewUser>) -> View {
+        let names = |pick: &dyn Fn(&ViewUser) -> bool| -> Vec<String> {
+            users.iter().filter(|user| pick(user)).map(|user| user.name.clone()).collect()
+        };
+        let in_sre = names(&|user| user.groups.contains(&"sre".to_owned()));
+        View {
+            groups: vec![ViewGroup {
+                name: "sre".into(),
+                id: id(200),
+                directory: acme(),
+                external_id: None,
+                members: in_sre.clone(),
+                groups: vec![],
+                all_members: in_sre,
+            }],
+            roles: vec![ViewRole {
+                name: RoleName::parse("admin").unwrap(),
+                members: names(&|user| user.roles.contains(&"admin".to_owned())),
+            }],
+            users,
+        }
+    }
+
+    fn plan_of(holdings: &[Holding], wanted: &Wanted) -> Plan {
+        let (facts, access) = (Facts::default(), Access::default());
+        let inputs = Inputs { facts: &facts, access: &access, roles: &[], holdings, exceptions: &[] };
+        plan(&TargetName::parse("opa").unwrap(), inputs, wanted)
+    }
+
+    fn holdings(of: &View) -> Vec<Holding> {
+        wanted(of, &[]).into_values().collect()
+    }
+
+    #[test]
+    fn what_comes_goes_and_is_renamed_is_told_apart() {
+        let before = view(vec![user(1, "alice", &["sre"], &["admin"]), user(2, "bob", &["sre"], &[])]);
+        let after = view(vec![user(1, "alicia", &["sre"], &[]), user(3, "carl", &[], &["admin"])]);
+        let plan = plan_of(&holdings(&before), &wanted(&after, &[]));
+        let keys = |lines: &[Line]| -> Vec<(String, String)> {
+            lines.iter().map(|line| (line.subject.clone(), line.label.clone())).collect()
+        };
+        assert_eq!(keys(&plan.add), [("carl".into(), "admin".into())]);
+        assert_eq!(keys(&plan.remove), [("alice".into(), "admin".into()), ("bob".into(), "sre".into())]);
+        assert_eq!((plan.change[0].from.as_str(), plan.change[0].to.as_str()), ("alice", "alicia"));
+        assert_eq!((plan.total, plan.held), (2, false));
+    }
+
+    #[test]
+    fn who_the_format_cannot_carry_is_not_held() {
+        let view = view(vec![user(1, "a", &["sre"], &["admin"]), user(2, "b", &["sre"], &[])]);
+        let out = |what| NotCarried { what, text: String::new(), why: String::new() };
+        let subject = Subject { directory: acme(), user: id(1) };
+        assert_eq!(wanted(&view, &[out(Carried::User(subject))]).len(), 1);
+        assert_eq!(wanted(&view, &[out(Carried::Group(acme(), id(200)))]).len(), 1);
+    }
+
+    #[test]
+    fn holdings_of_an_unknown_directory_stay() {
+        let before = view(vec![user(1, "alice", &["sre"], &["admin"])]);
+        let access = Access { unknown: BTreeSet::from([acme()]), ..Access::default() };
+        let kept = kept_for_unknown(&access, &holdings(&before));
+        assert_eq!(kept.len(), 2);
+        assert!(kept.iter().any(|one| one.group_name.as_deref() == Some("sre")));
+        assert!(kept_for_unknown(&Access::default(), &holdings(&before)).is_empty());
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_rendered_whole_loses_the_revoked_and_gains_nothing() {
+        let before = view(vec![user(1, "alice", &["sre"], &["admin"]), user(2, "bob", &["sre"], &[])]);
+        let after = view(vec![user(1, "alice", &["sre"], &[]), user(3, "carl", &["sre"], &["admin"])]);
+        let shown = only_held(&after, &holdings(&before));
+        assert_eq!(shown.users.len(), 1);
+        assert_eq!(shown.groups[0].all_members, ["alice"]);
+        assert!(shown.roles[0].members.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn applying_a_difference_gives_what_was_wanted(
+            before in proptest::collection::btree_map(0u8..8, (any::<bool>(), any::<bool>(), 0u8..3), 0..8),
+            after in proptest::collection::btree_map(0u8..8, (any::<bool>(), any::<bool>(), 0u8..3), 0..8),
+        ) {
+            let build = |of: &BTreeMap<u8, (bool, bool, u8)>| {
+                view(of.iter().map(|(n, (sre, admin, name))| {
+                    let groups: &[&str] = if *sre { &["sre"] } else { &[] };
+                    let roles: &[&str] = if *admin { &["admin"] } else { &[] };
+                    user(*n, &format!("u{n}-{name}"), groups, roles)
+                }).collect())
+            };
+            let old = holdings(&build(&before));
+            let new = wanted(&build(&after), &[]);
+            let (gone, put) = difference(&old, &new);
+            let mut result: Wanted = old
+                .iter()
+                .map(|one| ((one.subject.clone(), one.entitlement.clone()), one.clone()))
+                .collect();
+            result.retain(|key, _| !gone.contains(key));
+            result.extend(put.into_iter().map(|one| ((one.subject.clone(), one.entitlement.clone()), one)));
+            prop_assert_eq!(&result, &new);
+            let plan = plan_of(&old, &new);
+            prop_assert_eq!(plan.remove.len(), gone.len());
+            prop_assert_eq!(plan.total as usize, new.len());
+        }
+    }
 }
