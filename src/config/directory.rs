@@ -109,12 +109,10 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
 
 fn quirks_of(value: &super::reader::Value<'_>) -> Quirks {
     if value.is_text() {
-        return value
-            .word(&[("none", Quirks::None.clone())].map(|(word, _)| (word, ())))
-            .map_or(Quirks::OfKind, |()| Quirks::None);
+        return value.word(&[("none", ())]).map_or(Quirks::OfKind, |()| Quirks::None);
     }
     let Some(table) = value.table() else { return Quirks::OfKind };
-    let changed =
+    let changed: BTreeMap<_, _> =
         table.entries().filter_map(|(name, value)| Some((name.to_owned(), value.bool()?))).collect();
-    Quirks::Changed(changed)
+    if changed.is_empty() { Quirks::OfKind } else { Quirks::Changed(changed) }
 }

@@ -34,6 +34,15 @@ pub(super) fn read(source: &Source, mut files: Files) -> Result<Loaded, Problems
     }
 }
 
+/// Every key that a reader of a section asked for, those that are refused left out.
+#[cfg(test)]
+pub(super) fn known_keys(source: &Source, mut files: Files) -> std::collections::BTreeSet<&'static str> {
+    let (document, _) = DeTable::parse_recoverable(&source.text);
+    let report = Report::new(source);
+    sections(Table::root(document.get_ref(), &report), &mut files);
+    report.known()
+}
+
 fn finished(report: Report<'_>) -> (Option<Problems>, Vec<Problem>) {
     let (problems, mut warnings) = report.into_parts();
     sort(&mut warnings);

@@ -5,6 +5,7 @@
 //! and nothing here stops at the first fault.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -20,15 +21,22 @@ pub(super) struct Report<'a> {
     source: &'a Source,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    known: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(source: &'a Source) -> Self {
-        Self { source, problems: RefCell::default(), warnings: RefCell::default() }
+        Self { source, problems: RefCell::default(), warnings: RefCell::default(), known: RefCell::default() }
     }
 
     pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
         (self.problems.into_inner(), self.warnings.into_inner())
+    }
+
+    /// Every key that was asked for.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> BTreeSet<&'static str> {
+        self.known.borrow().clone()
     }
 
     pub(super) fn fail(&self, kind: Kind, span: &Range<usize>, key: Option<String>, text: Text) {
@@ -89,6 +97,11 @@ impl<'a> Table<'a> {
 
     /// The value of `key`; from here on the key is known.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        self.report.known.borrow_mut().insert(key);
+        self.look(key)
+    }
+
+    fn look(&self, key: &'static str) -> Option<Value<'a>> {
         self.asked.borrow_mut().push(key);
         let (name, value) = self.map.get_key_value(key)?;
         Some(Value {
@@ -131,7 +144,7 @@ impl<'a> Table<'a> {
 
     /// A key that the documentation names and this version cannot obey: refused, never ignored.
     pub(super) fn planned(&self, key: &'static str, what_it_is: &str) {
-        if let Some(value) = self.get(key) {
+        if let Some(value) = self.look(key) {
             value.fail_key(
                 what(format!("`{}` is not supported by this version", value.path))
                     .help(format!("{what_it_is}; remove it")),

@@ -12,13 +12,12 @@ fn read(text: &str) -> Result<Loaded, Problems> {
 
 fn read_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Loaded, Problems> {
     let source = Source { file: "rosterd.toml".to_owned(), text: text.to_owned() };
-    let files = Files {
-        base: folder.to_owned(),
-        credentials: None,
-        groups: vec![rustix::process::getegid().as_raw()],
-        secrets,
-    };
-    document::read(&source, files)
+    document::read(&source, files(folder, secrets))
+}
+
+fn files(folder: &Path, secrets: Secrets) -> Files {
+    let groups = vec![rustix::process::getegid().as_raw()];
+    Files { base: folder.to_owned(), credentials: None, groups, secrets }
 }
 
 /// Every problem as `line: message; help`.
@@ -345,6 +344,84 @@ fn a_config_that_is_not_there_names_its_path() {
     let problems = load(Path::new("/nonexistent/rosterd.toml"), Secrets::Optional).unwrap_err();
     assert_eq!(problems.kind(), Kind::MissingFile);
     assert!(problems.to_string().starts_with("/nonexistent/rosterd.toml: cannot read the config"));
+}
+
+/// The files that are shipped.
+mod shipped {
+    use super::*;
+
+    fn folder() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+    }
+
+    fn default_text() -> String {
+        std::fs::read_to_string(folder().join("rosterd.toml")).unwrap()
+    }
+
+    /// The default with each commented key (not the prose) uncommented that `wanted` takes.
+    fn uncommented(wanted: impl Fn(&str) -> bool) -> String {
+        let is_key = |line: &str| {
+            let key = line.strip_prefix('#').unwrap_or_default();
+            let word = key.split(' ').next().unwrap_or_default();
+            let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            key.starts_with('[') || (is_word && key.strip_prefix(word).unwrap().starts_with(" = "))
+        };
+        let lines = default_text();
+        let line = |line: &str| match line.strip_prefix('#') {
+            Some(key) if is_key(line) && wanted(line) => key.to_owned(),
+            _ => line.to_owned(),
+        };
+        lines.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn said(text: &str) -> String {
+        format!("{:#?}", read(text).unwrap_or_else(|problems| panic!("{problems}")).config)
+    }
+
+    #[test]
+    fn the_default_loads_as_it_stands_and_is_the_defaults() {
+        assert_eq!(said(&default_text()), said(""));
+    }
+
+    #[test]
+    fn every_commented_key_holds_its_default_unless_it_is_marked_as_an_example() {
+        let is_example = |line: &str| line.ends_with("# example") || line.starts_with("#[");
+        assert_eq!(said(&uncommented(|_| true)), said(&uncommented(is_example)));
+    }
+
+    #[test]
+    fn the_default_shows_every_key_there_is() {
+        let source = Source { file: "rosterd.toml".to_owned(), text: uncommented(|_| true) };
+        let known = document::known_keys(&source, files(&folder(), Secrets::Optional));
+        assert!(known.len() > 60, "{known:?}");
+        let is_shown = |key: &str| {
+            let line = |line: &str| {
+                line.trim_start_matches('[').starts_with(key) || line.contains(&format!(" {key} ="))
+            };
+            source.text.lines().any(line)
+        };
+        let hidden: Vec<_> = known.iter().filter(|key| !is_shown(key)).collect();
+        assert!(hidden.is_empty(), "not in config/rosterd.toml: {hidden:?}");
+    }
+
+    #[test]
+    fn every_example_is_a_config_that_check_accepts() {
+        let examples = folder().join("examples");
+        let mut count = 0;
+        for entry in std::fs::read_dir(&examples).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let loaded = load(&path, Secrets::Optional).unwrap_or_else(|problems| panic!("{problems}"));
+                assert!(!loaded.config.targets.is_empty() && !loaded.config.roles.is_empty());
+                // Only what an install must bring itself may be missing.
+                for warning in loaded.warnings {
+                    assert!(warning.message.contains("is not there"), "{warning}");
+                }
+                count += 1;
+            }
+        }
+        assert!(count >= 3);
+    }
 }
 
 mod total {
