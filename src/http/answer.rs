@@ -87,6 +87,7 @@ pub(crate) enum BodyError {
 /// Reads a body within `limit` bytes and the limits' times.
 pub(crate) async fn read_body(mut body: Incoming, limit: usize, limits: &Limits) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > limit as u64 {
+        discard(body, limits).await;
         return Err(BodyError::TooLarge);
     }
     let last = Instant::now() + limits.body_timeout;
@@ -104,6 +105,7 @@ pub(crate) async fn read_body(mut body: Incoming, limit: usize, limits: &Limits)
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
         if length > limit {
+            discard(body, limits).await;
             return Err(BodyError::TooLarge);
         }
         // Most bodies come in one piece, and that piece is used as it is.
@@ -118,4 +120,23 @@ pub(crate) async fn read_body(mut body: Incoming, limit: usize, limits: &Limits)
         }
     }
     Ok(first.unwrap_or_else(|| joined.into()))
+}
+
+/// Most bytes and longest time spent on a body nobody will look at. Without it the client, still writing, would
+/// see a reset connection instead of the answer.
+const DISCARD_BYTES_MAX: usize = 64 << 20;
+
+/// Reads a body to its end, or as far as is worth it, and forgets it.
+pub(crate) async fn discard(mut body: Incoming, limits: &Limits) {
+    if body.is_end_stream() {
+        return;
+    }
+    let until = Instant::now() + limits.body_idle_timeout.min(std::time::Duration::from_secs(5));
+    let mut length = 0_usize;
+    while length < DISCARD_BYTES_MAX {
+        match timeout_at(until, body.frame()).await {
+            Ok(Some(Ok(frame))) => length = length.saturating_add(frame.data_ref().map_or(0, Bytes::len)),
+            _ => break,
+        }
+    }
 }

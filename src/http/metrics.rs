@@ -139,3 +139,28 @@ impl Metrics {
         format!("{body}{more}# EOF\n")
     }
 }
+
+/// What the mirror counts, as lines of the text format.
+pub(crate) fn of_mirror(mirror: &crate::mirror::Mirror) -> String {
+    use std::fmt::Write as _;
+
+    let counters = mirror.counters();
+    let mut text = String::new();
+    let rows = [
+        ("rosterd_mirror_commits", "Durable commits", counters.commits()),
+        ("rosterd_mirror_commands", "Commands committed", counters.commands()),
+        ("rosterd_mirror_failed_commands", "Commands that failed and left nothing", counters.failed()),
+    ];
+    for (name, help, value) in rows {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} counter\n{name}_total {value}");
+    }
+    let seconds = counters.commit_time().as_secs_f64();
+    let name = "rosterd_mirror_commit_seconds";
+    let _ =
+        writeln!(text, "# HELP {name} Time spent in commits.\n# TYPE {name} counter\n{name}_total {seconds}");
+    let seq = mirror.changes().borrow().0;
+    let name = "rosterd_mirror_seq";
+    let _ = writeln!(text, "# HELP {name} Newest change.\n# TYPE {name} gauge\n{name} {seq}");
+    text
+}

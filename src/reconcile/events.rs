@@ -99,7 +99,9 @@ impl Names {
         for directory in &facts.directories {
             let key = |id: ResourceId| (directory.id.clone(), id);
             names.users.extend(directory.users.iter().map(|user| (key(user.id), user.user_name.clone())));
-            names.groups.extend(directory.groups.iter().map(|group| (key(group.id), group.display_name.clone())));
+            names
+                .groups
+                .extend(directory.groups.iter().map(|group| (key(group.id), group.display_name.clone())));
         }
         names
     }
@@ -206,9 +208,11 @@ pub fn of_change(change: &Change, names: &Names, filter: &EventFilter) -> Vec<Ev
 
 /// A resource by id and name; the name from the change itself where it carries one.
 fn named(change: &Change, names: &Names, directory: &DirectoryId, id: ResourceId, is_user: bool) -> Value {
-    let (attribute, known) = if is_user { ("userName", &names.users) } else { ("displayName", &names.groups) };
+    let (attribute, known) =
+        if is_user { ("userName", &names.users) } else { ("displayName", &names.groups) };
     let own = || {
-        let texts = if change.resource == Some(id) { [&change.after, &change.before] } else { [&None, &None] };
+        let texts =
+            if change.resource == Some(id) { [&change.after, &change.before] } else { [&None, &None] };
         texts.into_iter().flatten().find_map(|text| {
             let doc: Value = serde_json::from_str(text).ok()?;
             doc.get(attribute)?.as_str().map(str::to_owned)
@@ -236,9 +240,7 @@ pub fn takes_away(change: &Change, any_filter: bool) -> bool {
         Kind::UserReactivated => any_filter,
         // A new userName may fall outside the claims or to another owner.
         Kind::UserUpdated => any_filter || change.after.as_ref().is_none_or(|text| text.contains("userName")),
-        Kind::GroupUpdated => {
-            change.before.is_some() || change.members.iter().any(|member| !member.added)
-        }
+        Kind::GroupUpdated => change.before.is_some() || change.members.iter().any(|member| !member.added),
         Kind::UserCreated
         | Kind::GroupCreated
         | Kind::DirectoryAdded

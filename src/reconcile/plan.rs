@@ -284,7 +284,8 @@ fn hash(held: &[Line]) -> String {
 
 /// Why `subject` holds it, in words.
 pub fn why_add(inputs: Inputs<'_>, (subject, entitlement): &Key) -> String {
-    let kept = inputs.exceptions.iter().find(|one| one.subject == *subject && one.entitlement == *entitlement);
+    let kept =
+        inputs.exceptions.iter().find(|one| one.subject == *subject && one.entitlement == *entitlement);
     let reasons = inputs.access.held.get(subject).and_then(|held| held.get(entitlement));
     let role = match entitlement {
         Entitlement::Role(name) => inputs.roles.iter().find(|role| role.name == *name),
@@ -322,8 +323,10 @@ pub fn why_remove(inputs: Inputs<'_>, (subject, entitlement): &Key) -> String {
         }
         Entitlement::Role(_) => "no group and no filter of the role gives it any more".to_owned(),
         Entitlement::Group(home, id) => {
-            let exists =
-                inputs.facts.directory(home).is_some_and(|found| found.groups.iter().any(|group| group.id == *id));
+            let exists = inputs
+                .facts
+                .directory(home)
+                .is_some_and(|found| found.groups.iter().any(|group| group.id == *id));
             if exists { "no longer a member".to_owned() } else { "the group was deleted".to_owned() }
         }
     }

@@ -1,7 +1,38 @@
 //! The admin API: JSON below `/api/v1`, over the admin socket and in process.
 //!
 //! One function, [`handle`], answers every request; the socket server and commands that open the mirror
-//! themselves both call it, so that there is one set of rules and one set of JSON shapes.
+//! themselves both call it, so that there is one set of rules and one set of JSON shapes. Fields are only ever
+//! added; a list is `[]`, never null.
+
+mod changes;
+mod directories;
+mod explain;
+mod resources;
+mod socket;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hyper::Method;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::health::Health;
+use super::metrics::Metrics;
+use crate::access::Role;
+use crate::mirror::{self, Mirror, Refusal, StoreError};
+use crate::model::{Actor, DirectoryId, Origin, TargetName};
+use crate::scim;
+use crate::scim::schema::Registry;
+
+pub use socket::AdminSocket;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,11 +43,349 @@ pub enum Caller {
     InProcess(u32),
 }
 
+impl Caller {
+    fn origin(self) -> Origin {
+        let (Self::Peer(uid) | Self::InProcess(uid)) = self;
+        Origin { actor: Actor::Local(uid), request: None }
+    }
+}
+
 /// An answer: a status and a JSON document (`Null` for an empty body).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
-    /// The document; for an error `{"error":{"message","hint"}}`.
-    pub body: serde_json::Value,
+    /// The document; for an error `{"error":{"message","hint"}}`, with `"kind"` where a status has several meanings.
+    pub body: Value,
+}
+
+/// Why a request cannot be done, for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminError {
+    /// HTTP status.
+    pub status: u16,
+    /// `config` or `held` where the status alone does not say it, else empty.
+    pub kind: &'static str,
+    /// What went wrong, and where.
+    pub message: String,
+    /// What to do about it; may be empty.
+    pub hint: String,
+}
+
+impl AdminError {
+    /// An error with a hint.
+    pub fn new(status: u16, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { status, kind: "", message: message.into(), hint: hint.into() }
+    }
+
+    /// A bad configuration, which changes nothing.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self {
+            status: 400,
+            kind: "config",
+            message: message.into(),
+            hint: "the running configuration stays; mend the file and run `rosterd reload`".into(),
+        }
+    }
+
+    fn invalid(message: impl Into<String>) -> Self {
+        Self::new(400, message, "")
+    }
+
+    fn absent(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(404, message, hint)
+    }
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for AdminError {}
+
+impl From<AdminError> for Reply {
+    fn from(error: AdminError) -> Self {
+        let mut told = json!({ "message": error.message, "hint": error.hint });
+        if !error.kind.is_empty()
+            && let Some(told) = told.as_object_mut()
+        {
+            told.insert("kind".to_owned(), error.kind.into());
+        }
+        Self { status: error.status, body: json!({ "error": told }) }
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        let status = match error.kind() {
+            mirror::ErrorKind::Transient => 503,
+            mirror::ErrorKind::NeedsOperator => 507,
+            mirror::ErrorKind::Bug => 500,
+        };
+        Self::new(status, error.to_string(), error.hint())
+    }
+}
+
+impl From<scim::error::Error> for AdminError {
+    fn from(error: scim::error::Error) -> Self {
+        Self::invalid(error.detail)
+    }
+}
+
+impl From<mirror::Error> for AdminError {
+    fn from(error: mirror::Error) -> Self {
+        match error {
+            mirror::Error::Scim(error) => error.into(),
+            mirror::Error::Store(error) => error.into(),
+            mirror::Error::Refused(refusal) => {
+                let status = match refusal {
+                    Refusal::Exists(_) => 409,
+                    Refusal::Absent(_) => 404,
+                    Refusal::Invalid(_) => 400,
+                };
+                let hint = match refusal {
+                    Refusal::Exists(_) => "choose another with `--id`",
+                    Refusal::Absent(_) => {
+                        "`rosterd directory list` and `rosterd token list` show what there is"
+                    }
+                    Refusal::Invalid(_) => "",
+                };
+                Self::new(status, refusal.to_string(), hint)
+            }
+        }
+    }
+}
+
+/// A boxed answer of [`Targets`] or of a reload.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Value, AdminError>> + Send + 'a>>;
+
+/// What the admin API asks of the targets. The reconciler answers it in the daemon; a command that opened the
+/// mirror itself answers what can be said without a running loop.
+pub trait Targets: Send + Sync {
+    /// The `targets` array of `status` (DESIGN §3).
+    fn status(&self) -> Answering<'_>;
+    /// `{"targets":[…]}` of `plan`, for one target or all.
+    fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
+    /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
+    fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+}
+
+/// Re-reads the configuration and applies it; the value says what changed.
+pub type Reload = Arc<dyn Fn() -> Answering<'static> + Send + Sync>;
+
+/// What of the running configuration the admin API needs; replaced whole by a reload.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Roles, for `explain`.
+    pub roles: Vec<Role>,
+    /// Directories in order of precedence, as far as the configuration says.
+    pub directory_order: Vec<DirectoryId>,
+    /// Subjects each directory may speak for.
+    pub claims: Vec<(DirectoryId, Vec<String>)>,
+    /// Schemas, for filters and answers.
+    pub registry: Arc<Registry>,
+    /// What an identity provider is told as base URL: `https://scim.example.com/scim/v2`.
+    pub base_url: String,
+    /// Problems of the configuration itself, shown by `status`.
+    pub problems: Vec<String>,
+}
+
+/// Everything the admin API works on.
+pub struct AdminState {
+    /// The mirror.
+    pub mirror: Mirror,
+    /// The configuration of this moment.
+    pub running: ArcSwap<Snapshot>,
+    /// Targets, where somebody answers for them.
+    pub targets: Option<Arc<dyn Targets>>,
+    /// The reload, in a daemon.
+    pub reload: Option<Reload>,
+    /// Readiness, with reasons.
+    pub health: Arc<Health>,
+    /// Counters, for `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// The user id this process runs as.
+    pub own_uid: u32,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+/// A request, taken apart.
+struct Request<'a> {
+    state: &'a AdminState,
+    caller: Caller,
+    query: Vec<(String, String)>,
+    body: &'a [u8],
+}
+
+impl Request<'_> {
+    fn param(&self, name: &str) -> Option<&str> {
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|v| !v.is_empty())
+    }
+
+    fn number(&self, name: &str, default: u64) -> Result<u64, AdminError> {
+        self.param(name).map_or(Ok(default), |text| {
+            text.parse().map_err(|_| AdminError::invalid(format!("`{name}` must be a whole number")))
+        })
+    }
+
+    /// The body as an object whose keys are all among `known`; an empty body is an empty object.
+    fn object(&self, known: &[&str]) -> Result<serde_json::Map<String, Value>, AdminError> {
+        if self.body.is_empty() {
+            return Ok(serde_json::Map::new());
+        }
+        let object = match scim::json::parse(self.body)? {
+            Value::Object(object) => object,
+            _ => return Err(AdminError::invalid("the body must be a JSON object")),
+        };
+        match object.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => {
+                Err(AdminError::invalid(format!("unknown key `{key}`; known are {}", known.join(", "))))
+            }
+            None => Ok(object),
+        }
+    }
+}
+
+/// A string member of a body; null and absent are `None`.
+fn text<'a>(object: &'a serde_json::Map<String, Value>, key: &str) -> Result<Option<&'a str>, AdminError> {
+    match object.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(AdminError::invalid(format!("`{key}` must be a string"))),
+    }
+}
+
+/// A boolean member of a body; null and absent are `None`.
+fn truth(object: &serde_json::Map<String, Value>, key: &str) -> Result<Option<bool>, AdminError> {
+    match object.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(value)) => Ok(Some(*value)),
+        Some(_) => Err(AdminError::invalid(format!("`{key}` must be true or false"))),
+    }
+}
+
+/// Answers one request. `path` is as on the wire, percent-encoded, without the query.
+pub async fn handle(
+    state: &AdminState,
+    caller: Caller,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+    body: &[u8],
+) -> Reply {
+    let Some(segments) = segments(path) else {
+        return AdminError::absent("there is no such endpoint", "").into();
+    };
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    if let Err(refused) = may(state, caller, method, &segments) {
+        return refused.into();
+    }
+    let query = super::scim_api::query_pairs(query).unwrap_or_default();
+    let request = Request { state, caller, query, body };
+    match route(&request, method, &segments).await {
+        Ok(reply) => reply,
+        Err(error) => error.into(),
+    }
+}
+
+fn segments(path: &str) -> Option<Vec<String>> {
+    let rest = path.strip_prefix("/api/v1/")?;
+    rest.split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(|segment| percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned))
+        .collect()
+}
+
+/// A compromised daemon must not be able to change what it enforces through its own socket: where it runs as a
+/// system account, that account may only reload and ask for the status (DESIGN §4). Root and people are never
+/// restricted: a developer runs daemon and commands as one user.
+fn may(state: &AdminState, caller: Caller, method: &Method, segments: &[&str]) -> Result<(), AdminError> {
+    let Caller::Peer(uid) = caller else { return Ok(()) };
+    let system = (1..=999).contains(&state.own_uid) || state.own_uid == 65_534;
+    let harmless = matches!((method.as_str(), segments), ("GET", ["status"]) | ("POST", ["reload"]));
+    if uid == state.own_uid && system && !harmless {
+        return Err(AdminError::new(
+            403,
+            "the daemon's own account may only reload and ask for the status",
+            "run the command as root or as a member of the group rosterd-admin",
+        ));
+    }
+    Ok(())
+}
+
+async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Result<Reply, AdminError> {
+    let body = match (method.as_str(), segments) {
+        ("GET", ["status"]) => targets::status(request).await?,
+        ("GET", ["plan"]) => targets::plan(request).await?,
+        ("POST", ["sync"]) => targets::sync(request).await?,
+        ("POST", ["reload"]) => targets::reload(request).await?,
+        ("GET", ["directories"]) => directories::list(request).await?,
+        ("POST", ["directories"]) => return directories::add(request).await.map(created),
+        ("GET", ["directories", id]) => directories::show(request, id).await?,
+        ("PATCH", ["directories", id]) => directories::change(request, id).await?,
+        ("DELETE", ["directories", id]) => directories::remove(request, id).await?,
+        ("GET", ["tokens"]) => tokens::list(request).await?,
+        ("POST", ["tokens"]) => return tokens::create(request).await.map(created),
+        ("DELETE", ["tokens", id]) => tokens::revoke(request, id).await?,
+        ("GET", ["users"]) => resources::list(request, crate::model::ResourceType::User).await?,
+        ("GET", ["users", name]) => resources::show(request, crate::model::ResourceType::User, name).await?,
+        ("GET", ["groups"]) => resources::list(request, crate::model::ResourceType::Group).await?,
+        ("GET", ["groups", name]) => {
+            resources::show(request, crate::model::ResourceType::Group, name).await?
+        }
+        ("GET", ["explain"]) => explain::explain(request).await?,
+        ("GET", ["changes"]) => changes::list(request).await?,
+        ("GET", ["verify"]) => changes::verify(request).await?,
+        (_, segments) => return Err(nowhere(method, segments)),
+    };
+    Ok(Reply { status: 200, body })
+}
+
+fn created(body: Value) -> Reply {
+    Reply { status: 201, body }
+}
+
+/// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
+const ENDPOINTS: [(&str, &[&str]); 14] = [
+    ("status", &["GET"]),
+    ("plan", &["GET"]),
+    ("sync", &["POST"]),
+    ("reload", &["POST"]),
+    ("directories", &["GET", "POST"]),
+    ("directories/ID", &["GET", "PATCH", "DELETE"]),
+    ("tokens", &["GET", "POST"]),
+    ("tokens/ID", &["DELETE"]),
+    ("users", &["GET"]),
+    ("users/ID", &["GET"]),
+    ("groups", &["GET"]),
+    ("groups/ID", &["GET"]),
+    ("explain", &["GET"]),
+    ("changes", &["GET"]),
+];
+
+fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
+    let shape = match segments {
+        [one] => (*one).to_owned(),
+        [one, _] => format!("{one}/ID"),
+        _ => String::new(),
+    };
+    match ENDPOINTS.iter().find(|(path, _)| *path == shape) {
+        Some((_, methods)) => AdminError::new(
+            405,
+            format!("{method} is not served here"),
+            format!("served are {}", methods.join(", ")),
+        ),
+        None => AdminError::absent("there is no such endpoint", "endpoints stand below /api/v1/"),
+    }
 }

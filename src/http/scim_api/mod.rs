@@ -1,8 +1,40 @@
 //! The SCIM API that identity providers speak to.
+//!
+//! A request passes, in this order: framing, `/healthz` and `/readyz`, `allow_from`, the in-flight bound, the
+//! token, the directory's state, the route, the method, the media type, the body. Only then its meaning counts.
+//! Dialects are rewritten here, at the edge; [`crate::scim`] sees the strict form only.
 
+mod base;
+mod bulk;
+mod discovery;
+mod error;
+mod lists;
+mod pipeline;
+mod resources;
 mod route;
+mod session;
+#[cfg(test)]
+mod tests;
 
-use crate::http::network::Network;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, watch};
+
+pub(super) use route::query_pairs;
+
+use super::auth::{self, Failures};
+use super::health::Health;
+use super::limits::Settings as Limits;
+use super::metrics::Metrics;
+use super::network::Network;
+use super::request_id::RequestIds;
+use crate::mirror::Mirror;
+use crate::model::{DirectoryId, Seq};
+use crate::scim::dialect::Quirks;
+use crate::scim::schema::Registry;
 
 /// How the SCIM API presents itself and whom it serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +48,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// Addresses that may speak to the SCIM API at all. Key `server.allow_from`, default empty: everybody.
     pub allow_from: Vec<Network>,
+    /// How many wrong tokens an address may send.
+    pub failures: auth::Settings,
 }
 
 impl Default for Settings {
@@ -25,6 +59,69 @@ impl Default for Settings {
             base_path: "/scim/v2".to_owned(),
             trusted_proxies: Vec::new(),
             allow_from: Vec::new(),
+            failures: auth::Settings::default(),
         }
+    }
+}
+
+/// The SCIM API over one mirror. Shared by all its connections; settings and schemas may be swapped while it runs.
+pub struct ScimApi {
+    mirror: Mirror,
+    running: ArcSwap<Running>,
+    limits: Arc<Limits>,
+    failures: Failures,
+    sessions: session::Cache,
+    newest: watch::Receiver<Seq>,
+    in_flight: Semaphore,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    ids: RequestIds,
+}
+
+/// What a reload replaces, as one.
+#[derive(Debug)]
+struct Running {
+    settings: Settings,
+    registry: Arc<Registry>,
+    /// Directories whose configuration overrides what their kind brings.
+    quirks: HashMap<DirectoryId, Quirks>,
+}
+
+impl fmt::Debug for ScimApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScimApi").finish_non_exhaustive()
+    }
+}
+
+impl ScimApi {
+    /// An API over `mirror`.
+    pub fn new(
+        mirror: Mirror,
+        settings: Settings,
+        registry: Arc<Registry>,
+        quirks: HashMap<DirectoryId, Quirks>,
+        limits: Arc<Limits>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> Self {
+        let in_flight = Semaphore::new(limits.in_flight_max.clamp(1, Semaphore::MAX_PERMITS));
+        Self {
+            failures: Failures::new(settings.failures),
+            sessions: session::Cache::default(),
+            newest: mirror.changes(),
+            running: ArcSwap::from_pointee(Running { settings, registry, quirks }),
+            mirror,
+            limits,
+            in_flight,
+            metrics,
+            health,
+            ids: RequestIds::new(),
+        }
+    }
+
+    /// Takes new settings and schemas over; requests under way finish with the old ones. The bounds of failing
+    /// authentications and the limits stay until a restart.
+    pub fn reload(&self, settings: Settings, registry: Arc<Registry>, quirks: HashMap<DirectoryId, Quirks>) {
+        self.running.store(Arc::new(Running { settings, registry, quirks }));
     }
 }

@@ -128,7 +128,7 @@ fn below<'a>(base: &str, path: &'a str) -> Option<Vec<Cow<'a, str>>> {
 
 /// The decoded pairs of a query string: `+` is a space, `%2B` a plus; empty pairs are skipped, a pair without `=`
 /// has an empty value. `None` if an escape is not UTF-8.
-pub(super) fn query_pairs(query: Option<&str>) -> Option<Vec<(String, String)>> {
+pub(in crate::http) fn query_pairs(query: Option<&str>) -> Option<Vec<(String, String)>> {
     let decode = |text: &str| {
         let spaced = if text.contains('+') { text.replace('+', " ") } else { text.to_owned() };
         percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned)

@@ -1,0 +1,59 @@
+//! `/api/v1/changes` and `/api/v1/verify`: the log.
+
+use serde_json::{Value, json};
+
+use super::{AdminError, Request};
+use crate::mirror::change::{self, Change};
+use crate::model::Seq;
+
+/// Most changes in one answer.
+const LIMIT_MAX: u64 = 1_000;
+
+fn shown(change: &Change) -> Value {
+    let members: Vec<Value> = change
+        .members
+        .iter()
+        .map(|member| {
+            json!({
+                "op": if member.added { "add" } else { "remove" },
+                "group": member.group, "member": member.member, "type": member.member_type,
+            })
+        })
+        .collect();
+    let document = |text: &Option<String>| {
+        text.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()).unwrap_or(Value::Null)
+    };
+    json!({
+        "seq": change.seq,
+        "at": change.at.to_string(),
+        "kind": change.kind.as_str(),
+        "directory": change.directory,
+        "resource": change.resource,
+        "object": change.object,
+        "actor": change.actor,
+        "request": change.request,
+        "version": change.version,
+        "before": document(&change.before),
+        "after": document(&change.after),
+        "erased": change.erased,
+        "members": members,
+    })
+}
+
+pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
+    let after = Seq(request.number("after", 0)?);
+    let limit = u32::try_from(request.number("limit", 100)?.clamp(1, LIMIT_MAX)).unwrap_or(100);
+    let epoch = request.state.mirror.epoch();
+    let found = request
+        .state
+        .mirror
+        .read_long::<_, AdminError, _>(move |tx| Ok(change::after(tx, after, limit)?))
+        .await?;
+    let next = found.last().map_or(after, |change| change.seq);
+    Ok(json!({ "epoch": epoch, "changes": found.iter().map(shown).collect::<Vec<_>>(), "next": next }))
+}
+
+pub(super) async fn verify(request: &Request<'_>) -> Result<Value, AdminError> {
+    let _ = request;
+    Err(AdminError::new(501, "verify is not built yet", ""))
+}

@@ -1,0 +1,106 @@
+//! The admin API on its socket. Who may connect is the socket's mode to say; who is there is `SO_PEERCRED`'s.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Request, Response};
+
+use super::{AdminError, AdminState, Caller, Reply, handle};
+use crate::http::answer::{Answer, BodyError, JSON, discard, read_body};
+use crate::http::limits::Settings as Limits;
+use crate::http::metrics::RequestLabels;
+use crate::http::request_id::RequestIds;
+use crate::http::server::{Handler, Peer};
+
+/// Largest body of an admin request.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Serves `/api/v1/…`, `/metrics`, `/healthz` and `/readyz` with reasons.
+#[derive(Debug)]
+pub struct AdminSocket {
+    state: Arc<AdminState>,
+    limits: Arc<Limits>,
+    ids: RequestIds,
+}
+
+impl AdminSocket {
+    /// A handler over `state`.
+    pub fn new(state: Arc<AdminState>, limits: Arc<Limits>) -> Self {
+        Self { state, limits, ids: RequestIds::new() }
+    }
+
+    async fn answered(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        if head.method == Method::GET || head.method == Method::HEAD {
+            if let Some(answer) = self.state.health.answer(path, true) {
+                return answer;
+            }
+            if path == "/metrics" {
+                let text = self.state.metrics.render(&super::super::metrics::of_mirror(&self.state.mirror));
+                return Answer::new(200, OPENMETRICS, text);
+            }
+        }
+        // Without a uid nobody can be held to account; only a unix socket has one.
+        let Some(uid) = peer.uid else {
+            discard(body, &self.limits).await;
+            let error = AdminError::new(403, "the admin API is served on its unix socket only", "");
+            return json_answer(error.into());
+        };
+        let body = match read_body(body, BODY_BYTES_MAX, &self.limits).await {
+            Ok(body) => body,
+            Err(failed) => {
+                let (status, message) = match failed {
+                    BodyError::TooLarge => (413, "the body is too large"),
+                    BodyError::TooSlow => (408, "the body took too long"),
+                    BodyError::Broken => (400, "the body ended early"),
+                };
+                return json_answer(AdminError::new(status, message, "").into());
+            }
+        };
+        json_answer(handle(&self.state, Caller::Peer(uid), &head.method, path, head.uri.query(), &body).await)
+    }
+}
+
+const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+fn json_answer(reply: Reply) -> Answer {
+    let body = if reply.body.is_null() { Vec::new() } else { reply.body.to_string().into_bytes() };
+    Answer::new(reply.status, JSON, body)
+}
+
+impl Handler for AdminSocket {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+        let started = Instant::now();
+        let id = self.ids.next();
+        let method = match *request.method() {
+            Method::GET => "GET",
+            Method::POST => "POST",
+            Method::PATCH => "PATCH",
+            Method::DELETE => "DELETE",
+            _ => "OTHER",
+        };
+        let reads = method == "GET";
+        let answer = self.answered(request, peer).await;
+        let status = answer.status;
+        self.state.metrics.request(&RequestLabels {
+            listener: "admin",
+            route: "api",
+            method,
+            status: u32::from(status),
+        });
+        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let uid = peer.uid;
+        if reads {
+            tracing::debug!(request = %id, uid, method, status, ms, "admin request");
+        } else {
+            tracing::info!(request = %id, uid, method, status, ms, "admin request");
+        }
+        answer.with(HeaderName::from_static("x-request-id"), id.as_str()).into_response()
+    }
+}

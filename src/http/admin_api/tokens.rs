@@ -1,0 +1,87 @@
+//! `/api/v1/tokens`: bearer tokens of directories, and readers. A token itself is shown once, by its creation.
+
+use serde_json::{Value, json};
+
+use super::{AdminError, Request, text};
+use crate::mirror::token::{self, Holder, Token};
+use crate::mirror::{self, directory};
+use crate::model::{DirectoryId, Timestamp, TokenId};
+
+fn shown(token: &Token) -> Value {
+    json!({
+        "id": token.id,
+        "directory": token.directory,
+        "reader": token.reader,
+        "note": token.note,
+        "configured": token.configured,
+        "created": token.created_at.to_string(),
+        "expires": token.expires_at.map(|at| at.to_string()),
+        "revoked": token.revoked_at.map(|at| at.to_string()),
+        "last_used": token.last_used_at.map(|at| at.to_string()),
+    })
+}
+
+fn directory_id(text: &str) -> Result<DirectoryId, AdminError> {
+    DirectoryId::parse(text).map_err(|error| AdminError::invalid(format!("`{text}`: {error}")))
+}
+
+pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
+    let wanted = request.param("directory").map(directory_id).transpose()?;
+    let found = request
+        .state
+        .mirror
+        .read_long::<_, AdminError, _>(move |tx| match wanted {
+            None => Ok(token::list(tx, None)?),
+            Some(id) => {
+                let found = directory::find(tx, &id)?.ok_or_else(|| {
+                    AdminError::absent(
+                        format!("there is no directory `{id}`"),
+                        "`rosterd directory list` shows all",
+                    )
+                })?;
+                Ok(token::list(tx, Some(&found.reference))?)
+            }
+        })
+        .await?;
+    Ok(json!({ "tokens": found.iter().map(shown).collect::<Vec<_>>() }))
+}
+
+pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
+    let body = request.object(&["directory", "reader", "expires", "note"])?;
+    let holder_directory = text(&body, "directory")?.map(directory_id).transpose()?;
+    let holder_reader = text(&body, "reader")?.map(str::to_owned);
+    let note = text(&body, "note")?.unwrap_or_default().to_owned();
+    let expires = match text(&body, "expires")? {
+        None => None,
+        Some(text) => Some(Timestamp::parse_rfc3339(text).ok_or_else(|| {
+            AdminError::invalid("`expires` must be a moment such as `2027-01-31T00:00:00Z`")
+        })?),
+    };
+    if holder_directory.is_some() == holder_reader.is_some() {
+        return Err(AdminError::invalid("give either `directory` or `reader`"));
+    }
+    let origin = request.caller.origin();
+    let (made, secret) = request
+        .state
+        .mirror
+        .write::<_, mirror::Error, _>(origin, move |tx| match (&holder_directory, &holder_reader) {
+            (Some(id), _) => token::mint(tx, Holder::Directory(id), &note, expires),
+            (None, reader) => {
+                token::mint(tx, Holder::Reader(reader.as_deref().unwrap_or_default()), &note, expires)
+            }
+        })
+        .await?;
+    let mut value = shown(&made);
+    if let Some(object) = value.as_object_mut() {
+        object.insert("token".to_owned(), secret.expose().into());
+    }
+    Ok(value)
+}
+
+pub(super) async fn revoke(request: &Request<'_>, name: &str) -> Result<Value, AdminError> {
+    let id = TokenId::parse(name).map_err(|error| AdminError::invalid(format!("`{name}`: {error}")))?;
+    let origin = request.caller.origin();
+    let revoked =
+        request.state.mirror.write::<_, mirror::Error, _>(origin, move |tx| token::revoke(tx, &id)).await?;
+    Ok(shown(&revoked))
+}
