@@ -21,7 +21,7 @@ use crate::daemon::client::{self, Peer};
 const SOCKET_DEFAULT: &str = "/run/rosterd/admin.sock";
 
 /// Longest wait for an answer. A reload or a sync may run checks and reload commands of minutes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// What a command cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,8 @@ impl Admin {
 
     fn local(config: &Path, socket: &Path) -> Result<Self, Error> {
         // INVARIANT: no other thread runs yet; becoming the owner acts on this thread only.
-        let local = crate::daemon::local::Local::open(config).map_err(super::serve::daemon_error)?;
+        let local =
+            crate::daemon::local::Local::open(config).map_err(|error| super::serve::daemon_error(&error))?;
         output::note(&format!(
             "No daemon answers at {}; reading and writing the mirror directly.",
             socket.display()
@@ -87,7 +88,12 @@ impl Admin {
             Way::Socket(socket) => self.over_socket(socket, method, path, bytes)?,
             Way::Local(local) => self.runtime.block_on(local.handle(method, path, bytes)),
         };
-        read(&answer)
+        let read = read(&answer);
+        // What only a daemon can do is answered 503 by the handler itself where none runs.
+        if matches!(self.way, Way::Local(_)) && answer.status == 503 {
+            return read.map_err(Error::without_daemon);
+        }
+        read
     }
 
     fn over_socket(

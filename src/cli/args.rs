@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    approve, check, demo, directory, explain, group, history, plan, reload, serve, status, sync, token, user,
-    verify,
+    check, demo, directory, explain, group, history, plan, reload, serve, status, sync, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -56,10 +55,6 @@ pub enum Command {
     Plan(plan::Args),
     /// Bring targets up to date now
     Sync(sync::Args),
-    /// Let held removals go ahead
-    Approve(approve::ApproveArgs),
-    /// Keep what held removals would have taken away
-    Reject(approve::RejectArgs),
 }
 
 /// `--json`, for every command that prints data.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Json;
-use super::exit::{Error, Exit, Kind};
+use super::exit::{Error, Exit};
 use super::output::{self, style};
 use crate::config::{self, Loaded, Problems, Secrets};
 
@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
             Err(problems) => (json!([]), json!(problems)),
         };
         output::json(&json!({ "ok": checked.is_ok(), "problems": problems, "warnings": warnings }));
-        return Ok(checked.map_or_else(|problems| problems_kind(&problems).1, |_| Exit::Done));
+        return Ok(checked.map_or_else(|problems| problems_error(&problems).exit(), |_| Exit::Done));
     }
     match checked {
         Ok(loaded) => {
@@ -50,12 +50,6 @@ fn passed(loaded: &Loaded, quiet: bool, config: &Path) {
 }
 
 /// Every problem of a config as one error; the first kind that must be mended decides the exit code.
-pub(super) fn problems_error(problems: &Problems) -> Error {
-    Error::new(problems_kind(problems).0, problems.to_string())
-        .hint("mend the lines named above, then: rosterd check")
-}
-
-fn problems_kind(problems: &Problems) -> (Kind, Exit) {
-    let kind = super::serve::config_kind(problems.kind());
-    (kind, Error::new(kind, "").exit())
+fn problems_error(problems: &Problems) -> Error {
+    super::serve::daemon_error(&problems.clone().into())
 }

@@ -115,17 +115,17 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
             let answer = admin.call("PATCH", &path(id), Some(&json!({ "name": name })))?;
             let was = output::clean(output::text(&before, "name"));
             let done = format!("Renamed directory {id} to “{}”.", output::clean(name));
-            told(*output, &answer, &done, Some(&format!("rosterd directory rename {id} \"{was}\"")))
+            Ok(told(*output, &answer, &done, Some(&format!("rosterd directory rename {id} \"{was}\""))))
         }
         Verb::Disable { id, output } => {
             let answer = admin.call("PATCH", &path(id), Some(&json!({ "enabled": false })))?;
             let done = format!("Disabled directory {id}: its pushes are refused with 503.");
-            told(*output, &answer, &done, Some(&format!("rosterd directory enable {id}")))
+            Ok(told(*output, &answer, &done, Some(&format!("rosterd directory enable {id}"))))
         }
         Verb::Enable { id, output } => {
             let answer = admin.call("PATCH", &path(id), Some(&json!({ "enabled": true })))?;
             let done = format!("Enabled directory {id}: its pushes are taken again.");
-            told(*output, &answer, &done, Some(&format!("rosterd directory disable {id}")))
+            Ok(told(*output, &answer, &done, Some(&format!("rosterd directory disable {id}"))))
         }
         Verb::Remove { id, yes, output } => remove(&admin, id, *yes, *output),
     }
@@ -136,7 +136,7 @@ fn path(id: &DirectoryId) -> String {
 }
 
 /// Prints a mutation's outcome: the answer as JSON, or what was done and how to undo it.
-pub(super) fn told(output: Json, answer: &Value, done: &str, undo: Option<&str>) -> Result<Exit, Error> {
+pub(super) fn told(output: Json, answer: &Value, done: &str, undo: Option<&str>) -> Exit {
     if output.json {
         output::json(answer);
     } else {
@@ -145,7 +145,7 @@ pub(super) fn told(output: Json, answer: &Value, done: &str, undo: Option<&str>)
             output::line(&format!("{}Undo: {undo}{}", style::DIM, style::RESET));
         }
     }
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 fn add(
@@ -253,7 +253,7 @@ fn remove(admin: &Admin, id: &DirectoryId, yes: bool, output: Json) -> Result<Ex
     let answer = admin.call("DELETE", &path(id), None)?;
     let done =
         format!("Removed directory {id}. What its users held goes through the guard; see: rosterd plan");
-    told(output, &answer, &done, None)
+    Ok(told(output, &answer, &done, None))
 }
 
 /// The directory id that `name` suggests: `Acme Okta (EU)` gives `acme-okta-eu`. `None` where nothing is left.

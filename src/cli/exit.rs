@@ -115,6 +115,12 @@ impl Error {
         self
     }
 
+    /// The same failure where it comes from no daemon running.
+    #[must_use]
+    pub fn without_daemon(self) -> Self {
+        Self { kind: Kind::NoDaemon, ..self }
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> Kind {
         self.kind

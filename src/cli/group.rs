@@ -9,7 +9,7 @@ use super::admin::{Admin, Need, segment};
 use super::args::Json;
 use super::exit::{Error, Exit};
 use super::output::{self, Cell, Table, style};
-use super::user::{Page, display_of, more, show};
+use super::user::{Page, display_of, more};
 
 /// Arguments of `rosterd group`.
 #[derive(Debug, clap::Args)]
@@ -35,8 +35,9 @@ enum Verb {
         /// An id, DIRECTORY/ID or displayName; an ambiguous one is an error
         #[arg(value_name = "GROUP")]
         group: String,
-        #[command(flatten)]
-        output: Json,
+        /// Accepted for scripts; a resource is printed as JSON either way
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -67,9 +68,10 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
             more(&answer);
             Ok(Exit::Done)
         }
-        Verb::Show { group, output } => {
+        Verb::Show { group, json: _ } => {
             let answer = admin.get(&format!("/api/v1/groups/{}", segment(group)))?;
-            show(&answer, *output)
+            output::json(&answer);
+            Ok(Exit::Done)
         }
     }
 }

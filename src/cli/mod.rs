@@ -9,7 +9,6 @@ pub mod args;
 pub mod exit;
 pub mod output;
 
-mod approve;
 mod check;
 mod demo;
 mod directory;
@@ -75,7 +74,5 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),
         Command::Sync(args) => sync::run(args, config),
-        Command::Approve(args) => approve::approve(args, config),
-        Command::Reject(args) => approve::reject(args, config),
     }
 }

@@ -91,12 +91,7 @@ pub(super) fn render(plan: &Value) -> String {
         }
         out.extend(held.iter().map(|entry| entry_line('!', style::RED, entry)));
         if !held.is_empty() {
-            let name = clean(output::text(target, "name"));
-            out.push(format!(
-                "  {} removals are held. Try: rosterd approve {name} --plan {}",
-                held.len(),
-                clean(hash)
-            ));
+            out.push(format!("  {} removals are held by the guard", held.len()));
         }
         if ["add", "change", "remove", "held_removals"].iter().all(|key| output::list(target, key).is_empty())
         {
@@ -153,7 +148,7 @@ mod tests {
         assert_eq!(
             plain,
             "opa 3f9a\n  + dana@example.com  role db-admin  member of Database Admins\n  ~ kim → kim.lee\n  \
-             ! erin  role:db-admin  gone\n  1 removals are held. Try: rosterd approve opa --plan 3f9a\n\
+             ! erin  role:db-admin  gone\n  1 removals are held by the guard\n\
              Plan: 1 to add, 1 to change, 0 to remove, 1 held."
         );
     }

@@ -15,13 +15,13 @@ use crate::mirror::StoreError;
 pub struct Args {}
 
 pub(super) fn run(_args: &Args, config: &Path) -> Result<Exit, Error> {
-    daemon::serve(config).map_err(daemon_error)?;
+    daemon::serve(config).map_err(|error| daemon_error(&error))?;
     Ok(Exit::Done)
 }
 
 /// The daemon's errors as a command's: each has its exit code.
-pub(super) fn daemon_error(error: daemon::Error) -> Error {
-    let (kind, hint) = (kind(&error), error.hint());
+pub(super) fn daemon_error(error: &daemon::Error) -> Error {
+    let (kind, hint) = (kind(error), error.hint());
     let told = Error::new(kind, error.to_string());
     if hint.is_empty() { told } else { told.hint(hint) }
 }
@@ -29,8 +29,10 @@ pub(super) fn daemon_error(error: daemon::Error) -> Error {
 fn kind(error: &daemon::Error) -> Kind {
     match error {
         daemon::Error::Config(problems) => config_kind(problems.kind()),
-        daemon::Error::Contradiction(_) | daemon::Error::Log(_) | daemon::Error::Tls(_) => Kind::Config,
-        daemon::Error::Reconcile(_) => Kind::Config,
+        daemon::Error::Contradiction(_)
+        | daemon::Error::Log(_)
+        | daemon::Error::Tls(_)
+        | daemon::Error::Reconcile(_) => Kind::Config,
         daemon::Error::StateDirectory { source, .. } => match source.kind() {
             std::io::ErrorKind::PermissionDenied => Kind::Permission,
             _ => Kind::MirrorIo,
@@ -58,7 +60,9 @@ pub(super) fn config_kind(kind: config::Kind) -> Kind {
 fn store_kind(error: &StoreError) -> Kind {
     match error {
         StoreError::Corrupt(_) | StoreError::Newer { .. } | StoreError::NotOurs(_) => Kind::BadMirror,
-        StoreError::Locked | StoreError::Busy | StoreError::Overloaded | StoreError::Closed => Kind::Temporary,
+        StoreError::Locked | StoreError::Busy | StoreError::Overloaded | StoreError::Closed => {
+            Kind::Temporary
+        }
         StoreError::Full | StoreError::ReadOnly | StoreError::Io(_) | StoreError::Open(_) => Kind::MirrorIo,
         StoreError::Bug(_) => Kind::Bug,
     }
@@ -70,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_ends_the_daemon_has_the_code_systemd_goes_by() {
-        let code = |error| daemon_error(error).exit().code();
+        let code = |error| daemon_error(&error).exit().code();
         assert_eq!(code(daemon::Error::Mirror(StoreError::Locked)), 75);
         assert_eq!(code(daemon::Error::Mirror(StoreError::Newer { found: 9, known: 1 })), 65);
         assert_eq!(code(daemon::Error::Mirror(StoreError::Corrupt("x".into()))), 65);

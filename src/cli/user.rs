@@ -38,8 +38,9 @@ enum Verb {
         /// An id, DIRECTORY/ID, userName or e-mail address; an ambiguous one is an error
         #[arg(value_name = "USER")]
         user: String,
-        #[command(flatten)]
-        output: Json,
+        /// Accepted for scripts; a resource is printed as JSON either way
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -94,17 +95,13 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
             more(&answer);
             Ok(Exit::Done)
         }
-        Verb::Show { user, output } => {
+        Verb::Show { user, json: _ } => {
             let answer = admin.get(&format!("/api/v1/users/{}", segment(user)))?;
-            show(&answer, *output)
+            // A SCIM resource is JSON; a table would only lose parts of it.
+            output::json(&answer);
+            Ok(Exit::Done)
         }
     }
-}
-
-/// Prints a whole resource: JSON either way, since a SCIM resource *is* JSON; text adds nothing to it but order.
-pub(super) fn show(answer: &Value, _output: Json) -> Result<Exit, Error> {
-    output::json(answer);
-    Ok(Exit::Done)
 }
 
 /// Says how to get the next page, where there is one.

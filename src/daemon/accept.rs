@@ -61,15 +61,21 @@ fn disable(tx: &mut WriteTx<'_>, id: &DirectoryId) -> Result<(), Error> {
 }
 
 /// Directories that the last accepted config named and this one does not.
-fn dropped(tx: &mut ReadTx<'_>, config: &Config, before: &Value) -> Result<Vec<DirectoryId>, mirror::StoreError> {
+fn dropped(
+    tx: &mut ReadTx<'_>,
+    config: &Config,
+    before: &Value,
+) -> Result<Vec<DirectoryId>, mirror::StoreError> {
     let all = directory::list(tx)?;
-    let gone = |id: &DirectoryId| named_by(before, id) && !config.directories.iter().any(|kept| kept.id == *id);
+    let gone =
+        |id: &DirectoryId| named_by(before, id) && !config.directories.iter().any(|kept| kept.id == *id);
     Ok(all.into_iter().filter(|found| found.enabled && gone(&found.id)).map(|found| found.id).collect())
 }
 
 fn named_by(body: &Value, id: &DirectoryId) -> bool {
     let directories = body.get("directories").and_then(Value::as_array);
-    directories.is_some_and(|all| all.iter().any(|one| one.get("id").and_then(Value::as_str) == Some(id.as_str())))
+    directories
+        .is_some_and(|all| all.iter().any(|one| one.get("id").and_then(Value::as_str) == Some(id.as_str())))
 }
 
 /// What of a config can alter what a target should hold: roles, the order and claims of the directories, each

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::config::Problems;
+use crate::config::{self, Problems};
 use crate::http::listener::ListenError;
 use crate::http::tls::TlsError;
 use crate::mirror::{self, StoreError};
@@ -44,12 +44,21 @@ impl Error {
     /// What a person can do about it, where something is known.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Config(_) => "mend the lines named above, then: rosterd check",
+            Self::Config(problems) if problems.kind() == config::Kind::Invalid => {
+                "mend the lines named above, then: rosterd check"
+            }
             Self::Contradiction(_) => "mend the config, then: rosterd check",
             Self::StateDirectory { .. } => "check that `[mirror] path` lies in a folder of the daemon's user",
             Self::Mirror(error) => error.hint(),
-            Self::System(_) => "check the limits of the service: `systemctl show rosterd -p TasksMax,LimitNOFILE`",
-            Self::Log(_) | Self::Listen(_) | Self::Tls(_) | Self::Reconcile(_) | Self::Dead(_) => "",
+            Self::System(_) => {
+                "check the limits of the service: `systemctl show rosterd -p TasksMax,LimitNOFILE`"
+            }
+            Self::Config(_)
+            | Self::Log(_)
+            | Self::Listen(_)
+            | Self::Tls(_)
+            | Self::Reconcile(_)
+            | Self::Dead(_) => "",
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::scim::schema::Registry;
 
 use super::client::Answer;
 use super::run::state_dir;
+use super::targets::Resting;
 use super::{Error, owner, wire};
 
 /// The open mirror, with the config read for it.
@@ -37,15 +38,18 @@ impl Local {
         let caller = Caller::InProcess(rustix::process::getuid().as_raw());
         let config = config::load(path, Secrets::Optional)?.config;
         let state_dir = state_dir(&config);
-        owner::become_owner(&state_dir).map_err(|source| Error::StateDirectory { path: state_dir, source })?;
+        owner::become_owner(&state_dir)
+            .map_err(|source| Error::StateDirectory { path: state_dir, source })?;
         let mirror = Mirror::open(&wire::mirror(&config), Arc::new(SystemClock))?;
+        let targets = config.targets.iter().map(|one| (one.name.clone(), wire::type_of(one))).collect();
         let base_url = wire::base_url(&config, None);
         let health = Health::starting();
         health.set_unready("no daemon runs");
+        let resting = Arc::new(Resting { mirror: mirror.clone(), targets });
         let state = AdminState {
             mirror,
             running: ArcSwap::from_pointee(wire::snapshot(&config, Arc::new(Registry::standard()), base_url)),
-            targets: None,
+            targets: Some(resting),
             reload: None,
             health: Arc::new(health),
             metrics: Arc::new(Metrics::new()),
@@ -56,7 +60,8 @@ impl Local {
 
     /// Answers one request as the daemon would.
     pub async fn handle(&self, method: &str, target: &str, body: Option<Bytes>) -> Answer {
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET);
         let body = body.unwrap_or_default();
         let reply = admin_api::handle(&self.state, self.caller, &method, path, query, &body).await;

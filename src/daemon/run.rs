@@ -33,7 +33,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(15);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// How long start-up may take before systemd gives up: a migration copies the whole mirror first.
-const START_PATIENCE: Duration = Duration::from_secs(600);
+const START_PATIENCE: Duration = Duration::from_mins(10);
 
 /// How long blocking work, such as a target's command, may outlive the drain.
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
@@ -56,8 +56,11 @@ pub fn serve(path: &Path) -> Result<(), Error> {
     notify::extend(START_PATIENCE);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mirror = Mirror::open(&super::wire::mirror(&loaded.config), Arc::clone(&clock))?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rosterd").build().map_err(Error::System)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("rosterd")
+        .build()
+        .map_err(Error::System)?;
     let parts = Parts { path: path.to_owned(), config: loaded.config, log, mirror: mirror.clone(), clock };
     let ended = runtime.block_on(run(parts, inherited));
     runtime.shutdown_timeout(LEFTOVER_PATIENCE);
@@ -70,7 +73,13 @@ pub fn serve(path: &Path) -> Result<(), Error> {
 
 /// The folder of the mirror, which is the state directory.
 pub(super) fn state_dir(config: &Config) -> PathBuf {
-    config.mirror.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    config
+        .mirror
+        .path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+        .to_owned()
 }
 
 async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
@@ -104,7 +113,7 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
         notify::stopping();
         tracing::info!("stopping");
         tokio::select! {
-            () = drain(&service, &stop, tasks) => {}
+            () = drain(&service, &mirror, &stop, tasks) => {}
             // A second word to stop is taken at once; every answered write is durable already.
             () = signals.stop() => tracing::warn!("told twice to stop; ending at once"),
         }
@@ -121,7 +130,7 @@ async fn attend(
     tasks: &mut JoinSet<std::io::Result<()>>,
 ) -> Result<(), Error> {
     let mut failed = mirror.failed();
-    let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
+    let mut upkeep = tokio::time::interval_at(tokio::time::Instant::now() + UPKEEP_EVERY, UPKEEP_EVERY);
     let mut probe = tokio::time::interval(PROBE_EVERY);
     loop {
         tokio::select! {
@@ -146,9 +155,7 @@ async fn attend(
                 Ok(Ok(())) | Err(_) => Error::Dead("a listener"),
             }),
             _ = upkeep.tick() => {
-                if let Err(cause) = mirror.flush_marks().await {
-                    tracing::warn!(%cause, "last uses of tokens could not be written; trying again later");
-                }
+                flush_marks(mirror).await;
                 notify::status(&service.status_line());
             }
             _ = probe.tick() => probe_once(service, mirror).await,
@@ -169,10 +176,22 @@ async fn probe_once(service: &Service, mirror: &Mirror) {
     }
 }
 
-async fn drain(service: &Service, stop: &watch::Sender<bool>, mut tasks: JoinSet<std::io::Result<()>>) {
+async fn flush_marks(mirror: &Mirror) {
+    if let Err(cause) = mirror.flush_marks().await {
+        tracing::warn!(%cause, "last uses of tokens could not be written; trying again later");
+    }
+}
+
+async fn drain(
+    service: &Service,
+    mirror: &Mirror,
+    stop: &watch::Sender<bool>,
+    mut tasks: JoinSet<std::io::Result<()>>,
+) {
     stop.send_replace(true);
     while tasks.join_next().await.is_some() {}
     service.shutdown().await;
+    flush_marks(mirror).await;
 }
 
 fn serving(

@@ -58,7 +58,11 @@ fn origin() -> Origin {
 
 impl Service {
     /// Takes the config into the mirror, starts the targets and makes the two APIs.
-    pub(super) async fn start(parts: Parts, tls: Option<Arc<Tls>>, bound: &[String]) -> Result<Arc<Self>, Error> {
+    pub(super) async fn start(
+        parts: Parts,
+        tls: Option<Arc<Tls>>,
+        bound: &[String],
+    ) -> Result<Arc<Self>, Error> {
         let Parts { path, config, log, mirror, clock } = parts;
         let quirks = wire::quirks(&config)?;
         let settings = wire::reconcile(&config)?;
@@ -126,14 +130,15 @@ impl Service {
 
     /// The line that `systemctl status` shows: `serving: 3 directories, 12410 users, 2 targets, 0 failing`.
     pub(super) fn status_line(&self) -> String {
-        let directories = self.mirror.read::<_, StoreError>(|tx| directory::list(tx)).unwrap_or_default();
+        let directories = self.mirror.read::<_, StoreError>(directory::list).unwrap_or_default();
         let users: u64 = directories.iter().map(|one| one.users).sum();
         let targets = self.reconciler.status();
         let bad = |state| matches!(state, State::Failing | State::Foreign | State::Held | State::Disabled);
         let failing = targets.iter().filter(|target| bad(target.state)).count();
         let now = self.clock.now();
         let last = targets.iter().filter_map(|target| target.last_success).max();
-        let last = last.map_or_else(String::new, |at| format!(", last sync {} s ago", now.since(at).as_secs()));
+        let last =
+            last.map_or_else(String::new, |at| format!(", last sync {} s ago", now.since(at).as_secs()));
         format!(
             "serving: {} directories, {users} users, {} targets{last}, {failing} failing",
             directories.len(),
@@ -159,7 +164,9 @@ impl Service {
         let done = self.swap(&mut current).await;
         notify::ready(&self.status_line());
         match &done {
-            Ok(told) => tracing::info!(notices = %told["notices"], "the config was read again and is in force"),
+            Ok(told) => {
+                tracing::info!(notices = %told["notices"], "the config was read again and is in force")
+            }
             Err(error) => tracing::error!(%error, "the config was refused; the old one stays in force"),
         }
         done
@@ -204,7 +211,9 @@ fn reload_through(service: Arc<OnceLock<Weak<Service>>>) -> Reload {
         Box::pin(async move {
             match service {
                 Some(service) => service.reload().await,
-                None => Err(AdminError::new(503, "the daemon is starting or stopping", "try again in a moment")),
+                None => {
+                    Err(AdminError::new(503, "the daemon is starting or stopping", "try again in a moment"))
+                }
             }
         })
     })

@@ -1,8 +1,11 @@
-//! What the admin API is told of the targets, by the running reconciler.
+//! What the admin API is told of the targets: by the running reconciler, or, where none runs, by what the mirror
+//! remembers of them.
 
 use serde_json::{Value, json};
 
+use crate::access::Verdict;
 use crate::http::admin_api::{AdminError, Answering, Targets};
+use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::TargetName;
 use crate::reconcile::{self, Reconciler};
 
@@ -54,6 +57,58 @@ impl Targets for Running {
             Ok(json!({ "targets": reports }))
         })
     }
+}
+
+/// The targets while no daemon runs: what was true when it last ran.
+pub(super) struct Resting {
+    /// The mirror.
+    pub(super) mirror: Mirror,
+    /// Name and type of each target in the config.
+    pub(super) targets: Vec<(TargetName, &'static str)>,
+}
+
+impl Resting {
+    fn remembered(&self, tx: &mut ReadTx<'_>) -> Result<Value, StoreError> {
+        let mut shown = Vec::new();
+        for (name, kind) in &self.targets {
+            let stored = target::state(tx, name)?.unwrap_or_default();
+            let held =
+                target::exceptions(tx, name)?.iter().filter(|one| one.verdict == Verdict::Held).count();
+            let state = match stored.record.state.as_str() {
+                "" => "waiting",
+                state => state,
+            };
+            shown.push(json!({
+                "name": name,
+                "type": kind,
+                "state": state,
+                "applied_seq": stored.applied.map_or(0, |change| change.seq.0),
+                "last_success": stored.record.last_success.map(|at| at.to_string()),
+                "last_error": stored.record.last_error,
+                "held_removals": held,
+                "problems": [],
+            }));
+        }
+        Ok(Value::Array(shown))
+    }
+}
+
+impl Targets for Resting {
+    fn status(&self) -> Answering<'_> {
+        Box::pin(async { Ok(self.mirror.read::<_, StoreError>(|tx| self.remembered(tx))?) })
+    }
+
+    fn plan(&self, _: Option<TargetName>) -> Answering<'_> {
+        Box::pin(async { Err(needs_daemon()) })
+    }
+
+    fn sync(&self, _: Option<TargetName>, _: bool) -> Answering<'_> {
+        Box::pin(async { Err(needs_daemon()) })
+    }
+}
+
+fn needs_daemon() -> AdminError {
+    AdminError::new(503, "no daemon runs, and only a daemon compares targets", "systemctl start rosterd")
 }
 
 fn bug(cause: &dyn std::fmt::Display) -> AdminError {

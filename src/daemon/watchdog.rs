@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn one_silent_part_is_enough_to_stay_silent() {
-        let old = Pulse { origin: Instant::now() - Duration::from_secs(60), beat_ms: Arc::default() };
+        let past = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
+        let old = Pulse { origin: past, beat_ms: Arc::default() };
         let fresh = Pulse::new();
         let period = Duration::from_secs(30);
         assert_eq!(silent(period, &[("runtime", &fresh), ("writer", &old)]), Some("writer"));

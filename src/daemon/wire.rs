@@ -13,7 +13,8 @@ use crate::reconcile::cron::Cron;
 use crate::reconcile::events::EventFilter;
 use crate::reconcile::schedule::Wait;
 use crate::reconcile::{
-    self, Apply, DirectorySettings, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings,
+    self, Apply, DirectorySettings, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings,
+    WebhookSettings,
 };
 use crate::scim::dialect::{Quirk, Quirks};
 use crate::scim::schema::Registry;
@@ -38,7 +39,10 @@ pub(super) fn quirks(config: &Config) -> Result<HashMap<DirectoryId, Quirks>, Er
                 let mut quirks = Quirks::for_kind(directory.kind);
                 for (name, on) in changes {
                     let quirk: Quirk = name.parse().map_err(|_| {
-                        Error::Contradiction(format!("directory `{}`: there is no quirk `{name}`", directory.id))
+                        Error::Contradiction(format!(
+                            "directory `{}`: there is no quirk `{name}`",
+                            directory.id
+                        ))
                     })?;
                     quirks = quirks.with(quirk, *on);
                 }
@@ -63,7 +67,8 @@ pub(super) fn reconcile(config: &Config) -> Result<reconcile::Settings, Error> {
 }
 
 fn target(target: &Target) -> Result<TargetSettings, Error> {
-    let wrong = |what: &dyn std::fmt::Display| Error::Contradiction(format!("target `{}`: {what}", target.name));
+    let wrong =
+        |what: &dyn std::fmt::Display| Error::Contradiction(format!("target `{}`: {what}", target.name));
     let schedule = target
         .schedule
         .as_deref()
@@ -97,6 +102,14 @@ fn target(target: &Target) -> Result<TargetSettings, Error> {
         wait: Wait { revoke: target.wait.revoke, min: target.wait.min, max: target.wait.max },
         kind,
     })
+}
+
+/// The word for a target's type, as in its config.
+pub(super) fn type_of(target: &Target) -> &'static str {
+    match target.kind {
+        config::TargetKind::File(_) => "file",
+        config::TargetKind::Webhook(_) => "webhook",
+    }
 }
 
 fn options(target: &Target, content: &Content) -> Result<Options, format::RenderError> {

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// How far a message's timestamp may be from the receiver's clock, as Standard Webhooks advises.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
 /// Longest body taken, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
