@@ -179,6 +179,10 @@ fn hit<'p>(
     name: &str,
     selected: &'p str,
 ) -> Option<&'p str> {
+    if extension.is_none() && selected.eq_ignore_ascii_case(name) {
+        // Also a URN that no schema has, kept as a client sent it.
+        return Some("");
+    }
     let rest = if selected.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("urn:")) {
         let (found, rest) = schema.split_urn(selected)?;
         let wanted = extension.map_or(schema.core.urn.as_str(), |extension| extension.urn.as_str());

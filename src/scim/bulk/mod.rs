@@ -227,8 +227,9 @@ fn item(value: Value) -> Item {
     Item { method, bulk_id: fields.bulk_id, operation }
 }
 
-/// Reads `/Users`, `/Groups/<id>`, `/Users/bulkId:<bulkId>`.
+/// Reads `/Users`, `/Groups/<id>`, `/Users/bulkId:<bulkId>`; a query behind it says nothing here.
 fn target(path: &str) -> Result<(ResourceType, Option<Target>), Error> {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
     let mut parts = path.trim_matches('/').split('/');
     let endpoint = parts.next().unwrap_or_default();
     let resource = [ResourceType::User, ResourceType::Group]

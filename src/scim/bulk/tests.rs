@@ -31,7 +31,7 @@ fn every_method_is_read() {
         {"method": "post", "path": "/Users", "bulkId": "q", "data": {"userName": "a"}},
         {"method": "PUT", "path": "/Users/1", "version": "W/\"3\"", "data": {}},
         {"method": "PATCH", "path": "Groups/bulkId:q/", "data": {"Operations": []}},
-        {"Method": "DELETE", "Path": "/groups/2", "data": {"x": 1}},
+        {"Method": "DELETE", "Path": "/groups/2?attributes=id", "data": {"x": 1}},
     ]));
     let operations: Vec<Operation> = request.items.into_iter().map(|item| item.operation.unwrap()).collect();
     assert_eq!(operations[0].method, Method::Post);
@@ -39,6 +39,7 @@ fn every_method_is_read() {
     assert_eq!(operations[1].version.as_deref(), Some("W/\"3\""));
     assert_eq!(operations[1].target, Some(Target::Id("1".into())));
     assert_eq!(operations[2].target, Some(Target::BulkId("q".into())));
+    assert_eq!(operations[3].target, Some(Target::Id("2".into())));
     assert_eq!((operations[3].resource, &operations[3].data), (ResourceType::Group, &Value::Null));
 }
 

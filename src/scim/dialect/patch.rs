@@ -162,7 +162,10 @@ impl Rewrite<'_> {
             }
             Resolved::Schema(found) => self.extension(value, found),
             Resolved::Attribute { sub: Some(part), .. } => self.value(value, part),
-            Resolved::Attribute { attribute, .. } if sub.is_some() => self.element(value, attribute),
+            Resolved::Attribute { attribute, .. } if sub.is_some() => {
+                self.unwrap_element(value);
+                self.element(value, attribute);
+            }
             // Adding one value to an array is the RFC's own (§3.5.2.1) and no quirk.
             Resolved::Attribute { attribute, .. }
                 if is_add && attribute.multi_valued && value.is_object() =>

@@ -184,6 +184,21 @@ impl Quirk {
         self.row().2
     }
 
+    /// The table of `docs/idp-quirks.md`: Markdown, one row for each quirk.
+    pub fn table() -> String {
+        let mut table = "| quirk | accepts | on for |\n| --- | --- | --- |\n".to_owned();
+        for quirk in Self::ALL {
+            let kinds = match quirk.kinds() {
+                all if all.len() == DirectoryKind::ALL.len() => "every kind".to_owned(),
+                some => some.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", "),
+            };
+            // A pipe would end the cell.
+            let description = quirk.description().replace('|', "\\|");
+            table.push_str(&format!("| `{quirk}` | {description} | {kinds} |\n"));
+        }
+        table
+    }
+
     fn bit(self) -> u32 {
         1 << (self as u8)
     }
@@ -287,6 +302,13 @@ mod tests {
         for kind in DirectoryKind::ALL {
             assert!(Quirks::for_kind(kind).has(Quirk::MembersRemoveByValue), "{kind}");
         }
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_quirk() {
+        let table = Quirk::table();
+        assert_eq!(table.lines().count(), Quirk::ALL.len() + 2);
+        assert!(table.contains("| `members-remove-by-value` |") && table.contains("| every kind |"));
     }
 
     #[test]

@@ -121,6 +121,9 @@ impl Rewrite<'_> {
     fn unwrap(&mut self, value: &mut Value) {
         let Value::Array(all) = value else { return };
         let [one] = all.as_mut_slice() else { return };
+        if !self.quirks.has(Quirk::WrappedScalar) {
+            return;
+        }
         let inner = match one {
             Value::Object(object) => {
                 object.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case("value")).map(|(_, inner)| inner)
@@ -128,10 +131,23 @@ impl Rewrite<'_> {
             Value::Array(_) => None,
             scalar => Some(scalar),
         };
-        if let Some(inner) = inner.map(Value::take)
-            && self.takes(Quirk::WrappedScalar)
-        {
+        if let Some(inner) = inner.map(Value::take) {
+            self.used.insert(Quirk::WrappedScalar);
             *value = inner;
+        }
+    }
+
+    /// An array of one where a value path chooses the element already.
+    pub(super) fn unwrap_element(&mut self, value: &mut Value) {
+        if let Value::Array(all) = value
+            && let [one] = all.as_mut_slice()
+        {
+            let one = one.take();
+            if self.takes(Quirk::WrappedScalar) {
+                *value = one;
+            } else {
+                *value = Value::Array(vec![one]);
+            }
         }
     }
 

@@ -193,8 +193,8 @@ fn literal() -> impl Strategy<Value = Literal> {
         Just(Literal::Null),
         any::<bool>().prop_map(Literal::Bool),
         any::<i64>().prop_map(|n| Literal::Number(n.into())),
-        (-1_000_000i64..1_000_000)
-            .prop_map(|n| Literal::Number(serde_json::Number::from_f64(n as f64 / 64.0).unwrap())),
+        (-1_000_000i32..1_000_000)
+            .prop_map(|n| Literal::Number(serde_json::Number::from_f64(f64::from(n) / 64.0).unwrap())),
         ".{0,12}".prop_map(Literal::String),
     ]
 }

@@ -26,7 +26,7 @@ pub fn apply(
     options: &Options,
 ) -> Result<Patched, Error> {
     let before = doc.clone();
-    let mut run = Run { schema, doc, options, out: Patched::default() };
+    let mut run = Run { schema, doc, options, out: Patched::default(), budget: VISITS_MAX };
     for operation in &request.operations {
         run.operation(operation)?;
     }
@@ -36,11 +36,16 @@ pub fn apply(
     Ok(out)
 }
 
+/// Most elements of arrays, times comparisons, that one request may look at.
+const VISITS_MAX: usize = 1_000_000;
+
 struct Run<'a> {
     schema: &'a ResourceSchema,
     doc: &'a mut Doc,
     options: &'a Options,
     out: Patched,
+    /// Elements of arrays that may still be looked at.
+    budget: usize,
 }
 
 /// What a path means, once its names are looked up.
@@ -51,12 +56,8 @@ enum Target<'a> {
         attribute: &'a Attribute,
         sub: Option<&'a Attribute>,
     },
-    /// Unknown to every schema; `urn` only of an extension, in the spelling that is stored.
-    Opaque {
-        urn: Option<String>,
-        name: String,
-        sub: Option<String>,
-    },
+    /// Unknown to every schema: the keys that lead there.
+    Opaque(Vec<String>),
 }
 
 impl<'a> Run<'a> {
@@ -66,10 +67,9 @@ impl<'a> Run<'a> {
             None => self.whole(operation.op, value.unwrap_or(&Value::Null)),
             Some(path) => match self.target(path)? {
                 Target::Schema(found) => self.schema_path(operation.op, found, value),
-                Target::Opaque { urn, name, sub } => {
+                Target::Opaque(steps) => {
                     self.out.used.insert(Quirk::UnknownPaths);
-                    let value = value.unwrap_or(&Value::Null);
-                    opaque::at(self.doc, urn.as_deref(), &name, sub.as_deref(), operation.op, value);
+                    opaque::at(self.doc, &steps, operation.op, value.unwrap_or(&Value::Null));
                     Ok(())
                 }
                 Target::Attribute { extension, attribute, sub } => {
@@ -246,6 +246,7 @@ impl<'a> Run<'a> {
         let null = Value::Null;
         let value = value.unwrap_or(&null);
         if attribute.multi_valued && (bound.is_some() || sub.is_some()) {
+            self.spend(extension, attribute, filter.map_or(1, terms))?;
             let selection = Selection { attribute, filter: bound.as_ref(), sub };
             let options = *self.options;
             let created = self.within(extension, |container| match op {
@@ -286,7 +287,28 @@ impl<'a> Run<'a> {
         if is_active(extension, attribute) && is_unassigned(&value) {
             return self.clear(extension, attribute);
         }
+        self.spend(extension, attribute, 1)?;
         self.within(extension, |container| write(container, attribute, op, value))
+    }
+
+    /// Counts what an operation on an array costs, so that many operations on a long one cannot hold up the
+    /// writer.
+    fn spend(
+        &mut self,
+        extension: Option<&Schema>,
+        attribute: &Attribute,
+        terms: usize,
+    ) -> Result<(), Error> {
+        let container = match extension {
+            Some(extension) => self.doc.get(&extension.urn).and_then(Value::as_object),
+            None => Some(&*self.doc),
+        };
+        let all = container.and_then(|container| container.get(&attribute.name)).and_then(Value::as_array);
+        let cost = all.map_or(0, Vec::len).saturating_mul(terms);
+        self.budget = self.budget.checked_sub(cost).ok_or_else(|| {
+            Error::too_many("the operations of the request look at too many elements; send fewer")
+        })?;
+        Ok(())
     }
 
     fn clear(&mut self, extension: Option<&Schema>, attribute: &Attribute) -> Result<(), Error> {
@@ -347,6 +369,16 @@ fn is_unassigned(value: &Value) -> bool {
     }
 }
 
+/// Comparisons in a filter.
+fn terms(filter: &Filter) -> usize {
+    match filter {
+        Filter::And(all) | Filter::Or(all) => all.iter().map(terms).sum(),
+        Filter::Not(inner) => terms(inner),
+        Filter::ValuePath { filter, .. } => terms(filter),
+        Filter::Compare { .. } | Filter::Present(_) => 1,
+    }
+}
+
 fn is_active(extension: Option<&Schema>, attribute: &Attribute) -> bool {
     extension.is_none() && attribute.name == "active"
 }
@@ -365,8 +397,12 @@ fn opaque_target<'a>(schema: &'a ResourceSchema, attr: &AttrPath) -> Option<Targ
                 let urn = (!schema.core.is(&known.urn)).then(|| known.urn.clone());
                 (urn, rest.name, rest.sub)
             }
+            // The URN of an unknown extension by itself ends in the resource type, by custom.
+            None if attr.sub.is_none() && attr.name.eq_ignore_ascii_case(schema.resource_type.as_str()) => {
+                (None, attr.to_string(), None)
+            }
             None => (Some(urn.clone()), attr.name.clone(), attr.sub.clone()),
         },
     };
-    Some(Target::Opaque { urn, name, sub })
+    Some(Target::Opaque(urn.into_iter().chain([name]).chain(sub).collect()))
 }

@@ -525,3 +525,75 @@ fn okta_and_jumpcloud_need_no_quirk_for_users() {
         assert!(outcome.used.is_empty() && outcome.doc.get("password").is_none());
     }
 }
+
+#[test]
+fn unknown_paths_are_kept_and_removed_again() {
+    let urn = "urn:x:custom:2.0:User";
+    for (operation, expected) in [
+        (json!({"op": "Add", "path": "badge", "value": {"n": 1}}), json!({"badge": {"n": 1}})),
+        (json!({"op": "Add", "path": "badge.n", "value": 1}), json!({"badge": {"n": 1}})),
+        (json!({"op": "Add", "path": format!("{urn}:tag"), "value": "t"}), json!({urn: {"tag": "t"}})),
+        (json!({"op": "Add", "path": urn, "value": {"tag": "t"}}), json!({urn: {"tag": "t"}})),
+        (json!({"op": "Add", "path": format!("{ENT}:odd"), "value": "t"}), json!({ENT: {"odd": "t"}})),
+    ] {
+        let outcome = entra(&json!({}), &json!([operation])).unwrap();
+        assert_eq!(outcome.doc, expected, "{operation}");
+        assert!(outcome.used.has(Quirk::UnknownPaths));
+        let mut removal = operation;
+        removal["op"] = json!("remove");
+        assert_eq!(entra(&outcome.doc, &json!([removal])).unwrap().doc, json!({}));
+    }
+    let twice =
+        json!([{"op": "add", "value": {"tags": ["a"]}}, {"op": "add", "value": {"TAGS": ["b", "a"]}}]);
+    assert_eq!(entra(&json!({}), &twice).unwrap().doc, json!({"tags": ["a", "b"]}));
+}
+
+#[test]
+fn an_operator_schema_has_its_characteristics_enforced() {
+    use crate::scim::schema::{Extension, Schema};
+    let urn = "urn:example:params:scim:schemas:Badge:1.0:User";
+    let text = json!({"id": urn, "name": "Badge", "attributes": [
+        {"name": "number", "type": "integer", "required": true},
+        {"name": "issued", "type": "dateTime", "mutability": "immutable"},
+        {"name": "seen", "mutability": "readOnly"},
+        {"name": "pin", "mutability": "writeOnly", "returned": "never"},
+        {"name": "doors", "multiValued": true, "caseExact": true}]});
+    let schema = Schema::parse(&text.to_string()).unwrap();
+    let extension = Extension { resource_type: ResourceType::User, schema, required: false };
+    let registry = Registry::with_extensions(vec![extension]).unwrap();
+    let run = |doc: Value, operations: Value| {
+        let mut doc = doc.as_object().unwrap().clone();
+        let request = parse(body(&operations))?;
+        apply(registry.resource(ResourceType::User), &mut doc, &request, &Options::default())?;
+        Ok::<_, Error>(Value::Object(doc).pointer(&format!("/{urn}")).cloned().unwrap_or_default())
+    };
+    let held = || json!({urn: {"number": 1, "issued": "2026-01-01T00:00:00Z", "doors": ["a", "B"]}});
+    let at = |attribute: &str| format!("{urn}:{attribute}");
+    let kind = |outcome: Result<Value, Error>| outcome.unwrap_err().scim_type.unwrap();
+    let add = |attribute: &str, value: Value| json!([{"op": "add", "path": at(attribute), "value": value}]);
+    assert_eq!(kind(run(json!({}), add("doors", json!(["x"])))), ScimType::InvalidValue);
+    assert_eq!(kind(run(held(), add("number", json!("1")))), ScimType::InvalidValue);
+    assert_eq!(kind(run(held(), json!([{"op": "remove", "path": at("number")}]))), ScimType::Mutability);
+    assert_eq!(kind(run(held(), add("issued", json!("2027-01-01T00:00:00Z")))), ScimType::Mutability);
+    assert!(run(held(), add("issued", json!("2026-01-01T00:00:00Z"))).is_ok());
+    assert_eq!(kind(run(held(), json!([{"op": "remove", "path": at("issued")}]))), ScimType::Mutability);
+    assert_eq!(kind(run(held(), add("seen", json!("x")))), ScimType::Mutability);
+    assert_eq!(run(held(), add("pin", json!("1"))).unwrap()["pin"], "1");
+    assert_eq!(run(held(), add("doors", json!(["B", "c"]))).unwrap()["doors"], json!(["a", "B", "c"]));
+    let filtered = |op: &str| json!([{"op": op, "path": at("doors[value eq \"B\"]"), "value": "z"}]);
+    assert_eq!(run(held(), filtered("remove")).unwrap()["doors"], json!(["a"]));
+    assert_eq!(run(held(), filtered("replace")).unwrap()["doors"], json!(["a", "z"]));
+    assert_eq!(
+        run(json!({urn: {"number": 1}}), json!([{"op": "remove", "path": urn}])).unwrap(),
+        Value::Null
+    );
+}
+
+#[test]
+fn many_operations_on_a_long_array_are_refused() {
+    let emails: Vec<Value> = (0..5_000).map(|n| json!({"value": format!("{n}@x")})).collect();
+    let one = json!({"op": "replace", "path": "emails[value eq \"1@x\"].display", "value": "d"});
+    let doc = json!({"userName": "u", "emails": emails});
+    assert!(strict(&doc, &json!(vec![one.clone(); 100])).is_ok());
+    refused(strict(&doc, &json!(vec![one; 300])), ScimType::TooMany);
+}

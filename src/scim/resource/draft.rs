@@ -79,7 +79,8 @@ pub fn draft(schema: &ResourceSchema, body: Value, mode: Mode, rules: &Rules) ->
     if mode == Mode::Create && schema.core.attribute("active").is_some() && !doc.contains_key("active") {
         doc.insert("active".to_owned(), Value::Bool(true));
     }
-    check_required(schema, &doc)?;
+    // What a PUT leaves out may be there already.
+    required(schema, &doc, |attribute| mode == Mode::Replace && is_carried(attribute))?;
     Ok(Draft { doc, members: member_refs })
 }
 
@@ -119,11 +120,10 @@ fn merge_level(
     new: &mut Doc,
 ) -> Result<(), Error> {
     for attribute in attributes {
-        let fixed = attribute.mutability == Mutability::Immutable;
-        let unseen = matches!(attribute.returned, Returned::Never | Returned::Request);
-        if !fixed && !unseen {
+        if !is_carried(attribute) {
             continue;
         }
+        let fixed = attribute.mutability == Mutability::Immutable;
         let Some(before) = old.get(&attribute.name) else { continue };
         match new.get(&attribute.name) {
             None => {
@@ -192,6 +192,12 @@ fn is_kept(attribute: &Attribute) -> bool {
     attribute.mutability != Mutability::ReadOnly
         && attribute.name != "password"
         && attribute.name != "schemas"
+}
+
+/// Whether a PUT that leaves the attribute out leaves it as it is: it may not change, or no answer shows it.
+fn is_carried(attribute: &Attribute) -> bool {
+    attribute.mutability == Mutability::Immutable
+        || matches!(attribute.returned, Returned::Never | Returned::Request)
 }
 
 /// RFC 7643 §2.5: null and the empty array are the same as absent; so is an object without anything in it.
@@ -374,20 +380,24 @@ fn require(object: &Doc, attribute: &Attribute, place: Place<'_>) -> Result<(), 
 /// # Errors
 /// `invalidValue`: one is missing or an empty text.
 pub fn check_required(schema: &ResourceSchema, doc: &Doc) -> Result<(), Error> {
-    for attribute in schema.core.attributes.iter().filter(|attribute| attribute.required) {
-        if attribute.name != "members" {
-            require(doc, attribute, Place { extension: None, parent: None })?;
-        }
+    required(schema, doc, |_| false)
+}
+
+/// As [`check_required`], but for the attributes that are `excused`.
+fn required(schema: &ResourceSchema, doc: &Doc, excused: impl Fn(&Attribute) -> bool) -> Result<(), Error> {
+    let asks = |attribute: &&Attribute| attribute.required && !excused(attribute);
+    for attribute in schema.core.attributes.iter().filter(asks) {
+        require(doc, attribute, Place { extension: None, parent: None })?;
     }
     for extension in &schema.extensions {
         match doc.get(&extension.urn) {
             Some(Value::Object(object)) => {
                 let place = Place { extension: Some(&extension.urn), parent: None };
-                for attribute in extension.attributes.iter().filter(|attribute| attribute.required) {
+                for attribute in extension.attributes.iter().filter(asks) {
                     require(object, attribute, place)?;
                 }
             }
-            _ if schema.is_required(&extension.urn) => {
+            _ if schema.is_required(&extension.urn) && !extension.attributes.iter().any(&excused) => {
                 return Err(Error::invalid_value(format!("extension `{}` is required", extension.urn)));
             }
             _ => {}

@@ -234,6 +234,25 @@ fn a_required_extension_may_not_be_absent() {
 }
 
 #[test]
+fn a_put_may_leave_out_what_is_required_but_hidden() {
+    let pin = json!({"name": "pin", "required": true, "mutability": "writeOnly", "returned": "never"});
+    let schema = Schema::parse(&json!({"id": BADGE_URN, "attributes": [pin]}).to_string()).unwrap();
+    let extension = Extension { resource_type: ResourceType::User, schema, required: true };
+    let registry = Registry::with_extensions(vec![extension]).unwrap();
+    let user = registry.resource(ResourceType::User);
+    let body = json!({"userName": "a"});
+    assert!(draft(user, body.clone(), Mode::Create, &Rules::default()).is_err());
+    let mut put = draft(user, body, Mode::Replace, &Rules::default()).unwrap();
+    assert_eq!(
+        merge_put(user, &Doc::new(), &mut put.clone()).unwrap_err(),
+        Error::invalid_value(format!("extension `{BADGE_URN}` is required"))
+    );
+    let old = json!({"userName": "a", BADGE_URN: {"pin": "1"}});
+    merge_put(user, old.as_object().unwrap(), &mut put).unwrap();
+    assert_eq!(Value::Object(put.doc), old);
+}
+
+#[test]
 fn a_name_given_twice_in_different_case_is_refused() {
     for (body, name) in [
         (json!({"userName": "a", "USERNAME": "b"}), "userName"),
@@ -415,6 +434,9 @@ fn attributes_and_excluded_attributes_reach_every_part() {
         "userName": "a", "name": {"givenName": "G", "familyName": "F"}, "emails": [{"value": "v", "type": "work"}],
         ENTERPRISE_USER_URN: {"department": "R", "manager": {"value": "1"}}, "odd": 1,
     });
+    let custom = json!({"userName": "a", "urn:okta:x:1.0:user:custom": {"a": 1}});
+    let part = shown(schema, &custom, &only("URN:okta:x:1.0:user:custom"));
+    assert_eq!(part.as_object().unwrap().keys().next_back().unwrap(), "urn:okta:x:1.0:user:custom");
     let keys = |projection: Projection| -> Vec<String> {
         shown(schema, &doc, &projection).as_object().unwrap().keys().cloned().collect()
     };
@@ -473,6 +495,7 @@ fn opaque() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
+        proptest::num::f64::NORMAL.prop_map(Value::from),
         text().prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
