@@ -1,7 +1,7 @@
 //! Which names no format may carry, and the view without them (shared by every format).
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::access::{View, ViewGroup, ViewRole, ViewUser};
 use crate::model::{DirectoryId, ResourceId, RoleName};
@@ -142,9 +142,4 @@ pub fn example_view() -> View {
         ],
         roles: vec![ViewRole { name: admin, members: vec![bob.into()] }],
     }
-}
-
-/// Pairs of user and group names, each once and sorted; for readers that want rows.
-pub(super) fn memberships(view: &View) -> BTreeMap<&str, &[String]> {
-    view.users.iter().map(|user| (user.name.as_str(), user.groups.as_slice())).collect()
 }

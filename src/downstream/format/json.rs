@@ -20,10 +20,10 @@ pub(super) const FORMAT: Format = Format {
     }],
     render,
     check,
-    example: || Options::new(placeholder()),
+    example: placeholder_options,
 };
 
-fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
+pub(super) fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let failed = |error: serde_json::Error| RenderError {
         name: "json".into(),
         line: None,
@@ -63,10 +63,10 @@ fn check(bytes: &[u8], _options: &Options) -> Result<(), String> {
     if bytes.last() == Some(&b'\n') { Ok(()) } else { Err("no newline at the end".into()) }
 }
 
-/// The target that examples are rendered for.
-pub(super) fn placeholder() -> TargetName {
+/// What examples are rendered with.
+pub(super) fn placeholder_options() -> Options {
     #[expect(clippy::expect_used, reason = "a literal that follows the rule; a test renders every example")]
-    TargetName::parse("example").expect("a literal target name")
+    Options::new(TargetName::parse("example").expect("a literal target name"))
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rendered(view: &View) -> (String, Rendered) {
-        let rendered = find("json").unwrap().render(view, &Options::new(placeholder())).unwrap();
+        let rendered = find("json").unwrap().render(view, &placeholder_options()).unwrap();
         (String::from_utf8(rendered.bytes.clone()).unwrap(), rendered)
     }
 
@@ -144,7 +144,7 @@ mod tests {
                 prop_assert_eq!(user.display_name.as_ref(), Some(&shown));
             }
             prop_assert!(!text.trim_end_matches('\n').contains(|c: char| c.is_control() && c != '\n'));
-            prop_assert!(find("json").unwrap().check(text.as_bytes(), &Options::new(placeholder())).is_ok());
+            prop_assert!(find("json").unwrap().check(text.as_bytes(), &placeholder_options()).is_ok());
         }
     }
 }

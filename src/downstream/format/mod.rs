@@ -5,7 +5,9 @@
 //! INVARIANTS: same view and options, same bytes. A name is escaped as the reader demands or left out and named in
 //! [`Rendered::left_out`], never written so that it means something else. Every output ends in a newline.
 
+mod csv_check;
 mod escape;
+mod filters;
 mod fit;
 mod json;
 mod template;
