@@ -1,12 +1,11 @@
 //! `[[directory]]`: identity providers that the config names.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use super::reader::{Table, what};
+use super::problem::nearest;
+use super::reader::{Table, Value, what};
 use super::secret::Files;
-use super::server::span;
 use crate::model::{DirectoryId, DirectoryKind, Secret};
+use crate::scim::dialect::{Quirk, Quirks};
+use crate::telemetry::escape;
 
 /// One `[[directory]]`. Directories are also made by command; those in the config come first, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,22 +21,8 @@ pub struct Directory {
     pub token: Option<Secret>,
     /// Key `claims`: patterns with `*`; users whose userName matches none are left out. Empty: any.
     pub claims: Vec<String>,
-    /// Key `expect_every`: silence for longer warns. Default none; a minute to a year.
-    pub expect_every: Option<Duration>,
-    /// Key `quirks`.
-    pub quirks: Quirks,
-}
-
-/// Which habits of identity providers are tolerated. Key `quirks`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Quirks {
-    /// Those of the directory's kind. The default.
-    #[default]
-    OfKind,
-    /// None: the RFC alone.
-    None,
-    /// Those of the kind, with these on or off.
-    Changed(BTreeMap<String, bool>),
+    /// Key `quirks`: which habits of identity providers are tolerated. `None`: those of the kind.
+    pub quirks: Option<Quirks>,
 }
 
 /// Shortest token that a config may bring (DESIGN §4).
@@ -54,8 +39,8 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
     let name = section.get("name");
     let token = section.get("token_file");
     let claims = section.get("claims");
-    let expect_every = section.get("expect_every");
     let quirks = section.get("quirks");
+    section.planned("expect_every", "warning of a silent identity provider comes later");
     section.planned("on_rename", "it belongs to a role, and following renamed groups comes later");
     section.finish();
 
@@ -92,27 +77,29 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
             texts
         },
     );
-    let expect_every = expect_every
-        .and_then(|value| span(&value, (Duration::from_secs(60), Duration::from_secs(366 * 86_400))));
-    let quirks = quirks.map_or_else(Quirks::default, |value| quirks_of(&value));
     let (id, kind) = (id?, kind?);
-    Some(Directory {
-        name: name.unwrap_or_else(|| id.to_string()),
-        id,
-        kind,
-        token,
-        claims,
-        expect_every,
-        quirks,
-    })
+    let quirks = quirks.and_then(|value| quirks_of(&value, kind));
+    Some(Directory { name: name.unwrap_or_else(|| id.to_string()), id, kind, token, claims, quirks })
 }
 
-fn quirks_of(value: &super::reader::Value<'_>) -> Quirks {
+fn quirks_of(value: &Value<'_>, kind: DirectoryKind) -> Option<Quirks> {
     if value.is_text() {
-        return value.word(&[("none", ())]).map_or(Quirks::OfKind, |()| Quirks::None);
+        return value.word(&[("none", Quirks::NONE)]);
     }
-    let Some(table) = value.table() else { return Quirks::OfKind };
-    let changed: BTreeMap<_, _> =
-        table.entries().filter_map(|(name, value)| Some((name.to_owned(), value.bool()?))).collect();
-    if changed.is_empty() { Quirks::OfKind } else { Quirks::Changed(changed) }
+    let table = value.table()?;
+    let names = Quirk::ALL.map(Quirk::name);
+    let mut quirks = Quirks::for_kind(kind);
+    for (name, value) in table.entries() {
+        match name.parse::<Quirk>() {
+            Ok(quirk) => quirks = quirks.with(quirk, value.bool()?),
+            Err(_) => {
+                let unknown = what(format!("there is no quirk `{}`", escape(name)));
+                value.fail_key(match nearest(name, names) {
+                    Some(near) => unknown.help(format!("did you mean `{near}`?")),
+                    None => unknown.help(format!("known: {}", names.join(", "))),
+                });
+            }
+        }
+    }
+    (quirks != Quirks::for_kind(kind)).then_some(quirks)
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use super::guard::Guard;
 use super::problem::{Kind, Problem, Problems, Source, sort};
 use super::reader::{Report, Table, Value, what};
 use super::secret::Files;
-use super::target::TargetKind;
-use super::{Config, Loaded, directory, guard, role, server, target};
+use super::{Config, Loaded, directory, role, server, target};
+use crate::reconcile::TargetKind;
+use crate::scim::schema::Registry;
 
 /// Reads `source`; everything it names is found by `files`.
 pub(super) fn read(source: &Source, mut files: Files) -> Result<Loaded, Problems> {
@@ -60,7 +60,6 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let server = server::server(root.table("server"), files);
     let admin = server::admin(root.table("admin"));
     let log = server::log(root.table("log"));
-    let guard = guard::guard(root.table("guard"), &Guard::default());
 
     let sections = root.tables("directory");
     let asked = sections.len();
@@ -68,30 +67,26 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let directories: Vec<_> =
         sections.into_iter().filter_map(|section| directory::directory(section, files)).collect();
 
+    let registry = Registry::standard();
     let sections = root.tables("role");
     unique(&sections, "name");
     let roles: Vec<_> =
-        sections.into_iter().filter_map(|section| role::role(section, &directories)).collect();
+        sections.into_iter().filter_map(|section| role::role(section, &directories, &registry)).collect();
 
     let sections = root.tables("target");
     unique(&sections, "name");
     unique_paths(&sections);
     let targets: Vec<_> =
-        sections.into_iter().filter_map(|section| target::target(section, files, &state, &guard)).collect();
+        sections.into_iter().filter_map(|section| target::target(section, files, &state)).collect();
 
+    root.planned("guard", "limits on what may be taken away come later: nothing is held back");
     root.planned("publish", "publishing to readers comes later");
     root.planned("reader", "readers come later");
     root.planned("schema", "operator-defined schemas come later");
     root.finish();
-    (directories.len() == asked).then_some(Config {
-        server,
-        admin,
-        mirror,
-        directories,
-        roles,
-        targets,
-        guard,
-        log,
+    (directories.len() == asked).then(|| {
+        let templates = files.templates.take();
+        Config { server, admin, mirror, directories, roles, targets, log, templates }
     })
 }
 
@@ -120,7 +115,6 @@ fn report_repeats<'a>(values: impl Iterator<Item = Value<'a>>) {
     }
 }
 
-/// The paths that targets of this config write.
 impl Config {
     /// The destination of each file target.
     pub fn destinations(&self) -> impl Iterator<Item = &Path> {

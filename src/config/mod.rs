@@ -2,21 +2,22 @@
 //!
 //! Layer 6: may import everything below, holds no behaviour. It does not know how a running daemon applies a new
 //! config; it only says what a file means ([`load`]), what is wrong with it ([`Problems`]) and how two configs
-//! differ.
+//! differ ([`change::between`]).
 //!
 //! INVARIANT: reading a config writes nothing, connects nowhere and runs no command. It opens the config file,
 //! the templates it names and the secret files it names, all for reading.
 //!
 //! - `document`: one parsed file, from text to [`Config`]
 //! - `reader`: tables and values with their places; unknown keys
-//! - `server`, `directory`, `role`, `target`, `guard`: one section each
+//! - `server`, `directory`, `role`, `target`: one section each
 //! - `secret`: where a `*_file` is looked up, and which files are refused
 //! - `value`: durations, percentages, sizes, modes
 //! - `problem`: what is wrong, where, and what was probably meant
 
+pub mod change;
+
 mod directory;
 mod document;
-mod guard;
 mod problem;
 mod reader;
 mod role;
@@ -25,18 +26,19 @@ mod server;
 mod target;
 mod value;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use directory::{Directory, Quirks};
-pub use guard::{AfterHold, Guard, Hold, Limit};
+pub use directory::Directory;
 pub use problem::{Kind, Place, Problem, Problems};
-pub use server::{Mirror, Server};
-pub use target::{Content, FileTarget, Target, TargetKind, Wait, WebhookTarget};
+pub use server::Server;
 pub use value::parse_duration;
 
 use crate::access::Role;
 use crate::http::listener;
-use crate::telemetry;
+use crate::reconcile::{self, DirectorySettings, TargetSettings};
+use crate::{mirror, telemetry};
 use problem::Source;
 use secret::Files;
 
@@ -54,17 +56,35 @@ pub struct Config {
     /// `[admin]`.
     pub admin: listener::Settings,
     /// `[mirror]`.
-    pub mirror: Mirror,
+    pub mirror: mirror::Settings,
     /// `[[directory]]`, in order of precedence.
     pub directories: Vec<Directory>,
     /// `[[role]]`.
     pub roles: Vec<Role>,
     /// `[[target]]`.
-    pub targets: Vec<Target>,
-    /// `[guard]`, already part of each target.
-    pub guard: Guard,
+    pub targets: Vec<TargetSettings>,
     /// `[log]`.
     pub log: telemetry::Settings,
+    /// The text of each template, by its name in the file: what [`change::between`] compares.
+    templates: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// What the reconciler goes by.
+    pub fn reconcile(&self) -> reconcile::Settings {
+        let directory =
+            |one: &Directory| DirectorySettings { id: one.id.clone(), claims: one.claims.clone() };
+        reconcile::Settings {
+            targets: self.targets.clone(),
+            roles: self.roles.clone(),
+            directories: self.directories.iter().map(directory).collect(),
+        }
+    }
+
+    /// The state directory: where the mirror, its lock, kept versions and rejected files are.
+    pub fn state_dir(&self) -> &Path {
+        self.mirror.path.parent().unwrap_or_else(|| Path::new("/"))
+    }
 }
 
 /// A config that may be used, with what is worth saying about it.
@@ -98,6 +118,7 @@ pub fn load(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
         credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         groups: vec![rustix::process::getegid().as_raw()],
         secrets,
+        templates: RefCell::default(),
     };
     document::read(&source, files)
 }

@@ -4,17 +4,19 @@ use super::directory::Directory;
 use super::problem::nearest;
 use super::reader::{Table, Value, what};
 use crate::access::{GroupRule, Role, UserFilter};
-use crate::model::{DirectoryId, RoleName};
+use crate::model::{DirectoryId, ResourceType, RoleName};
+use crate::scim::filter;
+use crate::scim::schema::Registry;
 
 /// Reads one `[[role]]`; `None` after a report if it has no usable name.
-pub(super) fn role(section: Table<'_>, directories: &[Directory]) -> Option<Role> {
+pub(super) fn role(section: Table<'_>, directories: &[Directory], registry: &Registry) -> Option<Role> {
     let name = section
         .require("name", "what the targets call it, such as `db-admin`")
         .and_then(|value| value.parsed(RoleName::parse));
     let groups = section.get("groups");
     let users = section.get("users");
     let reach = section.get("directories");
-    let protected = section.get("protected").and_then(|value| value.bool()).unwrap_or_default();
+    section.planned("protected", "protecting a role from removals comes later");
     section.planned(
         "on_rename",
         "following a renamed group comes later; name it by `id:…` to be safe from renames",
@@ -38,7 +40,7 @@ pub(super) fn role(section: Table<'_>, directories: &[Directory]) -> Option<Role
     let groups = groups.map_or_else(Vec::new, |value| {
         value.list_or_one().iter().filter_map(|value| value.parsed(str::parse::<GroupRule>)).collect()
     });
-    let users = users.and_then(|value| filter(&value));
+    let users = users.and_then(|value| user_filter(&value, registry));
     let reach = reach.map(|value| {
         let list = value.list_or_one();
         if list.is_empty() {
@@ -46,7 +48,7 @@ pub(super) fn role(section: Table<'_>, directories: &[Directory]) -> Option<Role
         }
         list.iter().filter_map(|value| known_directory(value, directories)).collect()
     });
-    Some(Role { name: name?, groups, users, directories: reach, protected })
+    Some(Role { name: name?, groups, users, directories: reach, protected: false })
 }
 
 /// A directory that the config does not name may still have been made by command; one that is spelled almost like
@@ -66,7 +68,7 @@ fn known_directory(value: &Value<'_>, directories: &[Directory]) -> Option<Direc
     Some(id)
 }
 
-fn filter(value: &Value<'_>) -> Option<UserFilter> {
+fn user_filter(value: &Value<'_>, registry: &Registry) -> Option<UserFilter> {
     let text = value.text()?;
     if let Some(word) = negation(text) {
         value.warn(
@@ -77,11 +79,14 @@ fn filter(value: &Value<'_>) -> Option<UserFilter> {
             .help("clearing the attribute then grants the role; say with `eq` who holds it"),
         );
     }
-    if text.trim().is_empty() {
-        value.fail(what(format!("`{}` is empty; leave it out or write a SCIM filter", value.path())));
-        return None;
+    let schema = registry.resource(ResourceType::User);
+    match filter::parse(text).and_then(|parsed| filter::bind(&parsed, schema)) {
+        Ok(bound) => Some(UserFilter { text: text.to_owned(), bound }),
+        Err(error) => {
+            value.fail(what(format!("`{}` is not a SCIM filter over users: {}", value.path(), error.detail)));
+            None
+        }
     }
-    Some(UserFilter { text: text.to_owned() })
 }
 
 /// The first word of a filter that turns absence into a match, outside quoted texts.

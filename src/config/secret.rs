@@ -2,6 +2,8 @@
 //!
 //! INVARIANT: a secret comes from a file and from nowhere else, and its text is never part of a message.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -27,6 +29,8 @@ pub(super) struct Files {
     pub(super) groups: Vec<u32>,
     /// What a missing secret means.
     pub(super) secrets: Secrets,
+    /// Each template read so far, by the name in the config.
+    pub(super) templates: RefCell<BTreeMap<String, String>>,
 }
 
 impl Files {
@@ -171,6 +175,7 @@ mod tests {
             credentials: credentials.map(Path::to_owned),
             groups: vec![rustix::process::getegid().as_raw()],
             secrets: Secrets::Required,
+            templates: RefCell::default(),
         }
     }
 

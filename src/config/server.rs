@@ -10,6 +10,7 @@ use super::value::{parse_duration, parse_size};
 use crate::http::listener::{self, Address};
 use crate::http::network::Network;
 use crate::http::{limits, scim_api, tls};
+use crate::mirror;
 use crate::telemetry;
 
 /// `[server]`: the listener for identity providers.
@@ -25,15 +26,6 @@ pub struct Server {
     pub scim: scim_api::Settings,
     /// Bounds on clients. Section `[server.limits]`.
     pub limits: limits::Settings,
-}
-
-/// `[mirror]`: the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirror {
-    /// The database file. Key `mirror.path`, default `/var/lib/rosterd/mirror.db`.
-    pub path: PathBuf,
-    /// How far back the change log reaches. Key `mirror.history`, default 400 days, at least a day.
-    pub history: Duration,
 }
 
 /// The mirror's path without a config.
@@ -251,16 +243,18 @@ pub(super) fn admin(section: Option<Table<'_>>) -> listener::Settings {
 }
 
 /// `[mirror]`.
-pub(super) fn mirror(section: Option<Table<'_>>, files: &Files) -> Mirror {
-    let mut mirror = Mirror { path: PathBuf::from(MIRROR_PATH), history: Duration::from_secs(400 * 86_400) };
+pub(super) fn mirror(section: Option<Table<'_>>, files: &Files) -> mirror::Settings {
+    let mut mirror = mirror::Settings::at(MIRROR_PATH);
     let Some(section) = section else { return mirror };
-    if let Some(text) = section.get("path").and_then(|value| value.text()) {
+    if let Some(value) = section.get("path")
+        && let Some(text) = value.text()
+    {
+        if text.is_empty() || text.ends_with('/') {
+            value.fail(what(format!("`{}` must name a file", value.path())));
+        }
         mirror.path = files.path(text);
     }
-    if let Some(value) = section.get("history") {
-        let bounds = (Duration::from_secs(86_400), Duration::from_secs(10_000 * 86_400));
-        mirror.history = span(&value, bounds).unwrap_or(mirror.history);
-    }
+    section.planned("history", "the log of changes is kept whole");
     section.planned("url_file", "a shared PostgreSQL mirror comes later");
     section.planned("follow_file", "following a hub over NATS comes later");
     section.finish();

@@ -1,9 +1,11 @@
 //! `[[target]]`: one downstream each.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::guard::{Guard, argv, guard};
+use serde_json::Value as Json;
+
 use super::problem::Kind;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
@@ -12,98 +14,14 @@ use super::value::parse_mode;
 use crate::access::SubjectAttribute;
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
+use crate::downstream::format::{self, Format, Options, Template, Validate};
 use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::TargetName;
+use crate::reconcile::cron::Cron;
+use crate::reconcile::events::EventFilter;
+use crate::reconcile::schedule::Wait;
+use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
 use crate::telemetry::escape;
-
-/// One `[[target]]`.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Key `name`.
-    pub name: TargetName,
-    /// Key `subject`. Default `userName`.
-    pub subject: SubjectAttribute,
-    /// Key `apply`: false for `manual`, which only plans. Default `auto`.
-    pub is_automatic: bool,
-    /// Key `on_change`. Default true.
-    pub on_change: bool,
-    /// Key `schedule`: cron. Default none.
-    pub schedule: Option<String>,
-    /// Key `time_zone` of the schedule. Default `UTC`.
-    pub time_zone: String,
-    /// Key `wait`.
-    pub wait: Wait,
-    /// `[guard]` with what `[target.guard]` changes.
-    pub guard: Guard,
-    /// Key `type`, with what only that type has.
-    pub kind: TargetKind,
-}
-
-/// How long a burst of changes is gathered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait {
-    /// Key `wait.revoke`: for what takes access away. Default 50 ms, at most a minute.
-    pub revoke: Duration,
-    /// Key `wait.min`: since the last change. Default 200 ms, at most an hour.
-    pub min: Duration,
-    /// Key `wait.max`: since the first change. Default 5 s, at most an hour.
-    pub max: Duration,
-}
-
-/// What a target is.
-#[derive(Debug, Clone)]
-pub enum TargetKind {
-    /// `type = "file"`.
-    File(FileTarget),
-    /// `type = "webhook"`.
-    Webhook(WebhookTarget),
-}
-
-/// A file.
-#[derive(Debug, Clone)]
-pub struct FileTarget {
-    /// Where and how it is written.
-    pub spec: FileSpec,
-    /// Key `format` or `template`.
-    pub content: Content,
-    /// Key `reload`: run after the file was replaced. Default none.
-    pub reload: Option<Argv>,
-    /// Key `drift`: false for `report`. Default `repair`.
-    pub is_repaired: bool,
-}
-
-/// What fills a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// A built-in format by name.
-    Format(String),
-    /// A template's file and text.
-    Template {
-        /// Where it is.
-        path: PathBuf,
-        /// What it says.
-        text: String,
-    },
-}
-
-/// A webhook.
-#[derive(Debug, Clone)]
-pub struct WebhookTarget {
-    /// Where and how it is sent. No secrets if they were optional and absent.
-    pub settings: webhook::Settings,
-    /// Key `events`: patterns. Default `["access.*"]`.
-    pub events: Vec<String>,
-}
-
-impl Default for Wait {
-    fn default() -> Self {
-        Self {
-            revoke: Duration::from_millis(50),
-            min: Duration::from_millis(200),
-            max: Duration::from_secs(5),
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -113,66 +31,74 @@ enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 9] =
-    ["format", "template", "path", "mode", "check", "verify", "reload", "drift", "keep"];
+const FILE_KEYS: [&str; 12] = [
+    "format",
+    "template",
+    "validate",
+    "options",
+    "path",
+    "mode",
+    "check",
+    "verify",
+    "reload",
+    "drift",
+    "keep",
+    "on_illegal",
+];
 const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
 
 /// Reads one `[[target]]`; `None` after a report.
-pub(super) fn target(section: Table<'_>, files: &Files, state: &Path, defaults: &Guard) -> Option<Target> {
+pub(super) fn target(section: Table<'_>, files: &Files, state: &Path) -> Option<TargetSettings> {
     let name = section
         .require("name", "what commands and messages call it, such as `opa`")
         .and_then(|value| value.parsed(TargetName::parse));
     let kind = section.require("type", "use one of file, webhook").and_then(|value| kind(&value));
-    let file_keys = FILE_KEYS.map(|key| section.get(key));
-    let webhook_keys = WEBHOOK_KEYS.map(|key| section.get(key));
+    refuse_foreign(&section, kind);
     let subject = section.get("subject").and_then(|value| value.parsed(str::parse::<SubjectAttribute>));
-    let is_automatic =
-        section.get("apply").and_then(|value| value.word(&[("auto", true), ("manual", false)]));
+    let apply = section
+        .get("apply")
+        .and_then(|value| value.word(&[("auto", Apply::Auto), ("manual", Apply::Manual)]));
     let on_change = section.get("on_change").and_then(|value| value.bool());
-    let schedule = section.get("schedule");
-    let time_zone = section.get("time_zone");
+    let schedule = schedule(section.get("schedule"), section.get("time_zone"));
     let wait = section.get("wait").map_or_else(Wait::default, |value| wait(&value));
-    let guard = guard(section.table("guard"), defaults);
     later(&section);
-
-    let foreign = match kind {
-        Some(Type::File) => webhook_keys.as_slice(),
-        Some(Type::Webhook) => file_keys.as_slice(),
-        _ => &[],
-    };
-    for value in foreign.iter().flatten() {
-        let own = if kind == Some(Type::File) { "webhook" } else { "file" };
-        value.fail_key(what(format!("`{}` belongs to a target of `type = \"{own}\"`", value.path())));
-    }
-    let keep = section.get("keep").and_then(|value| value.integer(0..=1_000));
-    let built = match kind {
-        Some(Type::File) => {
-            file(&section, files, &state.join("targets"), name.as_ref(), keep).map(TargetKind::File)
-        }
+    // A target without a name is reported already; a made-up one lets the rest of it be read.
+    let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
+    let kind = match kind {
+        Some(Type::File) => file(&section, files, &state.join("targets"), own).map(TargetKind::File),
         Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
-        _ => None,
+        Some(Type::Later) | None => None,
     };
     section.finish();
-
-    let time_zone = time_zone.and_then(|value| {
-        value.parsed(|text| {
-            jiff::tz::TimeZone::get(text).map(|_| text.to_owned()).map_err(|_| {
-                "there is no such time zone; use a name such as `Europe/Berlin`, or `UTC`".to_owned()
-            })
-        })
-    });
-    let schedule = schedule.and_then(|value| value.text().map(str::to_owned));
-    Some(Target {
+    Some(TargetSettings {
         name: name?,
         subject: subject.unwrap_or_default(),
-        is_automatic: is_automatic.unwrap_or(true),
+        apply: apply.unwrap_or_default(),
         on_change: on_change.unwrap_or(true),
         schedule,
-        time_zone: time_zone.unwrap_or_else(|| "UTC".to_owned()),
         wait,
-        guard,
-        kind: built?,
+        kind: kind?,
     })
+}
+
+fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {
+    if let (None, Some(zone)) = (&text, &zone) {
+        zone.warn(what(format!("`{}` changes nothing without `schedule`", zone.path())));
+    }
+    let zone = zone.and_then(|zone| zone.text()).unwrap_or("UTC");
+    text?.parsed(|text| Cron::parse(text, zone))
+}
+
+/// Asks for the keys of every type, so that they are known, and refuses those of the other one.
+fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
+    for (own, keys) in [(Type::File, FILE_KEYS.as_slice()), (Type::Webhook, WEBHOOK_KEYS.as_slice())] {
+        for value in keys.iter().filter_map(|key| section.get(key)) {
+            if matches!(kind, Some(Type::File | Type::Webhook)) && kind != Some(own) {
+                let own = if own == Type::File { "file" } else { "webhook" };
+                value.fail_key(what(format!("`{}` belongs to a target of `type = \"{own}\"`", value.path())));
+            }
+        }
+    }
 }
 
 fn kind(value: &Value<'_>) -> Option<Type> {
@@ -198,7 +124,7 @@ fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
     section.planned("map", "no format of this version takes names from a map");
-    section.planned("on_illegal", "no format of this version has illegal names");
+    section.planned("guard", "limits on what may be taken away come later");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");
     section.planned("batch", "one event is one delivery");
@@ -225,17 +151,11 @@ fn wait(value: &Value<'_>) -> Wait {
     wait
 }
 
-fn file(
-    section: &Table<'_>,
-    files: &Files,
-    state: &Path,
-    name: Option<&TargetName>,
-    keep: Option<u64>,
-) -> Option<FileTarget> {
+fn file(section: &Table<'_>, files: &Files, state: &Path, name: TargetName) -> Option<FileSettings> {
     let path = section
         .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
         .and_then(|value| destination(&value, files));
-    let content = content(section, files);
+    let content = content(section, files, Options::new(name.clone()));
     let mode = section.get("mode").and_then(|value| value.parsed(parse_mode));
     let check = section.get("check").and_then(|value| {
         let check = argv(&value)?;
@@ -249,14 +169,50 @@ fn file(
     });
     let verify = section.get("verify").and_then(|value| argv(&value));
     let reload = section.get("reload").and_then(|value| argv(&value));
-    let is_repaired =
-        section.get("drift").and_then(|value| value.word(&[("repair", true), ("report", false)]));
-    let mut spec = FileSpec::new(path?, state.join(name?.as_str()));
+    let drift = section
+        .get("drift")
+        .and_then(|value| value.word(&[("repair", Drift::Repair), ("report", Drift::Report)]));
+    let on_illegal = section
+        .get("on_illegal")
+        .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));
+    let keep = section.get("keep").and_then(|value| value.integer(0..=1_000));
+
+    let mut spec = FileSpec::new(path?, state.join(name.as_str()));
     spec.mode = mode.unwrap_or(spec.mode);
     spec.check = check;
     spec.verify = verify;
     spec.keep = keep.and_then(|keep| usize::try_from(keep).ok()).unwrap_or(spec.keep);
-    Some(FileTarget { spec, content: content?, reload, is_repaired: is_repaired.unwrap_or(true) })
+    let (format, options) = content?;
+    Some(FileSettings {
+        spec,
+        format,
+        options,
+        reload,
+        drift: drift.unwrap_or_default(),
+        on_illegal: on_illegal.unwrap_or_default(),
+    })
+}
+
+/// An argument list; an empty one means none.
+fn argv(value: &Value<'_>) -> Option<Argv> {
+    if value.is_text() {
+        value.fail(
+            what(format!("`{}` must be a list of arguments, not one text", value.path()))
+                .help("there is no shell: write `[\"program\", \"argument\", …]`"),
+        );
+        return None;
+    }
+    let words = value.texts()?;
+    if words.is_empty() {
+        return None;
+    }
+    match Argv::parse(words) {
+        Ok(argv) => Some(argv),
+        Err(error) => {
+            value.fail(what(format!("`{}`: {error}", value.path())));
+            None
+        }
+    }
 }
 
 fn destination(value: &Value<'_>, files: &Files) -> Option<PathBuf> {
@@ -272,8 +228,13 @@ fn destination(value: &Value<'_>, files: &Files) -> Option<PathBuf> {
     Some(files.path(text))
 }
 
-fn content(section: &Table<'_>, files: &Files) -> Option<Content> {
-    match (section.get("format"), section.get("template")) {
+/// The format that templates are rendered by.
+const TEMPLATE: &str = "template";
+
+fn content(section: &Table<'_>, files: &Files, mut options: Options) -> Option<(&'static Format, Options)> {
+    let validate = section.get("validate");
+    let values = section.get("options");
+    let format = match (section.get("format"), section.get("template")) {
         (Some(_), Some(template)) => {
             template.fail_key(
                 what(format!("`{}` has both `format` and `template`", section.path()))
@@ -281,8 +242,11 @@ fn content(section: &Table<'_>, files: &Files) -> Option<Content> {
             );
             None
         }
-        (Some(format), None) => format.word(&[("json", "json")]).map(|word| Content::Format(word.to_owned())),
-        (None, Some(template)) => read_template(&template, files),
+        (Some(format), None) => named_format(&format),
+        (None, Some(template)) => {
+            options.template = read_template(&template, validate.as_ref(), files);
+            options.template.as_ref().and_then(|_| format::find(TEMPLATE))
+        }
         (None, None) => {
             section.fail(
                 what(format!("`{}` has neither `format` nor `template`", section.path()))
@@ -290,26 +254,84 @@ fn content(section: &Table<'_>, files: &Files) -> Option<Content> {
             );
             None
         }
+    };
+    if let (Some(validate), None) = (&validate, section.get("template")) {
+        validate
+            .fail_key(what(format!("`{}` belongs to a `template`; a format checks itself", validate.path())));
     }
+    let format = format?;
+    if let Some(value) = values {
+        options.values = option_values(&value)?;
+        for complaint in format.check_options(&options.values) {
+            value.fail(what(complaint));
+        }
+    }
+    if let Some(template) = section.get("template")
+        && let Err(error) = format.render(&format::example_view(), &options)
+    {
+        // With the operator's own people it may still work, so this is no error.
+        template.warn(what(format!("`{}`, tried on made-up people: {error}", template.path())));
+    }
+    Some((format, options))
+}
+
+fn named_format(value: &Value<'_>) -> Option<&'static Format> {
+    let words: Vec<_> = format::FORMATS
+        .iter()
+        .filter(|format| format.name != TEMPLATE)
+        .map(|format| (format.name, format))
+        .collect();
+    value.word(&words)
+}
+
+/// A format's options as the renderer takes them: texts, numbers and flags.
+fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
+    let table = value.table()?;
+    let values = table.entries().map(|(name, value)| {
+        let found = if value.is_text() {
+            value.text().map(Json::from)
+        } else if value.is_integer() {
+            value.integer(0..=u64::from(u32::MAX)).map(Json::from)
+        } else {
+            value.bool().map(Json::from)
+        };
+        Some((name.to_owned(), found?))
+    });
+    values.collect()
 }
 
 /// Longest template that is read.
 const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
 
-fn read_template(value: &Value<'_>, files: &Files) -> Option<Content> {
-    let path = files.path(value.text()?);
-    let fits =
-        std::fs::metadata(&path).is_ok_and(|facts| facts.is_file() && facts.len() <= TEMPLATE_BYTES_MAX);
-    match std::fs::read_to_string(&path) {
-        Ok(text) if fits => {
-            check_template(value, &text);
-            Some(Content::Template { path, text })
-        }
-        Ok(_) => {
-            value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
+fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files) -> Option<Arc<Template>> {
+    let words = [
+        ("lines", Validate::Lines),
+        ("json", Validate::Json),
+        ("toml", Validate::Toml),
+        ("csv", Validate::Csv),
+    ];
+    let validate = validate.map_or(Some(Validate::default()), |value| value.word(&words));
+    let name = value.text()?;
+    let path = files.path(name);
+    let text = template_text(value, &path)?;
+    files.templates.borrow_mut().insert(name.to_owned(), text.clone());
+    match Template::compile(name, text, validate?) {
+        Ok(template) => Some(Arc::new(template)),
+        Err(error) => {
+            value.fail(what(format!("`{}`: {error}", value.path())));
             None
         }
-        Err(error) => {
+    }
+}
+
+fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
+    let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
+    if is_long {
+        value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
+        return None;
+    }
+    std::fs::read_to_string(path)
+        .map_err(|error| {
             let kind = match error.kind() {
                 std::io::ErrorKind::NotFound => Kind::MissingFile,
                 std::io::ErrorKind::PermissionDenied => Kind::Denied,
@@ -320,27 +342,14 @@ fn read_template(value: &Value<'_>, files: &Files) -> Option<Content> {
                 what(format!("cannot read the template `{}`: {error}", path.display()))
                     .help("a relative path counts from the config file"),
             );
-            None
-        }
-    }
-}
-
-fn check_template(value: &Value<'_>, text: &str) {
-    let mut templates = minijinja::Environment::new();
-    if let Err(error) = templates.add_template_owned("template", text.to_owned()) {
-        let line = error.line().map_or_else(String::new, |line| format!(" line {line}"));
-        value.fail(what(format!(
-            "the template of `{}` is wrong:{line} {}",
-            value.path(),
-            error.detail().unwrap_or("cannot be parsed")
-        )));
-    }
+        })
+        .ok()
 }
 
 /// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.
 const SECRETS_MAX: usize = 8;
 
-fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookTarget> {
+fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookSettings> {
     let insecure = section.get("insecure").and_then(|value| value.bool()).unwrap_or_default();
     let url = section
         .require("url", "where events are sent, such as `https://app.example.com/hooks/roster`")
@@ -359,17 +368,30 @@ fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookTarget> {
             })
             .collect()
     });
-    let events = section.get("events").map_or_else(
-        || vec!["access.*".to_owned()],
-        |value| value.list_or_one().iter().filter_map(|value| value.parsed(event_pattern)).collect(),
-    );
+    let events = events(section.get("events"));
     let timeout = section
         .get("timeout")
         .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_secs(300))));
     let mut settings = webhook::Settings::new(url?, secrets);
     settings.insecure = insecure;
     settings.timeout = timeout.unwrap_or(settings.timeout);
-    Some(WebhookTarget { settings, events })
+    Some(WebhookSettings { webhook: settings, events: events? })
+}
+
+fn events(value: Option<Value<'_>>) -> Option<EventFilter> {
+    let Some(value) = value else { return EventFilter::parse(vec!["access.*".to_owned()]).ok() };
+    let patterns = value.list_or_one();
+    if patterns.is_empty() {
+        value.fail(what(format!("`{}` is empty, so nothing would ever be sent", value.path())));
+    }
+    // One by one first, so that each wrong one is reported at its place.
+    let good: Vec<_> = patterns
+        .iter()
+        .filter_map(|value| {
+            value.parsed(|text| EventFilter::parse(vec![text.to_owned()]).map(|_| text.to_owned()))
+        })
+        .collect();
+    EventFilter::parse(good).ok()
 }
 
 /// The rules of DESIGN §6.10 that need no look-up of the name.
@@ -398,16 +420,5 @@ fn check_url(text: &str, insecure: bool) -> Result<String, String> {
             Err("plain http goes only to loopback; use https, or set `insecure = true`".to_owned())
         }
         _ => Err("it must begin with `https://`".to_owned()),
-    }
-}
-
-fn event_pattern(text: &str) -> Result<String, String> {
-    let word = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let good = text == "*"
-        || text.split_once('.').is_some_and(|(head, tail)| word(head) && (tail == "*" || word(tail)));
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err("write an event such as `group.user_added`, or `access.*`".to_owned())
     }
 }
