@@ -357,7 +357,7 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 14] = [
+const ENDPOINTS: [(&str, &[&str]); 15] = [
     ("status", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
@@ -372,6 +372,7 @@ const ENDPOINTS: [(&str, &[&str]); 14] = [
     ("groups/ID", &["GET"]),
     ("explain", &["GET"]),
     ("changes", &["GET"]),
+    ("verify", &["GET"]),
 ];
 
 fn nowhere(method: &Method, segments: &[&str]) -> AdminError {

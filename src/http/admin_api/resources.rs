@@ -1,16 +1,227 @@
-//! `/api/v1/users` and `/api/v1/groups`.
+//! `/api/v1/users` and `/api/v1/groups`: what the identity providers said, across directories, for operators.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{AdminError, Request};
-use crate::model::ResourceType;
+use super::{AdminError, Request, Snapshot};
+use crate::mirror::directory::{self, Directory};
+use crate::mirror::query::{self, Window};
+use crate::mirror::resource::{self, Stored};
+use crate::mirror::{ReadTx, facts, member};
+use crate::model::{DirectoryId, ResourceId, ResourceType, Subject};
+use crate::scim::error::Error;
+use crate::scim::filter::{self, AttrPath, Bound, CompareOp, Filter, Literal};
+use crate::scim::schema::Registry;
 
-pub(super) async fn list(request: &Request<'_>, kind: ResourceType) -> Result<Value, AdminError> {
-    let _ = (request, kind);
-    Err(AdminError::new(501, "not built yet", ""))
+/// Largest page.
+const COUNT_MAX: u64 = 1_000;
+/// Rows looked at per name: one more than would be unambiguous, and a few to name in the message.
+const CANDIDATES: u32 = 5;
+
+fn document(stored: &Stored) -> Value {
+    serde_json::from_str(&stored.doc_text).unwrap_or(Value::Null)
 }
 
+fn member_of<'a>(document: &'a Value, name: &str) -> &'a Value {
+    document.get(name).unwrap_or(&Value::Null)
+}
+
+/// One line of a list.
+fn line(directory: &DirectoryId, stored: &Stored) -> Value {
+    let found = document(stored);
+    let common = json!({
+        "id": stored.id,
+        "directory": directory,
+        "display_name": member_of(&found, "displayName"),
+        "external_id": member_of(&found, "externalId"),
+        "created": stored.created.to_string(),
+        "last_modified": stored.last_modified.to_string(),
+        "version": stored.version,
+    });
+    let more = match stored.resource_type {
+        ResourceType::User => json!({
+            "user_name": member_of(&found, "userName"),
+            "active": found.get("active").and_then(Value::as_bool).unwrap_or(true),
+        }),
+        ResourceType::Group => json!({ "members_count": stored.members }),
+    };
+    merged(common, more)
+}
+
+fn merged(mut into: Value, more: Value) -> Value {
+    if let (Value::Object(into), Value::Object(more)) = (&mut into, more) {
+        into.extend(more);
+    }
+    into
+}
+
+/// One page over one directory or all of them, in order of directory and then of creation. The cursor is
+/// `DIRECTORY:POSITION` of the last line.
+pub(super) async fn list(request: &Request<'_>, kind: ResourceType) -> Result<Value, AdminError> {
+    let wanted = request
+        .param("directory")
+        .map(|text| DirectoryId::parse(text).map_err(|e| AdminError::invalid(format!("`{text}`: {e}"))))
+        .transpose()?;
+    let count = u32::try_from(request.number("count", 100)?.clamp(1, COUNT_MAX)).unwrap_or(100);
+    let cursor = request.param("cursor").map(read_cursor).transpose()?;
+    let running = request.state.running.load_full();
+    let bound = request.param("filter").map(|text| bind(text, kind, &running)).transpose()?;
+    let (lines, next) = request
+        .state
+        .mirror
+        .read_long::<_, AdminError, _>(move |tx| {
+            let directories = directory::list(tx)?;
+            if let Some(id) = &wanted
+                && !directories.iter().any(|directory| directory.id == *id)
+            {
+                return Err(AdminError::absent(
+                    format!("there is no directory `{id}`"),
+                    "`rosterd directory list` shows all",
+                ));
+            }
+            let all = directories.into_iter().filter(|d| wanted.as_ref().is_none_or(|id| *id == d.id));
+            page(tx, all.collect(), kind, bound.as_ref(), cursor, count)
+        })
+        .await?;
+    let name = if kind == ResourceType::User { "users" } else { "groups" };
+    Ok(json!({ name: lines, "next_cursor": next }))
+}
+
+fn bind(text: &str, kind: ResourceType, running: &Snapshot) -> Result<Bound, Error> {
+    filter::bind(&filter::parse(text)?, running.registry.resource(kind))
+}
+
+fn read_cursor(text: &str) -> Result<(DirectoryId, i64), AdminError> {
+    text.rsplit_once(':')
+        .and_then(|(directory, rid)| Some((DirectoryId::parse(directory).ok()?, rid.parse().ok()?)))
+        .ok_or_else(|| AdminError::invalid("`cursor` must be the `next_cursor` of an earlier answer"))
+}
+
+fn page(
+    tx: &mut ReadTx<'_>,
+    directories: Vec<Directory>,
+    kind: ResourceType,
+    bound: Option<&Bound>,
+    cursor: Option<(DirectoryId, i64)>,
+    count: u32,
+) -> Result<(Vec<Value>, Option<String>), AdminError> {
+    let mut lines = Vec::new();
+    // Everything before the cursor's directory has been shown.
+    let start = match &cursor {
+        None => 0,
+        Some((id, _)) => directories.iter().position(|d| d.id == *id).unwrap_or(directories.len()),
+    };
+    for directory in directories.iter().skip(start) {
+        let rid = cursor.as_ref().filter(|(id, _)| *id == directory.id).map_or(0, |(_, rid)| *rid);
+        let room = count.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX));
+        if room == 0 {
+            return Ok((lines, Some(format!("{}:0", directory.id))));
+        }
+        let window = Window::After { rid, count: room };
+        let found = query::list(tx, &directory.reference, kind, bound, None, window)?;
+        lines.extend(found.items.iter().map(|stored| line(&directory.id, stored)));
+        if let Some(rid) = found.next {
+            return Ok((lines, Some(format!("{}:{rid}", directory.id))));
+        }
+    }
+    Ok((lines, None))
+}
+
+/// One user or group by id, `DIRECTORY/ID`, or a name that only one has.
 pub(super) async fn show(request: &Request<'_>, kind: ResourceType, name: &str) -> Result<Value, AdminError> {
-    let _ = (request, kind, name);
-    Err(AdminError::new(501, "not built yet", ""))
+    let name = name.to_owned();
+    request
+        .state
+        .mirror
+        .read_long::<_, AdminError, _>(move |tx| {
+            let (directory, stored) = find(tx, kind, &name)?;
+            let document = document(&stored);
+            let value = merged(line(&directory.id, &stored), json!({ "resource": document }));
+            match kind {
+                ResourceType::User => {
+                    let groups: Vec<Value> = member::groups_of(tx, &directory.reference, &stored)?
+                        .iter()
+                        .map(|group| json!({ "id": group.id, "display_name": group.display, "direct": group.direct }))
+                        .collect();
+                    Ok(merged(value, json!({ "groups": groups })))
+                }
+                ResourceType::Group => {
+                    let members: Vec<Value> = member::members(tx, &directory.reference, &stored)?
+                        .iter()
+                        .map(|member| json!({ "id": member.id, "type": member.kind, "display_name": member.display }))
+                        .collect();
+                    Ok(merged(value, json!({ "members": members })))
+                }
+            }
+        })
+        .await
+}
+
+/// The subject an operator means.
+pub(super) fn subject(tx: &mut ReadTx<'_>, name: &str) -> Result<Subject, AdminError> {
+    let (directory, stored) = find(tx, ResourceType::User, name)?;
+    Ok(Subject { directory: directory.id, user: stored.id })
+}
+
+fn find(tx: &mut ReadTx<'_>, kind: ResourceType, name: &str) -> Result<(Directory, Stored), AdminError> {
+    let directories = directory::list(tx)?;
+    // A directory id holds no slash and no resource id does, so one form is never mistaken for the other.
+    let (scope, rest) = match name.split_once('/') {
+        Some((scope, rest)) if directories.iter().any(|d| d.id.as_str() == scope) => (Some(scope), rest),
+        _ => (None, name),
+    };
+    let within = |d: &Directory| scope.is_none_or(|scope| d.id.as_str() == scope);
+    if let Some(id) = ResourceId::parse(rest) {
+        let owner = facts::locate(tx, &id)?.map(|(directory, _)| directory);
+        let directory = directories.into_iter().filter(within).find(|d| owner.as_ref() == Some(&d.id));
+        if let Some(directory) = directory
+            && let Some(stored) = resource::find(tx, &directory.reference, kind, &id)?
+        {
+            return Ok((directory, stored));
+        }
+        return Err(nobody(kind, name));
+    }
+    let registry = Registry::standard();
+    let names: &[&str] = match kind {
+        ResourceType::User => &["userName", "externalId", "emails"],
+        ResourceType::Group => &["displayName", "externalId"],
+    };
+    // The first attribute that finds anybody decides: a user name is not made ambiguous by another's e-mail.
+    for attribute in names {
+        let wanted = Filter::Compare {
+            path: AttrPath { urn: None, name: (*attribute).to_owned(), sub: None },
+            op: CompareOp::Eq,
+            value: Literal::String(rest.to_owned()),
+        };
+        let bound = filter::bind(&wanted, registry.resource(kind))?;
+        let mut found = Vec::new();
+        for directory in directories.iter().filter(|d| within(d)) {
+            let window = Window::Index { skip: 0, count: CANDIDATES };
+            let page = query::list(tx, &directory.reference, kind, Some(&bound), None, window)?;
+            found.extend(page.items.into_iter().map(|stored| (directory.clone(), stored)));
+        }
+        match found.len() {
+            0 => {}
+            1 => return found.pop().ok_or_else(|| nobody(kind, name)),
+            _ => return Err(ambiguous(kind, name, &found)),
+        }
+    }
+    Err(nobody(kind, name))
+}
+
+fn word(kind: ResourceType) -> &'static str {
+    if kind == ResourceType::User { "user" } else { "group" }
+}
+
+fn nobody(kind: ResourceType, name: &str) -> AdminError {
+    let word = word(kind);
+    AdminError::absent(format!("there is no {word} `{name}`"), format!("`rosterd {word} list` shows all"))
+}
+
+fn ambiguous(kind: ResourceType, name: &str, found: &[(Directory, Stored)]) -> AdminError {
+    let all: Vec<String> = found.iter().map(|(d, stored)| format!("{}/{}", d.id, stored.id)).collect();
+    AdminError::new(
+        409,
+        format!("more than one {} is called `{name}`", word(kind)),
+        format!("name one of {}", all.join(", ")),
+    )
 }
