@@ -5,7 +5,7 @@ use std::path::Path;
 use super::admin::{Admin, Need};
 use super::args::Json;
 use super::exit::{Error, Exit};
-use super::output;
+use super::output::{self, style};
 
 /// Arguments of `rosterd reload`.
 #[derive(Debug, clap::Args)]
@@ -29,8 +29,18 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         output::line(
             "The config was read again and is in force. Undo: restore the file and reload once more.",
         );
+        let kinds =
+            [("adds", '+', style::GREEN), ("removes", '-', style::RED), ("restarts", '!', style::YELLOW)];
+        for (key, sign, colour) in kinds {
+            for text in output::list(&answer, key).iter().filter_map(serde_json::Value::as_str) {
+                output::line(&format!("  {colour}{sign}{} {}", style::RESET, output::clean(text)));
+            }
+        }
+        if !output::list(&answer, "restarts").is_empty() {
+            output::line("What is marked ! counts from the next start: systemctl restart rosterd");
+        }
         for notice in output::list(&answer, "notices").iter().filter_map(serde_json::Value::as_str) {
-            output::line(&format!("  {}", output::clean(notice)));
+            output::note(&output::clean_lines(notice));
         }
     }
     Ok(Exit::Done)

@@ -40,8 +40,8 @@ impl Local {
         let state_dir = state_dir(&config);
         owner::become_owner(&state_dir)
             .map_err(|source| Error::StateDirectory { path: state_dir, source })?;
-        let mirror = Mirror::open(&wire::mirror(&config), Arc::new(SystemClock))?;
-        let targets = config.targets.iter().map(|one| (one.name.clone(), wire::type_of(one))).collect();
+        let mirror = Mirror::open(&config.mirror, Arc::new(SystemClock))?;
+        let targets = config.targets.iter().map(|one| (one.name.clone(), one.kind.as_str())).collect();
         let base_url = wire::base_url(&config, None);
         let health = Health::starting();
         health.set_unready("no daemon runs");

@@ -55,7 +55,7 @@ pub fn serve(path: &Path) -> Result<(), Error> {
     }
     notify::extend(START_PATIENCE);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mirror = Mirror::open(&super::wire::mirror(&loaded.config), Arc::clone(&clock))?;
+    let mirror = Mirror::open(&loaded.config.mirror, Arc::clone(&clock))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("rosterd")

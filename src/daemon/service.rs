@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::config::{self, Config, Loaded, Secrets};
+use crate::config::{self, Config, Loaded, Secrets, change};
 use crate::http::admin_api::{AdminError, AdminSocket, AdminState, Answering, Reload};
 use crate::http::health::Health;
 use crate::http::metrics::Metrics;
@@ -64,8 +64,8 @@ impl Service {
         bound: &[String],
     ) -> Result<Arc<Self>, Error> {
         let Parts { path, config, log, mirror, clock } = parts;
-        let quirks = wire::quirks(&config)?;
-        let settings = wire::reconcile(&config)?;
+        let quirks = wire::quirks(&config);
+        let settings = config.reconcile();
         take(&mirror, config.clone()).await?;
         let reconciler = Reconciler::start(mirror.clone(), settings, Arc::clone(&clock))?;
         let registry = Arc::new(Registry::standard());
@@ -165,7 +165,7 @@ impl Service {
         notify::ready(&self.status_line());
         match &done {
             Ok(told) => {
-                tracing::info!(notices = %told["notices"], "the config was read again and is in force")
+                tracing::info!(%told, "the config was read again and is in force");
             }
             Err(error) => tracing::error!(%error, "the config was refused; the old one stays in force"),
         }
@@ -179,13 +179,11 @@ impl Service {
             .map_err(|cause| AdminError::new(500, format!("cannot read the config: {cause}"), ""))?
             .map_err(|problems| AdminError::config(problems.to_string()))?;
         let mut notices: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
-        notices.extend(needs_restart(current, &new));
-        let quirks = wire::quirks(&new).map_err(refused)?;
-        let settings = wire::reconcile(&new).map_err(refused)?;
+        let difference = change::between(current, &new);
         let seq = take(&self.mirror, new.clone()).await.map_err(refused)?;
-        self.reconciler.replace_settings(settings).await.map_err(|cause| refused(cause.into()))?;
+        self.reconciler.replace_settings(new.reconcile()).await.map_err(|cause| refused(cause.into()))?;
         let registry = Arc::new(Registry::standard());
-        self.scim.reload(new.server.scim.clone(), Arc::clone(&registry), quirks);
+        self.scim.reload(new.server.scim.clone(), Arc::clone(&registry), wire::quirks(&new));
         self.admin.running.store(Arc::new(wire::snapshot(&new, registry, self.base_url.clone())));
         if let Err(cause) = self.log.set_level(&new.log.level) {
             notices.push(format!("the log level stays: {cause}"));
@@ -196,7 +194,14 @@ impl Service {
             notices.push(format!("the old certificate stays: {cause}"));
         }
         *current = new;
-        Ok(json!({ "ok": true, "seq": seq, "notices": notices }))
+        Ok(json!({
+            "ok": true,
+            "seq": seq,
+            "adds": difference.adds,
+            "removes": difference.removes,
+            "restarts": difference.restarts,
+            "notices": notices,
+        }))
     }
 }
 
@@ -227,20 +232,4 @@ fn refused(error: Error) -> AdminError {
         }
         other => AdminError::config(other.to_string()),
     }
-}
-
-/// What a reload cannot change, said for each key that did.
-fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
-    let keys = [
-        ("server.listen", old.server.listener != new.server.listener),
-        ("server.tls", old.server.tls != new.server.tls),
-        ("server.limits", old.server.limits != new.server.limits),
-        ("admin.socket", old.admin != new.admin),
-        ("mirror.path", old.mirror.path != new.mirror.path),
-        ("log.format", old.log.format != new.log.format),
-    ];
-    keys.into_iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(key, _)| format!("`{key}` changed and takes effect with a restart: systemctl restart rosterd"))
-        .collect()
 }
