@@ -8,7 +8,7 @@ use super::{Operation, Options, PatchOp, PatchRequest, Patched, member, opaque};
 use crate::model::ResourceType;
 use crate::scim::dialect::Quirk;
 use crate::scim::error::Error;
-use crate::scim::filter::{AttrPath, Filter, bind_element};
+use crate::scim::filter::{AttrPath, Bound, Filter, bind_element};
 use crate::scim::path::{Path, Resolved, resolve};
 use crate::scim::resource::Doc;
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema, Schema};
@@ -37,7 +37,7 @@ pub fn apply(
 }
 
 /// Most elements of arrays, times comparisons, that one request may look at.
-const VISITS_MAX: usize = 1_000_000;
+const VISITS_MAX: usize = 200_000;
 
 struct Run<'a> {
     schema: &'a ResourceSchema,
@@ -223,16 +223,7 @@ impl<'a> Run<'a> {
                 "schemas" if op != PatchOp::Remove => return Ok(()),
                 "schemas" => return Err(Error::mutability("attribute `schemas` is kept by the server")),
                 "members" if self.schema.resource_type == ResourceType::Group => {
-                    let edit = match (bound, sub) {
-                        (Some(bound), sub) => {
-                            let sub = sub.map(|sub| sub.name.as_str());
-                            Some(member::chosen(op, bound, sub, *self.options, &mut self.out.used)?)
-                        }
-                        (None, Some(_)) => return Err(member::part()),
-                        (None, None) => member::all(op, value, *self.options)?,
-                    };
-                    self.out.members.extend(edit);
-                    return Ok(());
+                    return self.members(op, bound, sub, value);
                 }
                 _ => {}
             }
@@ -275,6 +266,25 @@ impl<'a> Run<'a> {
                 self.set(op, extension, attribute, Value::Object(part))
             }
         }
+    }
+
+    fn members(
+        &mut self,
+        op: PatchOp,
+        filter: Option<Bound>,
+        sub: Option<&Attribute>,
+        value: Option<&Value>,
+    ) -> Result<(), Error> {
+        let edit = match (filter, sub) {
+            (Some(filter), sub) => {
+                let sub = sub.map(|sub| sub.name.as_str());
+                Some(member::chosen(op, filter, sub, *self.options, &mut self.out.used)?)
+            }
+            (None, Some(_)) => return Err(member::part()),
+            (None, None) => member::all(op, value, *self.options)?,
+        };
+        self.out.members.extend(edit);
+        Ok(())
     }
 
     fn set(

@@ -591,9 +591,9 @@ fn an_operator_schema_has_its_characteristics_enforced() {
 
 #[test]
 fn many_operations_on_a_long_array_are_refused() {
-    let emails: Vec<Value> = (0..5_000).map(|n| json!({"value": format!("{n}@x")})).collect();
+    let emails: Vec<Value> = (0..1_000).map(|n| json!({"value": format!("{n}@x")})).collect();
     let one = json!({"op": "replace", "path": "emails[value eq \"1@x\"].display", "value": "d"});
     let doc = json!({"userName": "u", "emails": emails});
-    assert!(strict(&doc, &json!(vec![one.clone(); 100])).is_ok());
-    refused(strict(&doc, &json!(vec![one; 300])), ScimType::TooMany);
+    assert!(strict(&doc, &json!(vec![one.clone(); 200])).is_ok());
+    refused(strict(&doc, &json!(vec![one; 201])), ScimType::TooMany);
 }
