@@ -317,10 +317,10 @@ impl Run<'_> {
     }
 
     fn keep(&self, way_back: &WayBack, swapped: &Swapped, label: u64) -> io::Result<()> {
-        if let (WayBack::Previous(name), Some(replaced)) = (way_back, swapped.replaced) {
-            if !versions::knows(self.spec, replaced)? {
-                versions::keep(self.spec, label, false, &read_whole(self.folder, name)?)?;
-            }
+        if let (WayBack::Previous(name), Some(replaced)) = (way_back, swapped.replaced)
+            && !versions::knows(self.spec, replaced)?
+        {
+            versions::keep(self.spec, label, false, &read_whole(self.folder, name)?)?;
         }
         let bytes = read_whole(self.folder, self.folder.name())?;
         // Somebody may have edited it since; that is drift, not a version of ours.

@@ -91,12 +91,13 @@ impl ApplyError {
             Cause::Changed => {
                 "somebody edited it; look at `rosterd plan`, then `rosterd sync TARGET --adopt` to replace it"
             }
-            Cause::Parse(_) => "the old file stays; the refused one is kept under the state directory",
             Cause::Start(_) => "name an installed program by its full path",
             Cause::Command(_) if self.step == Step::Verify => {
                 "the old file is back; the refused one is kept under the state directory"
             }
-            Cause::Command(_) => "the old file stays; the refused one is kept under the state directory",
+            Cause::Command(_) | Cause::Parse(_) => {
+                "the old file stays; the refused one is kept under the state directory"
+            }
             Cause::NotRestored(..) => {
                 "the new file is in place although `verify` refused it; put the `.prev` beside it back by hand"
             }

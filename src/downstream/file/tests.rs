@@ -55,8 +55,8 @@ impl Place {
     }
 }
 
-fn argv(words: &[&str]) -> Option<Argv> {
-    Some(Argv::parse(words.iter().map(|&word| word.to_owned()).collect()).unwrap())
+fn argv(words: &[&str]) -> Argv {
+    Argv::parse(words.iter().map(|&word| word.to_owned()).collect()).unwrap()
 }
 
 fn refused(result: Result<Applied, ApplyError>) -> String {
@@ -101,7 +101,7 @@ fn a_wrong_mode_is_repaired_by_a_new_file() {
 fn a_failing_check_leaves_the_old_file_no_temp_and_the_rejected_bytes_in_the_state_folder() {
     let mut place = Place::new();
     place.put_and_settle("old\n", 1);
-    place.spec.check = argv(&["sh", "-c", "echo line 7 is bad >&2; exit 1", "sh", "{file}"]);
+    place.spec.check = Some(argv(&["sh", "-c", "echo line 7 is bad >&2; exit 1", "sh", "{file}"]));
     let error = place.put("new\n").unwrap_err();
     assert_eq!((error.step, error.kind()), (Step::Check, Kind::Refused));
     assert!(error.to_string().contains("`check`: exit code 1: line 7 is bad; the old file stays"), "{error}");
@@ -113,14 +113,14 @@ fn a_failing_check_leaves_the_old_file_no_temp_and_the_rejected_bytes_in_the_sta
 fn the_check_sees_the_whole_staged_file_beside_the_destination() {
     let mut place = Place::new();
     let script = "test \"$(dirname \"$1\")\" = \"$2\" && test \"$(cat \"$1\")\" = new";
-    place.spec.check = argv(&["sh", "-c", script, "sh", "{file}", place.out().to_str().unwrap()]);
+    place.spec.check = Some(argv(&["sh", "-c", script, "sh", "{file}", place.out().to_str().unwrap()]));
     place.put_and_settle("new\n", 1);
 }
 
 #[test]
 fn the_built_in_parse_comes_first() {
     let mut place = Place::new();
-    place.spec.check = argv(&["/no/such/program"]);
+    place.spec.check = Some(argv(&["/no/such/program"]));
     let error = apply(&place.spec, b"x", Expect::Anything, &|_| Err("line 1: no".into())).unwrap_err();
     assert_eq!((error.step, error.kind()), (Step::Parse, Kind::Refused));
     assert!(place.names().is_empty());
@@ -129,7 +129,7 @@ fn the_built_in_parse_comes_first() {
 #[test]
 fn a_check_that_cannot_be_started_needs_the_operator() {
     let mut place = Place::new();
-    place.spec.check = argv(&["/no/such/program", "{file}"]);
+    place.spec.check = Some(argv(&["/no/such/program", "{file}"]));
     let error = place.put("x\n").unwrap_err();
     assert_eq!((error.step, error.kind()), (Step::Check, Kind::NeedsOperator));
     assert!(place.names().is_empty());
@@ -140,7 +140,7 @@ fn a_failing_verify_puts_the_very_old_file_back() {
     let mut place = Place::new();
     place.put_and_settle("old\n", 1);
     let old = fs::metadata(&place.spec.path).unwrap().ino();
-    place.spec.verify = argv(&["sh", "-c", "grep -q old \"$1\"", "sh", "{file}"]);
+    place.spec.verify = Some(argv(&["sh", "-c", "grep -q old \"$1\"", "sh", "{file}"]));
     let error = place.put("new\n").unwrap_err();
     assert_eq!((error.step, error.kind()), (Step::Verify, Kind::Refused));
     assert_eq!((place.content().as_str(), place.names()), ("old\n", vec!["access.json".to_owned()]));
@@ -150,7 +150,7 @@ fn a_failing_verify_puts_the_very_old_file_back() {
 #[test]
 fn a_failing_verify_of_the_first_file_leaves_none() {
     let mut place = Place::new();
-    place.spec.verify = argv(&["false"]);
+    place.spec.verify = Some(argv(&["false"]));
     assert!(place.put("new\n").is_err());
     assert!(place.names().is_empty());
 }
@@ -164,7 +164,7 @@ fn a_swap_that_was_never_settled_is_verified_and_reported_again() {
         }
         assert!(matches!(place.put("new\n").unwrap(), Applied::Swapped(_)));
         // The process dies here: nobody recorded it.
-        place.spec.verify = argv(&["true"]);
+        place.spec.verify = Some(argv(&["true"]));
         let Applied::Swapped(again) = place.put("new\n").unwrap() else { panic!("its reload would be lost") };
         assert_eq!(again.replaced, old.map(|old| Digest::of(old.as_bytes())));
         assert!(again.verify.is_some());
@@ -179,7 +179,7 @@ fn after_an_unsettled_swap_a_failing_verify_goes_back_to_the_last_verified_file(
     let mut place = Place::new();
     place.put_and_settle("old\n", 1);
     assert!(matches!(place.put("unverified\n").unwrap(), Applied::Swapped(_)));
-    place.spec.verify = argv(&["false"]);
+    place.spec.verify = Some(argv(&["false"]));
     assert!(place.put("newer\n").is_err());
     assert_eq!((place.content().as_str(), place.names()), ("old\n", vec!["access.json".to_owned()]));
 }
@@ -335,7 +335,7 @@ fn an_edit_while_the_check_runs_stops_the_swap_and_leaves_no_trace() {
     let mut place = Place::new();
     place.put_and_settle("one\n", 1);
     let script = format!("echo edited > {}", place.spec.path.display());
-    place.spec.check = argv(&["sh", "-c", &script, "sh", "{file}"]);
+    place.spec.check = Some(argv(&["sh", "-c", &script, "sh", "{file}"]));
     let expect = Expect::Content(Digest::of(b"one\n"));
     let error = apply(&place.spec, b"two\n", expect, &|_| Ok(())).unwrap_err();
     assert_eq!((error.step, error.kind()), (Step::Swap, Kind::Transient));

@@ -8,9 +8,8 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     let mut state = State::Start;
     for c in text.chars() {
         state = match (state, c) {
-            (State::Start, '"') | (State::QuoteInQuotes, '"') => State::Quoted,
             (State::Quoted, '"') => State::QuoteInQuotes,
-            (State::Quoted, _) => State::Quoted,
+            (State::Start | State::QuoteInQuotes, '"') | (State::Quoted, _) => State::Quoted,
             (_, ',') => {
                 fields = fields.saturating_add(1);
                 State::Start

@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn controls_direction_marks_and_line_separators_are_refused_by_every_notation() {
-        let all: [fn(&str) -> Result<String, Refused>; 10] = [
+        type Notation = fn(&str) -> Result<String, Refused>;
+        let all: [Notation; 10] = [
             csv,
             shell,
             word,
@@ -364,7 +365,10 @@ mod tests {
             let document: toml::Table = format!("x = {token}\n").parse().unwrap();
             prop_assert_eq!(document.get("x").and_then(toml::Value::as_str), Some(text.as_str()));
         }
+    }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn a_real_shell_reads_back_the_argument(text in "[ -~]{0,20}") {
             if let Ok(token) = shell(&text) {

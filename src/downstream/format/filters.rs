@@ -55,11 +55,14 @@ pub(super) fn add(environment: &mut Environment<'_>, refusals: &Refusals) {
     let noted = refusals.clone();
     environment
         .add_filter("joined", move |value: Value, separator: String| joined(&value, &separator, &noted));
-    environment.add_filter("json", json);
-    environment.add_filter("tojson", json);
-    environment.add_filter("yaml", |value: Value| {
-        json(value, Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))
-    });
+    for name in ["json", "tojson"] {
+        environment.add_filter(name, |value: Value, options: Kwargs| {
+            let indent: Option<usize> = options.get("indent")?;
+            options.assert_all_used()?;
+            json(&value, indent)
+        });
+    }
+    environment.add_filter("yaml", |value: Value| json(&value, None));
     environment.add_filter("toml", |value: Value| toml(&value));
 }
 
@@ -122,18 +125,16 @@ fn joined(value: &Value, separator: &str, refusals: &Refusals) -> Result<Value, 
 }
 
 /// Any value as JSON, which is YAML as well; `indent=2` spreads it over lines.
-fn json(value: Value, options: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    options.assert_all_used()?;
+fn json(value: &Value, indent: Option<usize>) -> Result<Value, Error> {
     let failed = |error: serde_json::Error| invalid(format!("cannot be written as JSON: {error}"));
     let text = match indent {
-        None => serde_json::to_string(&value).map_err(failed)?,
+        None => serde_json::to_string(value).map_err(failed)?,
         Some(width) => {
             let blanks = " ".repeat(width.min(16));
             let mut bytes = Vec::new();
             let formatter = serde_json::ser::PrettyFormatter::with_indent(blanks.as_bytes());
             let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
-            serde::Serialize::serialize(&value, &mut serializer).map_err(failed)?;
+            serde::Serialize::serialize(value, &mut serializer).map_err(failed)?;
             String::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?
         }
     };

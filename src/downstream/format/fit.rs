@@ -29,41 +29,38 @@ pub(super) fn unfit_char(c: char) -> Option<&'static str> {
     }
 }
 
-/// The view without users and groups whose name no format may carry; borrowed where all are fit.
-pub(super) fn without_unfit_names(view: &View) -> (Cow<'_, View>, Vec<LeftOut>) {
-    without(view, &|name| unfit(name).map(str::to_owned), &|_| None)
+/// What each kind of text is judged by; `Some` is the rule it breaks.
+pub(super) struct Rules<'a> {
+    /// Names of users and groups.
+    pub(super) name: &'a dyn Fn(&str) -> Option<String>,
+    /// Attributes that identify: user name, e-mail, external id.
+    pub(super) key: &'a dyn Fn(&str) -> Option<String>,
+    /// Attributes for people's eyes: the display name.
+    pub(super) label: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// The view without users and groups whose name `name_rule` refuses, and users one of whose other attributes
-/// `attribute_rule` refuses. They vanish from every list.
-pub(super) fn without<'a>(
-    view: &'a View,
-    name_rule: &dyn Fn(&str) -> Option<String>,
-    attribute_rule: &dyn Fn(&str) -> Option<String>,
-) -> (Cow<'a, View>, Vec<LeftOut>) {
+/// The view without users and groups whose name no format may carry; borrowed where all are fit.
+pub(super) fn without_unfit_names(view: &View) -> (Cow<'_, View>, Vec<LeftOut>) {
+    let rules = Rules { name: &|name| unfit(name).map(str::to_owned), key: &|_| None, label: &|_| None };
+    without(view, &rules)
+}
+
+/// The view without users and groups that break a rule; they vanish from every list.
+pub(super) fn without<'a>(view: &'a View, rules: &Rules<'_>) -> (Cow<'a, View>, Vec<LeftOut>) {
     let mut left_out = Vec::new();
     let mut users = BTreeSet::new();
     let mut groups = BTreeSet::new();
     for user in &view.users {
-        let attributes = [
-            Some(&user.user_name),
-            user.display_name.as_ref(),
-            user.email.as_ref(),
-            user.external_id.as_ref(),
-        ];
-        let refused = name_rule(&user.name).map(|why| (&user.name, why)).or_else(|| {
-            attributes.into_iter().flatten().find_map(|text| attribute_rule(text).map(|why| (text, why)))
-        });
-        if let Some((text, why)) = refused {
+        if let Some((text, why)) = broken_by_user(user, rules) {
             users.insert(user.name.as_str());
             left_out.push(LeftOut { what: Carried::User(user.subject()), text: text.clone(), why });
         }
     }
     for group in &view.groups {
-        let refused = name_rule(&group.name).map(|why| (&group.name, why)).or_else(|| {
-            group.external_id.as_ref().and_then(|text| attribute_rule(text).map(|why| (text, why)))
-        });
-        if let Some((text, why)) = refused {
+        let id = group.external_id.as_ref();
+        let name = (rules.name)(&group.name).map(|why| (&group.name, why));
+        let broken = name.or_else(|| id.and_then(|text| (rules.key)(text).map(|why| (text, why))));
+        if let Some((text, why)) = broken {
             groups.insert(group.name.as_str());
             let what = Carried::Group(group.directory.clone(), group.id);
             left_out.push(LeftOut { what, text: text.clone(), why });
@@ -73,6 +70,14 @@ pub(super) fn without<'a>(
         return (Cow::Borrowed(view), left_out);
     }
     (Cow::Owned(less(view, &users, &groups)), left_out)
+}
+
+fn broken_by_user<'a>(user: &'a ViewUser, rules: &Rules<'_>) -> Option<(&'a String, String)> {
+    let keys = [Some(&user.user_name), user.email.as_ref(), user.external_id.as_ref()];
+    (rules.name)(&user.name)
+        .map(|why| (&user.name, why))
+        .or_else(|| keys.into_iter().flatten().find_map(|text| (rules.key)(text).map(|why| (text, why))))
+        .or_else(|| user.display_name.as_ref().and_then(|text| (rules.label)(text).map(|why| (text, why))))
 }
 
 fn less(view: &View, users: &BTreeSet<&str>, groups: &BTreeSet<&str>) -> View {

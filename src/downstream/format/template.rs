@@ -19,8 +19,8 @@ use crate::access::{View, ViewUser};
 
 use super::escape::Refused;
 use super::filters::{self, Refusals};
-use super::fit::{self, unfit_char};
-use super::{Format, Options, RenderError, Rendered, json};
+use super::fit::{self, Rules, unfit_char};
+use super::{Format, LeftOut, Options, RenderError, Rendered, json};
 
 pub(super) const FORMAT: Format = Format {
     name: "template",
@@ -106,8 +106,8 @@ impl Template {
     fn render(&self, view: &View, options: &Options) -> Result<Rendered, RenderError> {
         let mut view = Cow::Borrowed(view);
         let mut left_out = Vec::new();
-        let attributes = |text: &str| text.chars().find_map(unfit_char).map(str::to_owned);
-        drop_users(&mut view, &mut left_out, &|_| None, &attributes);
+        let key = |text: &str| text.chars().find_map(unfit_char).map(str::to_owned);
+        leave_out(&mut view, &mut left_out, &Rules { name: &|_| None, key: &key, label: &|_| None });
         let refusals = Refusals::default();
         for _ in 0..ROUNDS_MAX {
             let bytes = self.once(&view, options, &refusals)?;
@@ -117,7 +117,7 @@ impl Template {
             }
             let before = left_out.len();
             let rule = |text: &str| refused.get(text).map(|&why| why.to_owned());
-            drop_users(&mut view, &mut left_out, &rule, &rule);
+            leave_out(&mut view, &mut left_out, &Rules { name: &rule, key: &rule, label: &rule });
             if left_out.len() == before {
                 return Err(self.nobodys(&refused));
             }
@@ -169,7 +169,9 @@ impl Template {
             (_, Some(detail)) => detail.to_owned(),
             (kind, None) => kind.to_string(),
         };
-        self.failure(error.line(), what, hint(error.kind()))
+        // A filter that is given something undefined speaks of an invalid operation.
+        let kind = if what.contains("undefined") { ErrorKind::UndefinedError } else { error.kind() };
+        self.failure(error.line(), what, hint(kind))
     }
 }
 
@@ -192,13 +194,8 @@ fn hint(kind: ErrorKind) -> &'static str {
     }
 }
 
-fn drop_users(
-    view: &mut Cow<'_, View>,
-    left_out: &mut Vec<super::LeftOut>,
-    name: &dyn Fn(&str) -> Option<String>,
-    attribute: &dyn Fn(&str) -> Option<String>,
-) {
-    let (less, mut gone) = fit::without(view, name, attribute);
+fn leave_out(view: &mut Cow<'_, View>, left_out: &mut Vec<LeftOut>, rules: &Rules<'_>) {
+    let (less, mut gone) = fit::without(view, rules);
     if let Cow::Owned(less) = less {
         *view = Cow::Owned(less);
     }
@@ -244,7 +241,9 @@ fn steps(view: &View) -> u64 {
 /// Equal for equal access, so that a template may carry a mark without a clock in it.
 fn revision(view: &View) -> Result<String, RenderError> {
     let bytes = json::render(view, &json::placeholder_options())?.bytes;
-    Ok(Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    let number = digest.iter().take(16).fold(0u128, |number, &byte| (number << 8) | u128::from(byte));
+    Ok(format!("{number:032x}"))
 }
 
 /// A buffer that takes no more than [`OUTPUT_BYTES_MAX`].
@@ -365,7 +364,7 @@ mod tests {
         let error = run("a\nb\n{{ usres | length }}\n", &example_view()).unwrap_err();
         assert_eq!((error.name.as_str(), error.line), ("policy.j2", Some(3)));
         assert!(error.to_string().starts_with("cannot render `policy.j2` at line 3: "), "{error}");
-        assert!(error.hint.contains("users, groups, roles"));
+        assert!(error.hint.contains("users, groups, roles"), "{error}");
         assert!(run("{% for u in users %}{{ u.nmae }}{% endfor %}", &example_view()).is_err());
     }
 

@@ -23,7 +23,7 @@ use super::endpoint::{Endpoint, Unreachable};
 use super::{ClientError, Settings};
 
 /// Longest that a connection is kept, so that a changed DNS entry or certificate is noticed.
-const AGE_MAX: Duration = Duration::from_secs(5 * 60);
+const AGE_MAX: Duration = Duration::from_mins(5);
 
 /// Most header bytes taken of an answer.
 const HEADER_BYTES_MAX: usize = 64 * 1024;

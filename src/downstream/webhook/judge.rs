@@ -8,7 +8,7 @@ use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use super::Outcome;
 
 /// Longest wait that a receiver may ask for; beyond it an operator should know of the pause.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// The outcome of a whole answer. `now` is when it arrived.
 pub(super) fn judge(status: u16, headers: &HeaderMap, now: SystemTime) -> Outcome {
