@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ pub const COMMIT_BOUNDS: [u64; 12] =
 pub const BATCH_BOUNDS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
 impl Counters {
-    /// Commits that wrote something: each is one sync of the log.
+    /// Batches committed: each that wrote something is one sync of the log.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
@@ -257,12 +257,9 @@ struct WriterThread {
 
 impl WriterThread {
     fn run(&mut self, waiting: &Receiver<Box<dyn Job>>) {
-        loop {
-            match waiting.recv_timeout(Duration::from_secs(3_600)) {
-                Ok(first) => self.batch(first, waiting),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
+        // Ends when the last handle has gone and the queue is empty.
+        while let Ok(first) = waiting.recv() {
+            self.batch(first, waiting);
         }
         if self.failed.borrow().is_none() {
             // At the end nobody waits for an answer; what is not folded back now is read from the log next time.
@@ -341,9 +338,8 @@ impl WriterThread {
         self.writer.savepoint()?;
         let moment = Moment { clock: self.clock.as_ref(), epoch: self.epoch };
         let good = job.run(self.writer.as_mut(), &moment, batch);
-        if !self.writer.in_transaction() {
-            // SQLite drops the whole transaction by itself when the disk is full.
-            return Err(StoreError::Full);
+        if let Some(error) = self.writer.lost() {
+            return Err(error);
         }
         if good {
             self.writer.release()?;

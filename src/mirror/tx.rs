@@ -102,6 +102,11 @@ impl<'a> WriteTx<'a> {
         self.origin
     }
 
+    /// The newest change handed out, those of this command included.
+    pub fn seq(&self) -> Seq {
+        Seq(self.batch.seq)
+    }
+
     pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         self.read.sql.execute(sql, params)
     }

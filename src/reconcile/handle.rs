@@ -1,12 +1,22 @@
 //! The handle that the layers above hold.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::mirror::{Mirror, StoreError};
-use crate::model::{Clock, TargetName};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
-use super::{Plan, Settings, SyncReport, TargetStatus};
+use crate::access::{Explanation, explain};
+use crate::downstream::webhook::Client;
+use crate::mirror::{Mirror, ReadTx, StoreError, target};
+use crate::model::{Clock, RoleName, Seq, Subject, TargetName};
+
+use super::file_run::plan_of;
+use super::schedule::Pulse;
+use super::snapshot::{Rules, Snapshot, Source};
+use super::status::Board;
+use super::task::{Order, Task};
+use super::{Plan, Settings, State, SyncReport, TargetKind, TargetSettings, TargetStatus, pulse};
 
 /// Why an order to the reconciler cannot be carried out.
 #[derive(Debug)]
@@ -51,6 +61,26 @@ pub struct Reconciler {
 struct Inner {
     mirror: Mirror,
     clock: Arc<dyn Clock>,
+    source: Arc<Source>,
+    pulse: watch::Receiver<Pulse>,
+    stop_pulse: watch::Sender<bool>,
+    targets: Mutex<Targets>,
+}
+
+#[derive(Default)]
+struct Targets {
+    running: Vec<Running>,
+    /// Tasks of targets that the configuration dropped, still finishing their last run.
+    leaving: Vec<JoinHandle<()>>,
+}
+
+/// One target under way.
+struct Running {
+    settings: Arc<TargetSettings>,
+    board: Arc<Board>,
+    orders: mpsc::Sender<Order>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Reconciler {
@@ -64,10 +94,24 @@ impl Reconciler {
     /// left half-done is finished first.
     ///
     /// # Errors
-    /// [`Error::Setup`]: a target's settings cannot work.
+    /// [`Error::Setup`]: a target's settings cannot work. [`Error::Store`]: the saved states cannot be read.
     pub fn start(mirror: Mirror, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let _ = settings;
-        Ok(Self { inner: Arc::new(Inner { mirror, clock }) })
+        let Settings { targets, roles, directories } = settings;
+        let clients = clients(&targets)?;
+        let source = Source::new(mirror.clone(), Arc::clone(&clock), Rules { roles, directories });
+        let source = Arc::new(source);
+        let (stop_pulse, stopped) = watch::channel(false);
+        let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
+        let targets_running = Mutex::new(Targets::default());
+        let inner = Inner { mirror, clock, source, pulse, stop_pulse, targets: targets_running };
+        let reconciler = Self { inner: Arc::new(inner) };
+        let started = targets.into_iter().zip(clients).map(|(target, client)| {
+            let board = reconciler.board(&target)?;
+            Ok(reconciler.launch(target, client, board, Vec::new()))
+        });
+        let running = started.collect::<Result<Vec<Running>, Error>>()?;
+        reconciler.targets().running = running;
+        Ok(reconciler)
     }
 
     /// What a run of `target` would do now. Touches nothing.
@@ -75,35 +119,200 @@ impl Reconciler {
     /// # Errors
     /// [`Error::UnknownTarget`], [`Error::Store`].
     pub async fn plan(&self, target: &TargetName) -> Result<Plan, Error> {
-        let _ = (&self.inner.mirror, &self.inner.clock);
-        Err(Error::UnknownTarget(target.clone()))
+        let found = self
+            .targets()
+            .running
+            .iter()
+            .find(|one| one.settings.name == *target)
+            .map(|one| Arc::clone(&one.settings));
+        let settings = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+        let snapshot = self.inner.source.newest().await?;
+        let mirror = self.inner.mirror.clone();
+        let planned = tokio::task::spawn_blocking(move || plan_of(&mirror, &settings, &snapshot)).await;
+        Ok(planned.map_err(|error| StoreError::Bug(format!("plan: {error}")))??)
     }
 
     /// Runs `target` now and waits for it; with `adopt` a foreign file is taken over. Applies also under
-    /// `apply = "manual"`. A run that fails is a report with an error, not an `Err`.
+    /// `apply = "manual"`. A run that fails is a report with an error, not an `Err`. A webhook's report says what was
+    /// queued; its deliveries go out behind it.
     ///
     /// # Errors
     /// [`Error::UnknownTarget`], [`Error::Closed`].
     pub async fn sync(&self, target: &TargetName, adopt: bool) -> Result<SyncReport, Error> {
-        let _ = adopt;
-        Err(Error::UnknownTarget(target.clone()))
+        // A reload may replace the task in between; the second time meets the new one.
+        for _ in 0..2 {
+            let orders = {
+                let targets = self.targets();
+                let found = targets.running.iter().find(|one| one.settings.name == *target);
+                found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
+            };
+            let (reply, report) = oneshot::channel();
+            if orders.send(Order::Sync { adopt, reply }).await.is_ok()
+                && let Ok(report) = report.await
+            {
+                return Ok(report);
+            }
+        }
+        Err(Error::Closed)
     }
 
     /// Every target's state, in the order of the configuration.
     pub fn status(&self) -> Vec<TargetStatus> {
-        Vec::new()
+        self.targets().running.iter().map(|one| one.board.read()).collect()
+    }
+
+    /// Why `subject` holds each role, or only `role`, or why not. Empty if there is no such role.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn explain(
+        &self,
+        subject: &Subject,
+        role: Option<&RoleName>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let snapshot = self.inner.source.newest().await?;
+        let roles = &snapshot.rules.roles;
+        let asked = roles.iter().filter(|known| role.is_none_or(|role| known.name == *role));
+        let explained =
+            asked.filter_map(|known| explain(&snapshot.facts, &snapshot.access, roles, subject, &known.name));
+        Ok(explained.collect())
     }
 
     /// Takes new settings: targets that went stop after their run under way, their files stay; new and changed ones
     /// start; roles and directories count from the next run on, which is at once.
     ///
     /// # Errors
-    /// [`Error::Setup`]: nothing was changed.
+    /// [`Error::Setup`], [`Error::Store`]: nothing was changed.
+    #[expect(
+        clippy::unused_async,
+        reason = "callers await it, as they must once a reload is confirmed by runs"
+    )]
     pub async fn replace_settings(&self, settings: Settings) -> Result<(), Error> {
-        let _ = settings;
+        let Settings { targets, roles, directories } = settings;
+        let clients = clients(&targets)?;
+        let boards = targets.iter().map(|target| self.board(target)).collect::<Result<Vec<_>, _>>()?;
+        self.inner.source.set_rules(Rules { roles, directories });
+        let mut all = self.targets();
+        let mut before = std::mem::take(&mut all.running);
+        for one in &before {
+            one.stop.send_replace(true);
+        }
+        for ((target, client), board) in targets.into_iter().zip(clients).zip(boards) {
+            let old = before.iter().position(|one| one.settings.name == target.name);
+            let old = old.map(|at| before.swap_remove(at).tasks).unwrap_or_default();
+            let started = self.launch(target, client, board, old);
+            all.running.push(started);
+        }
+        all.leaving.retain(|task| !task.is_finished());
+        all.leaving.extend(before.into_iter().flat_map(|one| one.tasks));
         Ok(())
     }
 
     /// Stops: runs under way are finished, nothing new begins.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.stop_pulse.send_replace(true);
+        let tasks: Vec<JoinHandle<()>> = {
+            let mut all = self.targets();
+            for one in &all.running {
+                one.stop.send_replace(true);
+            }
+            let leaving = std::mem::take(&mut all.leaving);
+            let running = std::mem::take(&mut all.running).into_iter().flat_map(|one| one.tasks);
+            running.chain(leaving).collect()
+        };
+        for task in tasks {
+            // One that panicked has ended too.
+            let _ended = task.await;
+        }
+    }
+
+    fn targets(&self) -> MutexGuard<'_, Targets> {
+        self.inner.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The status a target begins with: what its last life saved.
+    fn board(&self, target: &TargetSettings) -> Result<Arc<Board>, Error> {
+        let saved = self.inner.mirror.read(|tx: &mut ReadTx<'_>| target::state(tx, &target.name))?;
+        let saved = saved.unwrap_or_default();
+        Ok(Arc::new(Board::new(TargetStatus {
+            name: target.name.clone(),
+            kind: target.kind.as_str(),
+            state: State::Pending,
+            applied_seq: saved.applied.map_or(Seq::ZERO, |id| id.seq),
+            last_success: saved.record.last_success,
+            last_error: saved.record.last_error,
+            held_removals: 0,
+            open: 0,
+            parked: 0,
+            problems: Vec::new(),
+        })))
+    }
+
+    /// Starts a target's tasks, which begin once `before`, the ones they replace, have ended: two of one target must
+    /// never run at a time.
+    fn launch(
+        &self,
+        settings: TargetSettings,
+        client: Option<(Client, String)>,
+        board: Arc<Board>,
+        before: Vec<JoinHandle<()>>,
+    ) -> Running {
+        let inner = &self.inner;
+        let settings = Arc::new(settings);
+        let (stop, stopped) = watch::channel(false);
+        let (orders, taken) = mpsc::channel(16);
+        let task = Task {
+            mirror: inner.mirror.clone(),
+            clock: Arc::clone(&inner.clock),
+            source: Arc::clone(&inner.source),
+            settings: Arc::clone(&settings),
+            board: Arc::clone(&board),
+            pulse: inner.pulse.clone(),
+            wake: Arc::new(Notify::new()),
+        };
+        let sender = client.map(|(client, url)| task.sender(client, url));
+        let joined = tokio::spawn(async move {
+            for old in before {
+                let _ended = old.await;
+            }
+            let sending = sender.map(|sender| tokio::spawn(sender.run(stopped.clone())));
+            task.run(taken, stopped).await;
+            if let Some(sending) = sending {
+                let _ended = sending.await;
+            }
+        });
+        Running { settings, board, orders, stop, tasks: vec![joined] }
+    }
 }
+
+/// A client for each webhook, in the order of `targets`.
+fn clients(targets: &[TargetSettings]) -> Result<Vec<Option<(Client, String)>>, Error> {
+    let client = |target: &TargetSettings| match &target.kind {
+        TargetKind::File(_) => Ok(None),
+        TargetKind::Webhook(webhook) => Client::new(webhook.webhook.clone())
+            .map(|client| Some((client, webhook.webhook.url.clone())))
+            .map_err(|error| Error::Setup(target.name.clone(), error.to_string())),
+    };
+    targets.iter().map(client).collect()
+}
+
+/// What a run of `target` would do, without any task: for a command while no daemon runs. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Store`].
+pub fn plan_offline(
+    mirror: &Mirror,
+    settings: Settings,
+    target: &TargetName,
+    clock: &dyn Clock,
+) -> Result<Plan, Error> {
+    let Settings { targets, roles, directories } = settings;
+    let found = targets.iter().find(|one| one.name == *target);
+    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+    let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock)?;
+    Ok(plan_of(mirror, found, &snapshot)?)
+}
+
+#[cfg(test)]
+#[path = "handle_tests.rs"]
+mod tests;

@@ -8,16 +8,25 @@
 //! reload pending", the webhook cursor and deliveries) is in the mirror before it is acted upon or before the act is
 //! called done. A directory nobody has pushed to prunes nothing.
 
+mod deliver;
+mod drift;
+mod file_run;
+mod handle;
+mod pulse;
+mod record;
+mod settings;
+mod snapshot;
+mod status;
+mod task;
+mod webhook_run;
+
 pub mod backoff;
 pub mod cron;
 pub mod events;
-mod handle;
 pub mod plan;
 pub mod schedule;
-mod settings;
-mod status;
 
-pub use handle::{Error, Reconciler};
+pub use handle::{Error, Reconciler, plan_offline};
 pub use plan::Plan;
 pub use settings::{
     Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Settings, TargetKind, TargetSettings,

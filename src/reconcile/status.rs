@@ -1,5 +1,7 @@
 //! What a target's state looks like from outside (DESIGN §3).
 
+use std::sync::{Mutex, PoisonError};
+
 use serde::Serialize;
 
 use crate::model::{Seq, TargetName, Timestamp};
@@ -45,8 +47,31 @@ pub struct TargetStatus {
     pub last_error: Option<String>,
     /// Removals the guard holds.
     pub held_removals: u64,
-    /// What an operator should know: names left out, unknown groups, parked deliveries.
+    /// Webhooks: deliveries not acknowledged yet, parked ones included.
+    pub open: u64,
+    /// Webhooks: deliveries given up on; the target stops there until `delivery retry` or `skip`.
+    pub parked: u64,
+    /// What an operator should know: names left out, unknown groups.
     pub problems: Vec<String>,
+}
+
+/// Where a target's parts write its status and everyone reads it.
+#[derive(Debug)]
+pub(super) struct Board(Mutex<TargetStatus>);
+
+impl Board {
+    pub(super) fn new(status: TargetStatus) -> Self {
+        Self(Mutex::new(status))
+    }
+
+    pub(super) fn read(&self) -> TargetStatus {
+        // A status is plain values: one left by a panic is as good as any.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut TargetStatus)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// What one `sync` did.

@@ -1,0 +1,426 @@
+//! One run of a file target: render, look, decide, apply, record, reload. Blocking.
+//!
+//! Order of what is durable: the digest about to be written, then the rename, then "swapped, reload pending" with the
+//! holding and the applied seq, then the end of the reload. A crash between any two is told apart at the next run by
+//! comparing the bytes on disk with these digests.
+
+use std::sync::Arc;
+
+use crate::access::{View, ViewInput, view};
+use crate::downstream::command;
+use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
+use crate::mirror::target::{self, Run, State as Saved};
+use crate::mirror::{Mirror, StoreError};
+use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
+
+use super::plan::{self, Inputs, Wanted};
+use super::record::{self, RUNS_KEPT, Stored};
+use super::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
+use super::snapshot::Snapshot;
+use super::{Plan, State};
+
+/// What woke the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The daemon started, or the settings changed.
+    Start,
+    /// A change, the schedule or a retry.
+    Wake,
+    /// The file was touched.
+    Drift,
+    /// A person, who may take over a foreign file.
+    Sync {
+        /// Take over what lies there.
+        adopt: bool,
+    },
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    pub(super) state: State,
+    pub(super) changed: bool,
+    pub(super) added: u64,
+    pub(super) removed: u64,
+    pub(super) renamed: u64,
+    pub(super) error: Option<String>,
+    pub(super) problems: Vec<String>,
+    /// What lies at the destination as far as this run knows; what differs later is drift.
+    pub(super) on_disk: Option<Digest>,
+}
+
+impl Outcome {
+    pub(super) fn of(state: State) -> Self {
+        Self {
+            state,
+            changed: false,
+            added: 0,
+            removed: 0,
+            renamed: 0,
+            error: None,
+            problems: Vec::new(),
+            on_disk: None,
+        }
+    }
+
+    pub(super) fn failed(error: String) -> Self {
+        Self { error: Some(error), ..Self::of(State::Failing) }
+    }
+}
+
+/// What a target should show now.
+pub(super) struct Wish {
+    pub(super) view: View,
+    pub(super) exceptions: Vec<crate::access::Exception>,
+    pub(super) problems: Vec<String>,
+}
+
+/// The view of `settings` at `snapshot`, given what the target holds.
+pub(super) fn wish(settings: &TargetSettings, snapshot: &Snapshot, stored: &Stored) -> Wish {
+    let mut exceptions = stored.exceptions.clone();
+    exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
+    let names: std::collections::BTreeMap<Subject, String> =
+        stored.holdings.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
+    let input = ViewInput { attribute: &settings.subject, exceptions: &exceptions, names: &names };
+    let (view, found) = view(&snapshot.facts, &snapshot.access, input);
+    let problems = snapshot.access.problems.iter().chain(&found).map(ToString::to_string).collect();
+    Wish { view, exceptions, problems }
+}
+
+/// What `plan` shows of any target. Blocking.
+pub(super) fn plan_of(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    snapshot: &Snapshot,
+) -> Result<Plan, StoreError> {
+    let stored = record::load(mirror, &settings.name)?;
+    let wish = wish(settings, snapshot, &stored);
+    let left_out = match &settings.kind {
+        super::TargetKind::File(file) => {
+            file.format.render(&wish.view, &file.options).map(|done| done.left_out).unwrap_or_default()
+        }
+        super::TargetKind::Webhook(_) => Vec::new(),
+    };
+    let wanted = plan::wanted(&wish.view, &left_out);
+    Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &wanted))
+}
+
+pub(super) fn inputs<'a>(snapshot: &'a Snapshot, stored: &'a Stored, wish: &'a Wish) -> Inputs<'a> {
+    Inputs {
+        facts: &snapshot.facts,
+        access: &snapshot.access,
+        roles: &snapshot.rules.roles,
+        holdings: &stored.holdings,
+        exceptions: &wish.exceptions,
+    }
+}
+
+/// Everything a run works with.
+pub(super) struct FileRun<'a> {
+    pub(super) mirror: &'a Mirror,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) settings: &'a TargetSettings,
+    pub(super) file: &'a FileSettings,
+}
+
+/// The bytes to be, and what they stand for.
+struct Made {
+    bytes: Vec<u8>,
+    digest: Digest,
+    wanted: Wanted,
+    /// Why it is not all that should be there.
+    refused: Option<String>,
+    problems: Vec<String>,
+}
+
+impl FileRun<'_> {
+    fn name(&self) -> &TargetName {
+        &self.settings.name
+    }
+
+    /// One run. Every failure is an outcome.
+    pub(super) fn run(&self, snapshot: &Snapshot, cause: Cause) -> Outcome {
+        let started = self.clock.now();
+        match self.try_run(snapshot, cause, started) {
+            Ok(outcome) => outcome,
+            Err(Failed { error, problems }) => {
+                let outcome = Outcome { problems, ..Outcome::failed(error) };
+                // A mirror that cannot be written cannot take this either; the outcome is told all the same.
+                let _untold = self.note(snapshot, &outcome, started);
+                outcome
+            }
+        }
+    }
+
+    fn try_run(&self, snapshot: &Snapshot, cause: Cause, started: Timestamp) -> Result<Outcome, Failed> {
+        let stored = record::load(self.mirror, self.name())?;
+        let saved = stored.saved.clone().unwrap_or_default();
+        if !snapshot.is_known() && saved.applied.is_none() {
+            return Ok(Outcome::of(State::Waiting));
+        }
+        let made = self.make(snapshot, &stored)?;
+        let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &made.problems))?;
+        let found = Found::of(&disk, &saved, made.digest);
+        let is_sync = matches!(cause, Cause::Sync { .. });
+        let adopt = cause == (Cause::Sync { adopt: true });
+        let quiet = |state: State| {
+            let error = (state == State::Foreign).then(|| {
+                let path = self.file.spec.path.display();
+                format!("`{path}` exists and is not ours; look at `rosterd plan {0}`, then `rosterd sync {0} --adopt`", self.name())
+            });
+            Outcome { problems: made.problems.clone(), on_disk: found.digest, error, ..Outcome::of(state) }
+        };
+        if found.is_foreign && !adopt {
+            return self.told(snapshot, quiet(State::Foreign), started);
+        }
+        let is_news = saved.record.written.as_deref() != Some(made.digest.to_string().as_str());
+        if self.settings.apply == Apply::Manual && !is_sync {
+            let state = match (found.is_wanted, found.is_drifted && !is_news) {
+                (true, _) => State::InSync,
+                (false, true) => State::Drifted,
+                (false, false) => State::Pending,
+            };
+            return self.told(snapshot, quiet(state), started);
+        }
+        if found.is_drifted && !is_news && self.file.drift == Drift::Report && !is_sync {
+            return self.told(snapshot, quiet(State::Drifted), started);
+        }
+        if made.refused.is_some() && !saved.record.adopted {
+            // Nothing of ours is there yet, so nothing has to be taken out of it.
+            return Err(Failed { error: made.refused.unwrap_or_default(), problems: made.problems });
+        }
+        let expect =
+            if disk == OnDisk::Absent && !saved.record.adopted { Expect::Absent } else { Expect::Anything };
+        self.put(snapshot, &stored, &saved, made, &found, expect, started)
+    }
+
+    /// Renders what should be there.
+    fn make(&self, snapshot: &Snapshot, stored: &Stored) -> Result<Made, Failed> {
+        let wish = wish(self.settings, snapshot, stored);
+        let mut problems = wish.problems;
+        let render = |view: &View| {
+            self.file
+                .format
+                .render(view, &self.file.options)
+                .map_err(|error| Failed { error: error.to_string(), problems: problems.clone() })
+        };
+        let mut shown = wish.view;
+        let mut rendered = render(&shown)?;
+        let mut refused = None;
+        if let Some(first) = rendered.left_out.first().filter(|_| self.file.on_illegal == OnIllegal::Error) {
+            let more = rendered.left_out.len().saturating_sub(1);
+            refused = Some(format!("{first} ({more} more); additions wait until it can be written"));
+            shown = plan::only_held(&shown, &stored.holdings);
+            let again = render(&shown)?;
+            rendered.bytes = again.bytes;
+        }
+        problems.extend(rendered.left_out.iter().map(ToString::to_string));
+        let wanted = plan::wanted(&shown, &rendered.left_out);
+        Ok(Made { digest: Digest::of(&rendered.bytes), bytes: rendered.bytes, wanted, refused, problems })
+    }
+
+    /// Puts the bytes in place, records it, reloads.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one decision, made by the only caller")]
+    fn put(
+        &self,
+        snapshot: &Snapshot,
+        stored: &Stored,
+        saved: &Saved,
+        made: Made,
+        found: &Found,
+        expect: Expect,
+        started: Timestamp,
+    ) -> Result<Outcome, Failed> {
+        let digest = made.digest.to_string();
+        if !found.is_wanted && record::intended(saved) != Some(digest.as_str()) {
+            let digest = digest.clone();
+            record::update(self.mirror, self.name(), move |_, saved| {
+                record::set_extra(saved, "intended", Some(digest.into()));
+                Ok(())
+            })?;
+        }
+        let check = |bytes: &[u8]| self.file.format.check(bytes, &self.file.options);
+        let applied = file::apply(&self.file.spec, &made.bytes, expect, &check)
+            .map_err(|error| Failed::from(&error, &made.problems))?;
+        let (gone, put) = plan::difference(&stored.holdings, &made.wanted);
+        let inputs = Inputs {
+            facts: &snapshot.facts,
+            access: &snapshot.access,
+            roles: &snapshot.rules.roles,
+            holdings: &stored.holdings,
+            exceptions: &stored.exceptions,
+        };
+        let plan = plan::plan(self.name(), inputs, &made.wanted);
+        let swapped = match &applied {
+            Applied::Swapped(swapped) => Some(swapped),
+            Applied::Unchanged => None,
+        };
+        let has_reload = self.file.reload.is_some();
+        let must_reload = has_reload && (swapped.is_some() || saved.record.reload_pending);
+        let mut outcome = Outcome {
+            state: if made.refused.is_some() { State::Failing } else { State::InSync },
+            changed: swapped.is_some(),
+            added: plan.add.len() as u64,
+            removed: plan.remove.len() as u64,
+            renamed: plan.change.len() as u64,
+            error: made.refused,
+            problems: made.problems,
+            on_disk: Some(made.digest),
+        };
+        let run = self.run_record(snapshot, &outcome, started);
+        let (name, applied_at, now) = (self.name().clone(), self.change_id(snapshot), self.clock.now());
+        let (state, error) = (outcome.state, outcome.error.clone());
+        record::update(self.mirror, self.name(), move |tx, saved| {
+            target::update_holdings(tx, &name, &gone, &put)?;
+            if run.outcome != "unchanged" {
+                target::record_run(tx, &run, RUNS_KEPT)?;
+            }
+            record::set_extra(saved, "intended", None);
+            saved.applied = Some(applied_at);
+            saved.record.written = Some(digest);
+            saved.record.adopted = true;
+            saved.record.reload_pending = must_reload;
+            saved.record.state = state.as_str().to_owned();
+            saved.record.last_attempt = Some(now);
+            saved.record.last_error = error;
+            if state == State::InSync && !must_reload {
+                saved.record.last_success = Some(now);
+                saved.record.failures = 0;
+            }
+            Ok(())
+        })?;
+        if let Some(swapped) = swapped {
+            // The swap is recorded; a version that could not be kept is worth a word and no more.
+            if let Err(error) = file::settle(&self.file.spec, swapped, snapshot.seq().0) {
+                outcome.problems.push(error.to_string());
+            }
+        }
+        if must_reload {
+            self.reload(snapshot, outcome, started)
+        } else {
+            Ok(outcome)
+        }
+    }
+
+    /// Runs the reload command; until it succeeds the target is failing and the reload stays pending.
+    fn reload(&self, snapshot: &Snapshot, outcome: Outcome, started: Timestamp) -> Result<Outcome, Failed> {
+        let Some(argv) = &self.file.reload else { return Ok(outcome) };
+        let failed = |error: String| Failed { error, problems: outcome.problems.clone() };
+        let output = command::run(argv, Some(&self.file.spec.path), &self.file.spec.limits)
+            .map_err(|error| failed(error.to_string()))?;
+        if !output.is_success() {
+            let text: String = output.text().trim().chars().take(300).collect();
+            return Err(failed(format!("`reload` ended with {}: {text}", output.status)));
+        }
+        let is_whole = outcome.error.is_none();
+        let now = self.clock.now();
+        record::update(self.mirror, self.name(), move |_, saved| {
+            saved.record.reload_pending = false;
+            if is_whole {
+                saved.record.last_success = Some(now);
+                saved.record.failures = 0;
+            }
+            Ok(())
+        })?;
+        let _ = (snapshot, started);
+        Ok(outcome)
+    }
+
+    fn change_id(&self, snapshot: &Snapshot) -> ChangeId {
+        ChangeId { epoch: self.mirror.epoch(), seq: snapshot.seq() }
+    }
+
+    fn run_record(&self, snapshot: &Snapshot, outcome: &Outcome, started: Timestamp) -> Run {
+        let word = match (outcome.state, outcome.changed) {
+            (State::Failing, _) => "failed",
+            (_, true) => "written",
+            (_, false) => "unchanged",
+        };
+        Run {
+            id: 0,
+            target: self.name().clone(),
+            started_at: started,
+            finished_at: self.clock.now(),
+            seq: snapshot.seq(),
+            outcome: word.to_owned(),
+            added: outcome.added,
+            removed: outcome.removed,
+            changed: outcome.renamed,
+            held: 0,
+            error: outcome.error.clone(),
+            detail: serde_json::Value::Null,
+        }
+    }
+
+    /// A run that decided not to touch anything.
+    fn told(&self, snapshot: &Snapshot, outcome: Outcome, started: Timestamp) -> Result<Outcome, Failed> {
+        self.note(snapshot, &outcome, started)?;
+        Ok(outcome)
+    }
+
+    /// Records state and error of a run that applied nothing.
+    fn note(&self, snapshot: &Snapshot, outcome: &Outcome, started: Timestamp) -> Result<(), StoreError> {
+        let (state, error, now) = (outcome.state, outcome.error.clone(), self.clock.now());
+        let run = self.run_record(snapshot, outcome, started);
+        record::update(self.mirror, self.name(), move |tx, saved| {
+            saved.record.state = state.as_str().to_owned();
+            saved.record.last_attempt = Some(now);
+            saved.record.last_error = error;
+            if state == State::Failing {
+                saved.record.failures = saved.record.failures.saturating_add(1);
+                target::record_run(tx, &run, RUNS_KEPT)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What lies at the destination, judged.
+struct Found {
+    digest: Option<Digest>,
+    /// It is what should be there.
+    is_wanted: bool,
+    /// It was never ours.
+    is_foreign: bool,
+    /// It was ours and is not what was written last.
+    is_drifted: bool,
+}
+
+impl Found {
+    fn of(disk: &OnDisk, saved: &Saved, wanted: Digest) -> Self {
+        let digest = match disk {
+            OnDisk::File(facts) => facts.digest,
+            OnDisk::Absent | OnDisk::Other(_) => None,
+        };
+        let hex = digest.map(|digest| digest.to_string());
+        let is_ours = hex.is_some()
+            && (hex.as_deref() == saved.record.written.as_deref() || hex.as_deref() == record::intended(saved));
+        let is_wanted = digest == Some(wanted);
+        Self {
+            digest,
+            is_wanted,
+            is_foreign: matches!(disk, OnDisk::File(_)) && !saved.record.adopted && !is_ours && !is_wanted,
+            is_drifted: saved.record.adopted && !is_ours && !is_wanted,
+        }
+    }
+}
+
+/// A run that ended early.
+struct Failed {
+    error: String,
+    problems: Vec<String>,
+}
+
+impl Failed {
+    fn from(error: &file::ApplyError, problems: &[String]) -> Self {
+        let hint = error.hint();
+        let error = if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") };
+        Self { error, problems: problems.to_vec() }
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self { error: error.to_string(), problems: Vec::new() }
+    }
+}

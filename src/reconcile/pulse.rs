@@ -1,0 +1,65 @@
+//! Reads each new change once, for all targets, and says whether it may take access away.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::mirror::change::{self, Change};
+use crate::mirror::{Mirror, ReadTx, StoreError};
+use crate::model::Seq;
+
+use super::events::takes_away;
+use super::schedule::Pulse;
+use super::snapshot::Source;
+
+/// Changes read at once.
+const CHANGES_MAX: u32 = 500;
+
+/// Starts it; the receiver sees every newest change. Ends when told to.
+pub(super) fn start(
+    mirror: Mirror,
+    source: Arc<Source>,
+    mut stop: watch::Receiver<bool>,
+) -> watch::Receiver<Pulse> {
+    let mut newest = mirror.changes();
+    let now = *newest.borrow_and_update();
+    let (tell, pulse) = watch::channel(Pulse { seq: now, revoke: now });
+    tokio::spawn(async move {
+        let mut seen = now;
+        loop {
+            tokio::select! {
+                changed = newest.changed() => if changed.is_err() { return },
+                () = stopped(&mut stop) => return,
+            }
+            let to = *newest.borrow_and_update();
+            while seen < to {
+                let any_filter = source.rules().roles.iter().any(|role| role.users.is_some());
+                let read = mirror.read_long(move |tx: &mut ReadTx<'_>| change::after(tx, seen, CHANGES_MAX));
+                let (seq, revoke) = judge(read.await, to, any_filter);
+                seen = seq;
+                tell.send_modify(|pulse| {
+                    pulse.seq = seq;
+                    pulse.revoke = revoke.unwrap_or(pulse.revoke);
+                });
+            }
+        }
+    });
+    pulse
+}
+
+/// Resolves once told to stop, or once nobody is left who could tell.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _nobody_left = stop.wait_for(|stop| *stop).await;
+}
+
+/// The newest change read and the newest that may take away. What cannot be read may take away.
+fn judge(read: Result<Vec<Change>, StoreError>, to: Seq, any_filter: bool) -> (Seq, Option<Seq>) {
+    let changes = read.unwrap_or_default();
+    match changes.last() {
+        None => (to, Some(to)),
+        Some(last) => {
+            let revoke = changes.iter().rev().find(|change| takes_away(change, any_filter));
+            (last.seq, revoke.map(|change| change.seq))
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A target's saved state, changed only inside the writer's transaction, so that no part overwrites another's.
+
+use serde_json::Value;
+
+use crate::access::Exception;
+use crate::mirror::target::{self, Holding, State as Saved};
+use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx};
+use crate::model::{Epoch, EventId, Origin, Seq, TargetName};
+
+use super::State;
+
+/// Runs kept of each target.
+pub(super) const RUNS_KEPT: u32 = 200;
+
+/// What is stored of a target.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    pub(super) saved: Option<Saved>,
+    pub(super) holdings: Vec<Holding>,
+    pub(super) exceptions: Vec<Exception>,
+}
+
+/// Reads everything stored of `name` in one snapshot. Blocking.
+pub(super) fn load(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreError> {
+    mirror.read(|tx: &mut ReadTx<'_>| {
+        Ok(Stored {
+            saved: target::state(tx, name)?,
+            holdings: target::holdings(tx, name)?,
+            exceptions: target::exceptions(tx, name)?,
+        })
+    })
+}
+
+/// Changes the saved state of `name`; `also` rides in the same transaction. Blocking.
+pub(super) fn update(
+    mirror: &Mirror,
+    name: &TargetName,
+    change: impl FnOnce(&mut WriteTx<'_>, &mut Saved) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    let name = name.clone();
+    mirror.write_blocking(Origin::daemon(), move |tx: &mut WriteTx<'_>| update_in(tx, &name, change))
+}
+
+/// [`update`] inside a transaction.
+pub(super) fn update_in(
+    tx: &mut WriteTx<'_>,
+    name: &TargetName,
+    change: impl FnOnce(&mut WriteTx<'_>, &mut Saved) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut saved = target::state(tx, name)?.unwrap_or_default();
+    change(tx, &mut saved)?;
+    target::save_state(tx, name, &saved)
+}
+
+/// The digest of bytes that were about to be put in place when this was saved, in hex.
+pub(super) fn intended(saved: &Saved) -> Option<&str> {
+    saved.record.extra.get("intended").and_then(Value::as_str)
+}
+
+/// The last event made for a webhook.
+pub(super) fn last_event(saved: &Saved) -> Option<EventId> {
+    let [epoch, seq, n] = saved.record.extra.get("last_event")?.as_array()?.as_slice() else { return None };
+    Some(EventId {
+        epoch: Epoch(u32::try_from(epoch.as_u64()?).ok()?),
+        seq: Seq(seq.as_u64()?),
+        n: u32::try_from(n.as_u64()?).ok()?,
+    })
+}
+
+/// What [`last_event`] reads.
+pub(super) fn event_value(id: EventId) -> Value {
+    serde_json::json!([id.epoch.0, id.seq.0, id.n])
+}
+
+/// The URL that answered 410, if one did.
+pub(super) fn disabled_url(saved: &Saved) -> Option<&str> {
+    saved.record.extra.get("disabled_url").and_then(Value::as_str)
+}
+
+/// Sets or removes one further fact of the record.
+pub(super) fn set_extra(saved: &mut Saved, key: &str, value: Option<Value>) {
+    if !saved.record.extra.is_object() {
+        saved.record.extra = Value::Object(serde_json::Map::new());
+    }
+    if let Some(extra) = saved.record.extra.as_object_mut() {
+        match value {
+            Some(value) => extra.insert(key.to_owned(), value),
+            None => extra.remove(key),
+        };
+    }
+}
+
+impl State {
+    /// The word of DESIGN §3.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InSync => "in_sync",
+            Self::Pending => "pending",
+            Self::Held => "held",
+            Self::Failing => "failing",
+            Self::Drifted => "drifted",
+            Self::Foreign => "foreign",
+            Self::Disabled => "disabled",
+            Self::Waiting => "waiting",
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! One consistent picture of facts and access, computed once per change and shared by all targets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use crate::access::{Access, Facts, Role, access};
+use crate::mirror::{Mirror, ReadTx, StoreError, facts};
+use crate::model::{Clock, DirectoryId, Seq};
+
+use super::settings::DirectorySettings;
+
+/// The part of the configuration that access depends on.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    pub(super) roles: Vec<Role>,
+    pub(super) directories: Vec<DirectorySettings>,
+}
+
+/// Facts, the rules they were judged by, and what follows.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) facts: Facts,
+    pub(super) access: Access,
+    pub(super) rules: Arc<Rules>,
+}
+
+impl Snapshot {
+    /// Reads and computes. Blocking.
+    pub(super) fn take(mirror: &Mirror, rules: Arc<Rules>, clock: &dyn Clock) -> Result<Self, StoreError> {
+        let order: Vec<DirectoryId> = rules.directories.iter().map(|one| one.id.clone()).collect();
+        let mut facts = mirror.read(|tx: &mut ReadTx<'_>| facts::load(tx, &order))?;
+        let claims: BTreeMap<&DirectoryId, &Vec<String>> =
+            rules.directories.iter().map(|one| (&one.id, &one.claims)).collect();
+        for directory in &mut facts.directories {
+            if let Some(claims) = claims.get(&directory.id) {
+                directory.claims.clone_from(claims);
+            }
+        }
+        let access = access(&facts, &rules.roles, clock.now());
+        Ok(Self { facts, access, rules })
+    }
+
+    pub(super) fn seq(&self) -> Seq {
+        self.facts.seq
+    }
+
+    /// Whether any directory has spoken yet. Until then nothing is known at all (DESIGN §6.7).
+    pub(super) fn is_known(&self) -> bool {
+        self.facts.directories.iter().any(|directory| directory.pushed)
+    }
+}
+
+/// Hands out the newest snapshot.
+pub(super) struct Source {
+    mirror: Mirror,
+    clock: Arc<dyn Clock>,
+    rules: ArcSwap<Rules>,
+    cache: Mutex<Option<Arc<Snapshot>>>,
+}
+
+impl Source {
+    pub(super) fn new(mirror: Mirror, clock: Arc<dyn Clock>, rules: Rules) -> Self {
+        Self { mirror, clock, rules: ArcSwap::from_pointee(rules), cache: Mutex::new(None) }
+    }
+
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    pub(super) fn set_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// The picture at the newest durable change or later, under the present rules.
+    pub(super) async fn newest(&self) -> Result<Arc<Snapshot>, StoreError> {
+        let mut cache = self.cache.lock().await;
+        let rules = self.rules();
+        let newest = *self.mirror.changes().borrow();
+        if let Some(known) =
+            cache.as_ref().filter(|known| known.seq() >= newest && Arc::ptr_eq(&known.rules, &rules))
+        {
+            return Ok(Arc::clone(known));
+        }
+        let (mirror, clock) = (self.mirror.clone(), Arc::clone(&self.clock));
+        let taken = tokio::task::spawn_blocking(move || Snapshot::take(&mirror, rules, &*clock)).await;
+        let taken = Arc::new(taken.map_err(|error| StoreError::Bug(format!("access: {error}")))??);
+        *cache = Some(Arc::clone(&taken));
+        Ok(taken)
+    }
+}

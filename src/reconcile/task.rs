@@ -1,0 +1,265 @@
+//! One target's own task: waits for whatever wakes it, runs, and waits again. Nothing of another target can hold it up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::downstream::file::{self, Digest, OnDisk};
+use crate::downstream::webhook::Client;
+use crate::mirror::Mirror;
+use crate::model::{Clock, Seq, Timestamp};
+
+use super::deliver::{Sender, random};
+use super::file_run::{Cause, FileRun, Outcome};
+use super::schedule::{Clockwork, Debounce, Pulse};
+use super::pulse::stopped;
+use super::settings::{FileSettings, TargetKind, TargetSettings};
+use super::snapshot::Source;
+use super::status::{Board, SyncReport};
+use super::webhook_run::WebhookRun;
+use super::{State, backoff, drift};
+
+/// How long a touched file may settle before it is looked at.
+const DRIFT_SETTLE: Duration = Duration::from_millis(200);
+
+/// How often a file is looked at where watching its folder is not enough.
+const DRIFT_POLL: Duration = Duration::from_secs(60);
+
+/// An order to one target.
+pub(super) enum Order {
+    /// Run now and answer.
+    Sync {
+        /// Take over a foreign file.
+        adopt: bool,
+        /// Where the report goes.
+        reply: oneshot::Sender<SyncReport>,
+    },
+}
+
+/// Everything a target's task works with.
+pub(super) struct Task {
+    pub(super) mirror: Mirror,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) source: Arc<Source>,
+    pub(super) settings: Arc<TargetSettings>,
+    pub(super) board: Arc<Board>,
+    pub(super) pulse: watch::Receiver<Pulse>,
+    /// Wakes the sender of a webhook.
+    pub(super) wake: Arc<Notify>,
+}
+
+/// What changes while the task lives.
+struct Life {
+    born: Instant,
+    debounce: Debounce,
+    clockwork: Clockwork,
+    seen: Seq,
+    retry_at: Option<Instant>,
+    drift_at: Option<Instant>,
+    poll_at: Instant,
+    failures: u32,
+    on_disk: Option<Digest>,
+}
+
+impl Task {
+    /// Lives until told to stop; a run under way is finished first.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut stop: watch::Receiver<bool>) {
+        let (touched, mut touches) = mpsc::channel(1);
+        let _watcher = match &self.settings.kind {
+            TargetKind::File(file) => drift::watch(&file.spec.path, touched.clone()),
+            TargetKind::Webhook(_) => None,
+        };
+        let mut life = Life {
+            born: Instant::now(),
+            debounce: Debounce::default(),
+            clockwork: Clockwork::new(self.settings.schedule.clone(), self.clock.now()),
+            seen: Seq::ZERO,
+            retry_at: None,
+            drift_at: None,
+            poll_at: Instant::now() + DRIFT_POLL,
+            failures: 0,
+            on_disk: None,
+        };
+        self.pass(&mut life, Cause::Start).await;
+        loop {
+            let deadline = self.deadline(&life);
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                order = orders.recv() => match order {
+                    Some(Order::Sync { adopt, reply }) => {
+                        let report = self.pass(&mut life, Cause::Sync { adopt }).await;
+                        // Whoever asked may have gone.
+                        let _gone = reply.send(report);
+                    }
+                    None => return,
+                },
+                changed = self.pulse.changed(), if self.settings.on_change => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let pulse = *self.pulse.borrow_and_update();
+                    // The last run may have seen it already.
+                    if pulse.seq > life.seen {
+                        life.debounce.change(life.born.elapsed(), pulse.revoke > life.seen);
+                    }
+                }
+                Some(()) = touches.recv() => {
+                    life.drift_at.get_or_insert(Instant::now() + DRIFT_SETTLE);
+                }
+                () = tokio::time::sleep_until(deadline) => self.due(&mut life).await,
+            }
+        }
+    }
+
+    fn deadline(&self, life: &Life) -> Instant {
+        let debounced = life.debounce.due(&self.settings.wait).map(|due| life.born + due);
+        let scheduled = life.clockwork.wait(self.clock.now()).map(|wait| Instant::now() + wait);
+        let waits = [debounced, scheduled, life.retry_at, life.drift_at, Some(life.poll_at)];
+        waits.into_iter().flatten().min().unwrap_or(life.poll_at)
+    }
+
+    /// Something is due: a full run, or only a look at the file.
+    async fn due(&self, life: &mut Life) {
+        let now = Instant::now();
+        let is_debounced =
+            life.debounce.due(&self.settings.wait).is_some_and(|due| life.born + due <= now);
+        let is_scheduled = life.clockwork.is_due(self.clock.now());
+        let is_retry = life.retry_at.is_some_and(|at| at <= now);
+        if is_debounced || is_scheduled || is_retry {
+            self.pass(life, Cause::Wake).await;
+            return;
+        }
+        let is_touched = life.drift_at.is_some_and(|at| at <= now);
+        if is_touched || life.poll_at <= now {
+            life.drift_at = None;
+            life.poll_at = now + DRIFT_POLL;
+            if self.is_drifted(life.on_disk).await {
+                self.pass(life, Cause::Drift).await;
+            }
+        }
+    }
+
+    /// Whether the file is not what the last run left; our own writes are.
+    async fn is_drifted(&self, known: Option<Digest>) -> bool {
+        if !matches!(self.settings.kind, TargetKind::File(_)) {
+            return false;
+        }
+        let settings = Arc::clone(&self.settings);
+        let looked = tokio::task::spawn_blocking(move || match &settings.kind {
+            TargetKind::File(file) => differs(file, known),
+            TargetKind::Webhook(_) => false,
+        });
+        looked.await.unwrap_or(true)
+    }
+
+    /// One run and what follows from its outcome.
+    async fn pass(&self, life: &mut Life, cause: Cause) -> SyncReport {
+        life.debounce.clear();
+        life.retry_at = None;
+        life.drift_at = None;
+        let (outcome, seen) = self.outcome(cause).await;
+        life.seen = seen.unwrap_or(life.seen);
+        life.on_disk = outcome.on_disk;
+        life.poll_at = Instant::now() + DRIFT_POLL;
+        if outcome.state == State::Failing {
+            life.failures = life.failures.saturating_add(1);
+            life.retry_at = Some(Instant::now() + backoff::run(life.failures, random()));
+        } else {
+            life.failures = 0;
+        }
+        self.tell(&outcome, seen.filter(|_| outcome.state == State::InSync));
+        self.wake.notify_one();
+        let status = self.board.read();
+        SyncReport {
+            target: self.settings.name.clone(),
+            state: status.state,
+            applied_seq: status.applied_seq,
+            changed: outcome.changed,
+            added: outcome.added,
+            removed: outcome.removed,
+            renamed: outcome.renamed,
+            error: outcome.error,
+        }
+    }
+
+    async fn outcome(&self, cause: Cause) -> (Outcome, Option<Seq>) {
+        let snapshot = match self.source.newest().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return (Outcome::failed(error.to_string()), None),
+        };
+        let seq = snapshot.seq();
+        let (mirror, clock, settings) = (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
+        let run = tokio::task::spawn_blocking(move || match &settings.kind {
+            TargetKind::File(file) => {
+                let (mirror, clock, settings) = (&mirror, &clock, &*settings);
+                FileRun { mirror, clock, settings, file }.run(&snapshot, cause)
+            }
+            TargetKind::Webhook(webhook) => {
+                if settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. }) {
+                    return Outcome::of(State::Pending);
+                }
+                let (mirror, clock, settings) = (&mirror, &clock, &*settings);
+                WebhookRun { mirror, clock, settings, webhook }
+                    .run(&snapshot)
+                    .unwrap_or_else(|error| Outcome::failed(error.to_string()))
+            }
+        });
+        let outcome =
+            run.await.unwrap_or_else(|error| Outcome::failed(format!("the run broke off: {error}")));
+        (outcome, Some(seq))
+    }
+
+    fn tell(&self, outcome: &Outcome, applied: Option<Seq>) {
+        let now: Timestamp = self.clock.now();
+        let name = &self.settings.name;
+        let before = self.board.read();
+        if let Some(error) = outcome.error.as_ref().filter(|error| before.last_error.as_ref() != Some(error)) {
+            tracing::warn!(target_name = %name, state = outcome.state.as_str(), error, "target is not in sync");
+        } else if outcome.changed {
+            let (added, removed) = (outcome.added, outcome.removed);
+            tracing::info!(target_name = %name, added, removed, renamed = outcome.renamed, "target brought up to date");
+        }
+        let is_file = matches!(self.settings.kind, TargetKind::File(_));
+        self.board.update(|status| {
+            status.problems.clone_from(&outcome.problems);
+            // A webhook's state is its sender's to say, unless the run itself failed.
+            if is_file || outcome.state != State::InSync {
+                status.state = outcome.state;
+                status.last_error.clone_from(&outcome.error);
+            }
+            if let Some(seq) = applied.filter(|_| is_file) {
+                status.applied_seq = seq;
+                status.last_success = Some(now);
+            }
+            if !is_file && outcome.changed {
+                status.state = State::Pending;
+            }
+        });
+    }
+}
+
+fn differs(file: &FileSettings, known: Option<Digest>) -> bool {
+    match file::inspect(&file.spec) {
+        Ok(OnDisk::File(facts)) => known.is_none() || facts.digest != known || facts.mode != file.spec.mode,
+        Ok(OnDisk::Absent) => known.is_some(),
+        Ok(OnDisk::Other(_)) | Err(_) => true,
+    }
+}
+
+impl Task {
+    /// The sender of this webhook.
+    pub(super) fn sender(&self, client: Client, url: String) -> Sender {
+        Sender {
+            mirror: self.mirror.clone(),
+            clock: Arc::clone(&self.clock),
+            name: self.settings.name.clone(),
+            url,
+            client,
+            board: Arc::clone(&self.board),
+            wake: Arc::clone(&self.wake),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One run of a webhook target: turns the changes behind its cursor, and what changed in access, into deliveries.
+//! Blocking. Sending is `deliver`'s.
+//!
+//! INVARIANT: deliveries, the cursor, the holding and the last event's id change in one transaction; so an event has
+//! one id and one body for ever, whatever crashes when.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::access::{Entitlement, Verdict};
+use crate::mirror::change::{self, Change};
+use crate::mirror::delivery::{self, New};
+use crate::mirror::target::{self, Holding};
+use crate::mirror::{Mirror, ReadTx, StoreError};
+use crate::model::{Clock, EventId, Seq, Subject};
+
+use super::State;
+use super::events::{self, Event, Names};
+use super::file_run::{Outcome, inputs, wish};
+use super::plan;
+use super::record::{self, Stored};
+use super::settings::{TargetSettings, WebhookSettings};
+use super::snapshot::Snapshot;
+
+/// Changes read at once.
+const CHANGES_MAX: u32 = 200;
+
+/// Differences of access told in one transaction.
+const DIFFERENCES_MAX: usize = 500;
+
+/// Everything a run works with.
+pub(super) struct WebhookRun<'a> {
+    pub(super) mirror: &'a Mirror,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) settings: &'a TargetSettings,
+    pub(super) webhook: &'a WebhookSettings,
+}
+
+/// One difference of access: the holding to keep or drop, and the event if one is said.
+struct Difference {
+    gone: Option<(Subject, Entitlement)>,
+    put: Option<Holding>,
+    event: Option<Event>,
+}
+
+impl WebhookRun<'_> {
+    /// Brings the deliveries up to the snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was told so far stays told, the next run goes on from there.
+    pub(super) fn run(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
+        let stored = record::load(self.mirror, &self.settings.name)?;
+        // A new webhook hears what happens from now on, and all access there is.
+        let mut cursor = stored.saved.as_ref().map_or(snapshot.seq(), |saved| saved.cursor).min(snapshot.seq());
+        let mut outcome = Outcome::of(State::InSync);
+        let names = Names::of(&snapshot.facts);
+        if stored.saved.is_none() {
+            self.tell(Vec::new(), Vec::new(), cursor)?;
+        }
+        while cursor < snapshot.seq() {
+            let changes = self.mirror.read(|tx: &mut ReadTx<'_>| change::after(tx, cursor, CHANGES_MAX))?;
+            let changes: Vec<Change> = changes.into_iter().filter(|one| one.seq <= snapshot.seq()).collect();
+            // Without a gap in the log there is always one; its absence must not spin.
+            cursor = changes.last().map_or(snapshot.seq(), |last| last.seq);
+            let events: Vec<Event> = changes
+                .iter()
+                .flat_map(|change| events::of_change(change, &names, &self.webhook.events))
+                .collect();
+            outcome.changed |= !events.is_empty();
+            self.tell(events, Vec::new(), cursor)?;
+        }
+        if self.webhook.events.wants_access() {
+            self.access(snapshot, &stored, &mut outcome)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Tells the difference between what this webhook was told and what access is now.
+    fn access(&self, snapshot: &Snapshot, stored: &Stored, outcome: &mut Outcome) -> Result<(), StoreError> {
+        if !snapshot.is_known() && stored.holdings.is_empty() {
+            return Ok(());
+        }
+        let wish = wish(self.settings, snapshot, stored);
+        outcome.problems.clone_from(&wish.problems);
+        let wanted = plan::wanted(&wish.view, &[]);
+        let (gone, put) = plan::difference(&stored.holdings, &wanted);
+        let before: BTreeMap<plan::Key, &Holding> =
+            stored.holdings.iter().map(|one| ((one.subject.clone(), one.entitlement.clone()), one)).collect();
+        let inputs = inputs(snapshot, stored, &wish);
+        let now = self.clock.now();
+        let event = |holding: &Holding, why: &str, granted: bool| {
+            let event = events::of_access(holding, &plan::label(holding), why, granted, snapshot.seq(), now);
+            self.webhook.events.wants(event.kind).then_some(event)
+        };
+        let mut differences: Vec<Difference> = Vec::new();
+        // What goes comes first: a receiver that stops half-way has closed doors rather than opened them.
+        for key in gone {
+            let event = before.get(&key).and_then(|old| event(old, &plan::why_remove(inputs, &key), false));
+            outcome.removed = outcome.removed.saturating_add(1);
+            differences.push(Difference { gone: Some(key), put: None, event });
+        }
+        for holding in put {
+            let key = (holding.subject.clone(), holding.entitlement.clone());
+            let is_new = !before.contains_key(&key);
+            let is_kept = wish.exceptions.iter().any(|one| {
+                one.verdict == Verdict::Unknown && one.subject == key.0 && one.entitlement == key.1
+            });
+            let event = (is_new && !is_kept)
+                .then(|| event(&holding, &plan::why_add(inputs, &key), true))
+                .flatten();
+            if is_new {
+                outcome.added = outcome.added.saturating_add(1);
+            } else {
+                outcome.renamed = outcome.renamed.saturating_add(1);
+            }
+            differences.push(Difference { gone: None, put: Some(holding), event });
+        }
+        outcome.changed |= differences.iter().any(|one| one.event.is_some());
+        let mut rest = differences.into_iter().peekable();
+        while rest.peek().is_some() {
+            let some: Vec<Difference> = rest.by_ref().take(DIFFERENCES_MAX).collect();
+            self.tell(Vec::new(), some, snapshot.seq())?;
+        }
+        Ok(())
+    }
+
+    /// Numbers the events and stores them with everything they follow from.
+    fn tell(
+        &self,
+        mut events: Vec<Event>,
+        differences: Vec<Difference>,
+        cursor: Seq,
+    ) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        let mut put = Vec::new();
+        for difference in differences {
+            gone.extend(difference.gone);
+            put.extend(difference.put);
+            events.extend(difference.event);
+        }
+        let name = self.settings.name.clone();
+        let epoch = self.mirror.epoch();
+        record::update(self.mirror, &self.settings.name, move |tx, saved| {
+            let mut previous = record::last_event(saved);
+            let mut deliveries = Vec::with_capacity(events.len());
+            for event in &events {
+                let n = previous
+                    .filter(|last| last.epoch == epoch && last.seq == event.seq)
+                    .map_or(0, |last| last.n.saturating_add(1));
+                let id = EventId { epoch, seq: event.seq, n };
+                deliveries.push(New {
+                    event: id,
+                    kind: event.kind.to_owned(),
+                    resource: event.resource.clone(),
+                    body: event.body(id, previous),
+                });
+                previous = Some(id);
+            }
+            delivery::add(tx, &name, &deliveries)?;
+            target::update_holdings(tx, &name, &gone, &put)?;
+            saved.cursor = cursor;
+            record::set_extra(saved, "last_event", previous.map(record::event_value));
+            Ok(())
+        })
+    }
+}
