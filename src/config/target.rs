@@ -266,13 +266,18 @@ fn content(section: &Table<'_>, files: &Files, mut options: Options) -> Option<(
             value.fail(what(complaint));
         }
     }
-    if let Some(template) = section.get("template")
-        && let Err(error) = format.render(&format::example_view(), &options)
-    {
-        // With the operator's own people it may still work, so this is no error.
-        template.warn(what(format!("`{}`, tried on made-up people: {error}", template.path())));
+    if let (Some(value), Some(template)) = (section.get("template"), &options.template) {
+        try_template(&value, template);
     }
     Some((format, options))
+}
+
+/// Renders made-up people. A name that is missing there may exist with the operator's own roles and groups, so that
+/// is a warning; whatever else stops the template would stop it always.
+fn try_template(value: &Value<'_>, template: &Template) {
+    let Err(error) = template.try_example() else { return };
+    let text = what(format!("`{}`, tried on made-up people: {error}", value.path()));
+    if error.what.contains("undefined") { value.warn(text) } else { value.fail(text) }
 }
 
 fn named_format(value: &Value<'_>) -> Option<&'static Format> {

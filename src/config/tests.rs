@@ -327,9 +327,16 @@ fn templates_are_found_beside_the_config_and_parsed() {
     let text = FILE.replace("format = \"json\"", "template = \"policy.j2\"");
     let missing = read_in(folder.path(), &text, Secrets::Optional).unwrap_err();
     assert_eq!(missing.kind(), Kind::MissingFile);
-    std::fs::write(folder.path().join("policy.j2"), "{% for user in users %}{{ user.name }}{% endfor %}")
-        .unwrap();
-    assert!(read_in(folder.path(), &text, Secrets::Optional).is_ok());
+    let with = |template: &str| {
+        std::fs::write(folder.path().join("policy.j2"), template).unwrap();
+        read_in(folder.path(), &text, Secrets::Optional)
+    };
+    let shown = with("{% for user in users %}\n{{ user.name }\n{% endfor %}").unwrap_err().to_string();
+    assert!(shown.contains("rosterd.toml:4:12") && shown.contains("line 2"), "{shown}");
+    let shown = with("{{ users | no_such_filter }}").unwrap_err().to_string();
+    assert!(shown.contains("no_such_filter"), "{shown}");
+    assert_eq!(with("{{ users[0].nmae }}").unwrap().warnings.len(), 1);
+    assert!(with("{% for user in users %}{{ user.name | json }}\n{% endfor %}").unwrap().warnings.is_empty());
 }
 
 #[test]
