@@ -19,4 +19,6 @@ pub mod network;
 mod request_id;
 pub mod scim_api;
 pub mod server;
+#[cfg(test)]
+mod testing;
 pub mod tls;
