@@ -245,8 +245,7 @@ impl FileRun<'_> {
             Applied::Swapped(swapped) => Some(swapped),
             Applied::Unchanged => None,
         };
-        let must_reload =
-            self.file.reload.is_some() && (swapped.is_some() || at.saved.record.reload_pending);
+        let must_reload = self.file.reload.is_some() && (swapped.is_some() || at.saved.record.reload_pending);
         let mut outcome = self.record(at, made, swapped.is_some(), must_reload)?;
         if let Some(swapped) = swapped {
             // The swap is recorded; a version that could not be kept is worth a word and no more.

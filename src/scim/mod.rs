@@ -3,6 +3,7 @@
 //! No I/O, no clock, no async, no SQL, no HTTP, and no identity provider: what one of them does differently is
 //! rewritten in `dialect` before it gets here. Every error is the answer the client gets ([`error::Error`]).
 
+pub mod bulk;
 pub mod dialect;
 pub mod error;
 pub mod etag;

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::error::Error;
 use super::filter::{AttrPath, Filter, parse_value_path};
-use super::schema::{Attribute, ENTERPRISE_USER_URN, ResourceSchema, Schema};
+use super::schema::{Attribute, ResourceSchema, Schema};
 
 /// The path of a PATCH operation as written.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,30 +79,24 @@ pub enum Resolved<'a> {
     Unknown,
 }
 
-/// Looks a path up, names in any letter case. `manager` without its URN is the enterprise extension's, as Entra
-/// means it.
+/// Looks a path up, names in any letter case.
 pub fn resolve<'a>(schema: &'a ResourceSchema, path: &AttrPath) -> Resolved<'a> {
-    let (extension, name, sub) = match &path.urn {
-        None => (None, path.name.clone(), path.sub.clone()),
-        Some(_) => {
-            let text = path.to_string();
-            let Some((found, rest)) = schema.split_urn(&text) else { return Resolved::Unknown };
-            if rest.is_empty() {
-                return Resolved::Schema(found);
-            }
-            let Some(plain) = AttrPath::parse(rest).filter(|plain| plain.urn.is_none()) else {
-                return Resolved::Unknown;
-            };
-            (Some(found).filter(|found| !schema.core.is(&found.urn)), plain.name, plain.sub)
+    let (extension, name, sub) = if path.urn.is_some() {
+        let text = path.to_string();
+        let Some((found, rest)) = schema.split_urn(&text) else { return Resolved::Unknown };
+        if rest.is_empty() {
+            return Resolved::Schema(found);
         }
+        let Some(plain) = AttrPath::parse(rest).filter(|plain| plain.urn.is_none()) else {
+            return Resolved::Unknown;
+        };
+        (Some(found).filter(|found| !schema.core.is(&found.urn)), plain.name, plain.sub)
+    } else {
+        (None, path.name.clone(), path.sub.clone())
     };
     let attribute = match extension {
         Some(found) => found.attribute(&name).map(|attribute| (extension, attribute)),
-        None => schema.attribute(&name).map(|attribute| (None, attribute)).or_else(|| {
-            let enterprise = schema.extension(ENTERPRISE_USER_URN).filter(|_| path.urn.is_none())?;
-            let manager = enterprise.attribute("manager").filter(|manager| manager.is(&name))?;
-            Some((Some(enterprise), manager))
-        }),
+        None => schema.attribute(&name).map(|attribute| (None, attribute)),
     };
     let Some((extension, attribute)) = attribute else { return Resolved::Unknown };
     match sub {

@@ -179,6 +179,10 @@ fn hit<'p>(
     name: &str,
     selected: &'p str,
 ) -> Option<&'p str> {
+    if extension.is_none() && selected.eq_ignore_ascii_case(name) {
+        // Also a URN that no schema has, kept as a client sent it.
+        return Some("");
+    }
     let rest = if selected.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("urn:")) {
         let (found, rest) = schema.split_urn(selected)?;
         let wanted = extension.map_or(schema.core.urn.as_str(), |extension| extension.urn.as_str());
@@ -214,10 +218,9 @@ pub(super) fn shows_sub(attribute: Option<&Attribute>, part: &Part<'_>, name: &s
     let listed = |subs: &[&str]| subs.iter().any(|sub| sub.eq_ignore_ascii_case(name));
     match (returned, part) {
         (Returned::Never, _) | (_, Part::Nothing) => false,
-        (Returned::Always, _) => true,
+        (Returned::Always, _) | (Returned::Default, Part::All) => true,
         (_, Part::Subs(subs)) => listed(subs),
         (Returned::Request, _) => false,
-        (Returned::Default, Part::All) => true,
         (Returned::Default, Part::WithoutSubs(subs)) => !listed(subs),
     }
 }

@@ -7,6 +7,8 @@
 mod patch;
 mod quirk;
 mod resource;
+#[cfg(test)]
+mod tests;
 mod urn;
 mod value;
 

@@ -72,116 +72,116 @@ impl Quirk {
         Self::ManagerWithoutUrn,
     ];
 
-    /// Name in kebab-case, one line for a person, and the kinds of directory it is on for.
-    fn row(self) -> (&'static str, &'static str, &'static [DirectoryKind]) {
-        match self {
-            Self::OpLetterCase => (
-                "op-letter-case",
-                "`op` in any letter case: `Add`, `REPLACE`",
-                &[Entra, Onelogin, Ping, Cyberark, Rippling, Keycloak, Generic],
-            ),
-            Self::BooleanStrings => (
-                "boolean-strings",
-                "the strings `\"true\"` and `\"false\"`, in any letter case, where the schema says boolean: in bodies, \
-                 in PATCH values, in filters and in filters inside paths",
-                EVERY,
-            ),
-            Self::MembersRemoveByValue => (
-                "members-remove-by-value",
-                "`remove` with path `members` and a value removes the members it names, not all; a value that names \
-                 nobody is 400. Also `remove` without path and the value `{\"members\": […]}`",
-                EVERY,
-            ),
-            Self::FlatKeys => (
-                "flat-keys",
-                "keys of a path-less value that are paths: `name.givenName`, `urn:…:User:department`, \
-                 `emails[type eq \"work\"].value`",
-                &[Entra, Okta, Onelogin, Rippling, Keycloak, Generic],
-            ),
-            Self::ManagerAsString => (
-                "manager-as-string",
-                "the manager as a bare id or as an array of one object; `\"\"` and `{\"value\": \"\"}` clear it",
-                &[Entra, Okta, Onelogin, Ping, Rippling, Generic],
-            ),
-            Self::CreateFromFilter => (
-                "create-from-filter",
-                "`add` or `replace` with a value path that matches nothing creates the element that the path's `eq` \
-                 comparisons describe, once for all operations of the request, instead of 400 `noTarget`",
-                &[Entra, Okta, Onelogin, Rippling, Generic],
-            ),
-            Self::PatchSchemas => (
-                "patch-schemas",
-                "a PATCH request whose `schemas` is missing, empty or names something else",
-                &[Authentik, Entra, Onelogin, Rippling, Keycloak, Generic],
-            ),
-            Self::NullPath => (
-                "null-path",
-                "an operation with `\"path\": null` or `\"path\": \"\"` is one without path",
-                &[Authentik, Entra, Keycloak, Generic],
-            ),
-            Self::SingleObject => (
-                "single-object",
-                "one object or value where the schema says array, as in `\"emails\": {…}`",
-                &[Onelogin, Entra, Google, Ping, Rippling, Keycloak, Generic],
-            ),
-            Self::StrayKeys => (
-                "stray-keys",
-                "members of a PATCH request or of its operations that the RFC does not define, as `\"name\": \
-                 \"addMember\"`, are ignored",
-                EVERY,
-            ),
-            Self::LegacyUrns => (
-                "legacy-urns",
-                "the URNs of SCIM 1.0, and `urn:scim:schemas:core:2.0`, stand for those of SCIM 2.0",
-                &[Onelogin, Ping, Cyberark, Generic],
-            ),
-            Self::UrnDot => (
-                "urn-dot",
-                "a dot between URN and attribute in a path: `urn:…:User.department`",
-                &[Entra, Generic],
-            ),
-            Self::WrappedScalar => (
-                "wrapped-scalar",
-                "a single value wrapped as `[{\"$ref\": null, \"value\": \"X\"}]` or `[\"X\"]`",
-                &[Entra, Generic],
-            ),
-            Self::EmptyString => (
-                "empty-string",
-                "`\"\"` where the schema says complex, an array, a number or a dateTime is no value",
-                &[Entra, Jumpcloud, Onelogin, Okta, Google, Rippling, Generic],
-            ),
-            Self::UnknownPaths => (
-                "unknown-paths",
-                "a PATCH path to an attribute or extension that no schema knows is kept as opaque data instead of 400 \
-                 `invalidPath`",
-                &[Entra, Okta, Onelogin, Jumpcloud, Keycloak, Generic],
-            ),
-            Self::ValuePathComparison => (
-                "value-path-comparison",
-                "a sub-attribute behind a value path in a filter: `emails[type eq \"work\"].value eq \"x\"`",
-                &[Entra, Generic],
-            ),
-            Self::ManagerWithoutUrn => (
-                "manager-without-urn",
-                "`manager` without its URN as a path or as a top-level key is the enterprise extension's",
-                &[Entra, Onelogin, Generic],
-            ),
-        }
-    }
-
     /// The name in configuration, metrics and documentation: kebab-case.
     pub fn name(self) -> &'static str {
-        self.row().0
+        match self {
+            Self::OpLetterCase => "op-letter-case",
+            Self::BooleanStrings => "boolean-strings",
+            Self::MembersRemoveByValue => "members-remove-by-value",
+            Self::FlatKeys => "flat-keys",
+            Self::ManagerAsString => "manager-as-string",
+            Self::CreateFromFilter => "create-from-filter",
+            Self::PatchSchemas => "patch-schemas",
+            Self::NullPath => "null-path",
+            Self::SingleObject => "single-object",
+            Self::StrayKeys => "stray-keys",
+            Self::LegacyUrns => "legacy-urns",
+            Self::UrnDot => "urn-dot",
+            Self::WrappedScalar => "wrapped-scalar",
+            Self::EmptyString => "empty-string",
+            Self::UnknownPaths => "unknown-paths",
+            Self::ValuePathComparison => "value-path-comparison",
+            Self::ManagerWithoutUrn => "manager-without-urn",
+        }
     }
 
     /// What is accepted, in one line.
     pub fn description(self) -> &'static str {
-        self.row().1
+        match self {
+            Self::OpLetterCase => "`op` in any letter case: `Add`, `REPLACE`",
+            Self::BooleanStrings => {
+                "the strings `\"true\"` and `\"false\"`, in any letter case, where the schema says boolean: in bodies, \
+                 in PATCH values, in filters and in filters inside paths"
+            }
+            Self::MembersRemoveByValue => {
+                "`remove` with path `members` and a value removes the members it names, not all; a value that names \
+                 nobody is 400. Also `remove` without path and the value `{\"members\": […]}`"
+            }
+            Self::FlatKeys => {
+                "keys of a path-less value that are paths: `name.givenName`, `urn:…:User:department`, \
+                 `emails[type eq \"work\"].value`"
+            }
+            Self::ManagerAsString => {
+                "the manager as a bare id or as an array of one object; `\"\"` and `{\"value\": \"\"}` clear it"
+            }
+            Self::CreateFromFilter => {
+                "`add` or `replace` with a value path that matches nothing creates the element that the path's `eq` \
+                 comparisons describe, once for all operations of the request, instead of 400 `noTarget`"
+            }
+            Self::PatchSchemas => "a PATCH request whose `schemas` is missing, empty or names something else",
+            Self::NullPath => "an operation with `\"path\": null` or `\"path\": \"\"` is one without path",
+            Self::SingleObject => "one object or value where the schema says array, as in `\"emails\": {…}`",
+            Self::StrayKeys => {
+                "members of a PATCH request or of its operations that the RFC does not define, as `\"name\": \
+                 \"addMember\"`, are ignored"
+            }
+            Self::LegacyUrns => {
+                "the URNs of SCIM 1.0, and `urn:scim:schemas:core:2.0`, stand for those of SCIM 2.0"
+            }
+            Self::UrnDot => "a dot between URN and attribute in a path: `urn:…:User.department`",
+            Self::WrappedScalar => {
+                "a single value wrapped as `[{\"$ref\": null, \"value\": \"X\"}]` or `[\"X\"]`"
+            }
+            Self::EmptyString => {
+                "`\"\"` where the schema says complex, an array, a number or a dateTime is no value"
+            }
+            Self::UnknownPaths => {
+                "a PATCH path to an attribute or extension that no schema knows is kept as opaque data instead of 400 \
+                 `invalidPath`"
+            }
+            Self::ValuePathComparison => {
+                "a sub-attribute behind a value path in a filter: `emails[type eq \"work\"].value eq \"x\"`"
+            }
+            Self::ManagerWithoutUrn => {
+                "`manager` without its URN as a path or as a top-level key is the enterprise extension's"
+            }
+        }
     }
 
     /// The kinds of directory it is on for, unless configured otherwise.
     pub fn kinds(self) -> &'static [DirectoryKind] {
-        self.row().2
+        match self {
+            Self::OpLetterCase => &[Entra, Onelogin, Ping, Cyberark, Rippling, Keycloak, Generic],
+            Self::BooleanStrings | Self::MembersRemoveByValue | Self::StrayKeys => EVERY,
+            Self::FlatKeys => &[Entra, Okta, Onelogin, Rippling, Keycloak, Generic],
+            Self::ManagerAsString => &[Entra, Okta, Onelogin, Ping, Rippling, Generic],
+            Self::CreateFromFilter => &[Entra, Okta, Onelogin, Rippling, Generic],
+            Self::PatchSchemas => &[Authentik, Entra, Onelogin, Rippling, Keycloak, Generic],
+            Self::NullPath => &[Authentik, Entra, Keycloak, Generic],
+            Self::SingleObject => &[Onelogin, Entra, Google, Ping, Rippling, Keycloak, Generic],
+            Self::LegacyUrns => &[Onelogin, Ping, Cyberark, Generic],
+            Self::UrnDot | Self::WrappedScalar | Self::ValuePathComparison => &[Entra, Generic],
+            Self::EmptyString => &[Entra, Jumpcloud, Onelogin, Okta, Google, Rippling, Generic],
+            Self::UnknownPaths => &[Entra, Okta, Onelogin, Jumpcloud, Keycloak, Generic],
+            Self::ManagerWithoutUrn => &[Entra, Onelogin, Generic],
+        }
+    }
+
+    /// The table of `docs/idp-quirks.md`: Markdown, one row for each quirk.
+    pub fn table() -> String {
+        let mut table = "| quirk | accepts | on for |\n| --- | --- | --- |\n".to_owned();
+        for quirk in Self::ALL {
+            let kinds = match quirk.kinds() {
+                all if all.len() == DirectoryKind::ALL.len() => "every kind".to_owned(),
+                some => some.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", "),
+            };
+            // A pipe would end the cell.
+            let description = quirk.description().replace('|', "\\|");
+            for part in ["| `", quirk.name(), "` | ", &description, " | ", &kinds, " |\n"] {
+                table.push_str(part);
+            }
+        }
+        table
     }
 
     fn bit(self) -> u32 {
@@ -287,6 +287,13 @@ mod tests {
         for kind in DirectoryKind::ALL {
             assert!(Quirks::for_kind(kind).has(Quirk::MembersRemoveByValue), "{kind}");
         }
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_quirk() {
+        let table = Quirk::table();
+        assert_eq!(table.lines().count(), Quirk::ALL.len() + 2);
+        assert!(table.contains("| `members-remove-by-value` |") && table.contains("| every kind |"));
     }
 
     #[test]

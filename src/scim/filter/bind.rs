@@ -7,8 +7,10 @@
 use super::{AttrPath, CompareOp, Filter, Literal};
 use crate::model::Timestamp;
 use crate::scim::error::Error;
-use crate::scim::path::{Resolved, resolve};
-use crate::scim::schema::{Attribute, DataType, Mutability, ResourceSchema, Returned, Schema};
+use crate::scim::path::{self, Resolved};
+use crate::scim::schema::{
+    Attribute, DataType, ENTERPRISE_USER_URN, Mutability, ResourceSchema, Returned, Schema,
+};
 
 /// An attribute found in the schema, all names in the schema's spelling. Besides what documents hold, these
 /// exist: `id` (string), `meta.created`, `meta.lastModified` (dateTime), `meta.version` (integer: the counter
@@ -97,6 +99,16 @@ pub fn bind_element(
             compare(element_path(path, extension, attribute)?, *op, value, true)
         }
         Filter::ValuePath { .. } => Err(Error::invalid_filter("value filters in brackets do not nest")),
+    }
+}
+
+/// Looks a path up. `manager` without its URN is the enterprise extension's, as Entra means it.
+fn resolve<'a>(schema: &'a ResourceSchema, path: &AttrPath) -> Resolved<'a> {
+    match path::resolve(schema, path) {
+        Resolved::Unknown if path.urn.is_none() && path.name.eq_ignore_ascii_case("manager") => {
+            path::resolve(schema, &AttrPath { urn: Some(ENTERPRISE_USER_URN.to_owned()), ..path.clone() })
+        }
+        found => found,
     }
 }
 
@@ -381,14 +393,13 @@ fn printed(path: &BoundPath) -> String {
 
 fn typed(path: &BoundPath, value: &Literal) -> Result<Literal, Error> {
     let fits = match (path.data_type, value) {
-        (DataType::Boolean, Literal::Bool(_)) | (DataType::Decimal, Literal::Number(_)) => {
+        (DataType::Boolean, Literal::Bool(_))
+        | (DataType::Decimal, Literal::Number(_))
+        | (DataType::String | DataType::Reference | DataType::Binary, Literal::String(_)) => {
             Some(value.clone())
         }
         (DataType::Integer, Literal::Number(number)) => number.as_i64().map(|n| Literal::Number(n.into())),
         (DataType::DateTime, Literal::String(text)) => Timestamp::parse_rfc3339(text).map(Literal::Instant),
-        (DataType::String | DataType::Reference | DataType::Binary, Literal::String(_)) => {
-            Some(value.clone())
-        }
         _ => None,
     };
     fits.ok_or_else(|| {

@@ -95,7 +95,7 @@ fn element_holds<'v>(filter: &Bound, value: &dyn Fn(Option<&str>) -> Option<Foun
         Bound::Const(outcome) => *outcome,
         Bound::Compare { path, op, value: wanted } => value(path.sub.as_deref())
             .is_some_and(|found| found.typed(path.data_type) && found.compares(*op, wanted, path.case_exact)),
-        Bound::Present(path) => value(path.sub.as_deref()).is_some_and(|found| found.is_present()),
+        Bound::Present(path) => value(path.sub.as_deref()).is_some_and(Found::is_present),
         Bound::Element { .. } => false,
     }
 }

@@ -10,9 +10,12 @@ mod bind;
 mod eval;
 mod parse;
 mod print;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use bind::{Bound, BoundPath, bind, bind_element};
+pub(super) use eval::element_matches;
 pub use eval::{Attributes, fold, matches};
 pub use parse::parse;
 pub(super) use parse::parse_value_path;

@@ -37,7 +37,6 @@ pub fn patch_answer(
     }
     match (kind, resource_type) {
         (DirectoryKind::Entra, _) | (DirectoryKind::Okta, ResourceType::Group) => PatchAnswer::NoContent,
-        (DirectoryKind::Okta, ResourceType::User) => PatchAnswer::Resource,
         (_, ResourceType::Group) if members > MEMBERS_MAX => PatchAnswer::NoContent,
         _ => PatchAnswer::Resource,
     }

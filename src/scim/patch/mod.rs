@@ -7,7 +7,14 @@
 
 mod answer;
 mod apply;
+mod element;
+mod member;
+#[cfg(test)]
+mod model_tests;
+mod opaque;
 mod request;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use answer::{PatchAnswer, patch_answer};

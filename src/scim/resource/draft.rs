@@ -64,13 +64,13 @@ pub fn draft(schema: &ResourceSchema, body: Value, mode: Mode, rules: &Rules) ->
                 }
             } else if is_kept(attribute) {
                 let place = Place { extension: None, parent: None };
-                if let Some(value) = any(attribute, place, value, rules)? {
-                    insert(&mut doc, &attribute.name, value)?;
+                if let Some(value) = any(attribute, place, value, *rules)? {
+                    insert(&mut doc, key, &attribute.name, value)?;
                 }
             }
         } else if let Some(extension) = schema.extension(&key) {
-            if let Some(value) = extension_object(extension, value, rules)? {
-                insert(&mut doc, &extension.urn, value)?;
+            if let Some(value) = extension_object(extension, value, *rules)? {
+                insert(&mut doc, key, &extension.urn, value)?;
             }
         } else if !is_unassigned(&value) && !key.eq_ignore_ascii_case("password") {
             doc.insert(key, value);
@@ -79,7 +79,8 @@ pub fn draft(schema: &ResourceSchema, body: Value, mode: Mode, rules: &Rules) ->
     if mode == Mode::Create && schema.core.attribute("active").is_some() && !doc.contains_key("active") {
         doc.insert("active".to_owned(), Value::Bool(true));
     }
-    check_required(schema, &doc)?;
+    // What a PUT leaves out may be there already.
+    required(schema, &doc, |attribute| mode == Mode::Replace && is_carried(attribute))?;
     Ok(Draft { doc, members: member_refs })
 }
 
@@ -119,11 +120,10 @@ fn merge_level(
     new: &mut Doc,
 ) -> Result<(), Error> {
     for attribute in attributes {
-        let fixed = attribute.mutability == Mutability::Immutable;
-        let unseen = matches!(attribute.returned, Returned::Never | Returned::Request);
-        if !fixed && !unseen {
+        if !is_carried(attribute) {
             continue;
         }
+        let fixed = attribute.mutability == Mutability::Immutable;
         let Some(before) = old.get(&attribute.name) else { continue };
         match new.get(&attribute.name) {
             None => {
@@ -154,7 +154,7 @@ pub fn normalise(
     value: Value,
     rules: &Rules,
 ) -> Result<Option<Value>, Error> {
-    any(attribute, Place { extension, parent: None }, value, rules)
+    any(attribute, Place { extension, parent: None }, value, *rules)
 }
 
 /// Where an attribute stands, to name it in an error.
@@ -194,6 +194,12 @@ fn is_kept(attribute: &Attribute) -> bool {
         && attribute.name != "schemas"
 }
 
+/// Whether a PUT that leaves the attribute out leaves it as it is: it may not change, or no answer shows it.
+fn is_carried(attribute: &Attribute) -> bool {
+    attribute.mutability == Mutability::Immutable
+        || matches!(attribute.returned, Returned::Never | Returned::Request)
+}
+
 /// RFC 7643 §2.5: null and the empty array are the same as absent; so is an object without anything in it.
 fn is_unassigned(value: &Value) -> bool {
     match value {
@@ -208,14 +214,16 @@ fn twice(name: &str) -> Error {
     Error::invalid_syntax(format!("attribute `{name}` is given twice, in different letter case"))
 }
 
-fn insert(object: &mut Doc, name: &str, value: Value) -> Result<(), Error> {
-    match object.insert(name.to_owned(), value) {
+/// Puts the value under its canonical name; the client's key is used where it is spelled so already.
+fn insert(object: &mut Doc, key: String, name: &str, value: Value) -> Result<(), Error> {
+    let key = if key == name { key } else { name.to_owned() };
+    match object.insert(key, value) {
         None => Ok(()),
         Some(_) => Err(twice(name)),
     }
 }
 
-fn extension_object(extension: &Schema, value: Value, rules: &Rules) -> Result<Option<Value>, Error> {
+fn extension_object(extension: &Schema, value: Value, rules: Rules) -> Result<Option<Value>, Error> {
     if is_unassigned(&value) {
         return Ok(None);
     }
@@ -228,7 +236,7 @@ fn extension_object(extension: &Schema, value: Value, rules: &Rules) -> Result<O
             Some(attribute) if is_kept(attribute) => {
                 let place = Place { extension: Some(&extension.urn), parent: None };
                 if let Some(value) = any(attribute, place, value, rules)? {
-                    insert(&mut object, &attribute.name, value)?;
+                    insert(&mut object, key, &attribute.name, value)?;
                 }
             }
             Some(_) => {}
@@ -242,8 +250,12 @@ fn extension_object(extension: &Schema, value: Value, rules: &Rules) -> Result<O
 }
 
 /// A value of any attribute.
-fn any(attribute: &Attribute, place: Place<'_>, value: Value, rules: &Rules) -> Result<Option<Value>, Error> {
+fn any(attribute: &Attribute, place: Place<'_>, value: Value, rules: Rules) -> Result<Option<Value>, Error> {
     if is_unassigned(&value) {
+        return Ok(None);
+    }
+    // A client that sends an empty externalId has none; two of them are not the same resource.
+    if attribute.name == "externalId" && value.as_str() == Some("") {
         return Ok(None);
     }
     if !attribute.multi_valued {
@@ -287,7 +299,7 @@ fn keep_one_primary(items: &mut [Value]) {
 }
 
 /// One value: of a single-valued attribute, or one element of an array.
-fn one(attribute: &Attribute, place: Place<'_>, value: Value, rules: &Rules) -> Result<Option<Value>, Error> {
+fn one(attribute: &Attribute, place: Place<'_>, value: Value, rules: Rules) -> Result<Option<Value>, Error> {
     let fits = match (attribute.data_type, &value) {
         (DataType::Complex, Value::Object(_)) => return complex(attribute, place, value, rules),
         (DataType::String | DataType::Reference, Value::String(_))
@@ -322,7 +334,7 @@ fn complex(
     attribute: &Attribute,
     place: Place<'_>,
     value: Value,
-    rules: &Rules,
+    rules: Rules,
 ) -> Result<Option<Value>, Error> {
     let Value::Object(body) = value else { return Ok(None) };
     let place = place.inside(attribute);
@@ -330,10 +342,11 @@ fn complex(
     for (key, value) in body {
         match attribute.sub(&key) {
             Some(sub) if sub.mutability != Mutability::ReadOnly => {
-                if let Some(value) = any(sub, place, value, rules)?
-                    && object.insert(sub.name.clone(), value).is_some()
-                {
-                    return Err(twice(&place.name(sub)));
+                if let Some(value) = any(sub, place, value, rules)? {
+                    let key = if key == sub.name { key } else { sub.name.clone() };
+                    if object.insert(key, value).is_some() {
+                        return Err(twice(&place.name(sub)));
+                    }
                 }
             }
             Some(_) => {}
@@ -362,21 +375,29 @@ fn require(object: &Doc, attribute: &Attribute, place: Place<'_>) -> Result<(), 
 }
 
 /// Required attributes of the core, required extensions, and required attributes of extensions that are there.
-fn check_required(schema: &ResourceSchema, doc: &Doc) -> Result<(), Error> {
-    for attribute in schema.core.attributes.iter().filter(|attribute| attribute.required) {
-        if attribute.name != "members" {
-            require(doc, attribute, Place { extension: None, parent: None })?;
-        }
+/// [`draft`] and [`merge_put`] do it by themselves; after a PATCH its caller does.
+///
+/// # Errors
+/// `invalidValue`: one is missing or an empty text.
+pub fn check_required(schema: &ResourceSchema, doc: &Doc) -> Result<(), Error> {
+    required(schema, doc, |_| false)
+}
+
+/// As [`check_required`], but for the attributes that are `excused`.
+fn required(schema: &ResourceSchema, doc: &Doc, excused: impl Fn(&Attribute) -> bool) -> Result<(), Error> {
+    let asks = |attribute: &&Attribute| attribute.required && !excused(attribute);
+    for attribute in schema.core.attributes.iter().filter(asks) {
+        require(doc, attribute, Place { extension: None, parent: None })?;
     }
     for extension in &schema.extensions {
         match doc.get(&extension.urn) {
             Some(Value::Object(object)) => {
                 let place = Place { extension: Some(&extension.urn), parent: None };
-                for attribute in extension.attributes.iter().filter(|attribute| attribute.required) {
+                for attribute in extension.attributes.iter().filter(asks) {
                     require(object, attribute, place)?;
                 }
             }
-            _ if schema.is_required(&extension.urn) => {
+            _ if schema.is_required(&extension.urn) && !extension.attributes.iter().any(&excused) => {
                 return Err(Error::invalid_value(format!("extension `{}` is required", extension.urn)));
             }
             _ => {}

@@ -12,7 +12,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-pub use draft::{Draft, Mode, Rules, draft, merge_put, normalise};
+pub use draft::{Draft, Mode, Rules, check_required, draft, merge_put, normalise};
 pub use member::{GroupRef, MemberOut, MemberRef, members};
 pub use render::{Meta, Resource, render};
 

@@ -19,7 +19,7 @@ pub(super) struct Members<'t> {
     at: usize,
 }
 
-impl<'t> Members<'t> {
+impl Members<'_> {
     fn skip(&mut self, separator: u8) {
         while let Some(byte) = self.text.as_bytes().get(self.at) {
             if *byte != separator && !byte.is_ascii_whitespace() {
@@ -54,12 +54,11 @@ impl<'t> Members<'t> {
                     depth += 1;
                     at += 1;
                 }
-                b'}' | b']' if depth == 0 => return Some(at),
+                b'}' | b']' | b',' if depth == 0 => return Some(at),
                 b'}' | b']' => {
                     depth -= 1;
                     at += 1;
                 }
-                b',' if depth == 0 => return Some(at),
                 _ => at += 1,
             }
             if depth == 0 && matches!(bytes.get(at.saturating_sub(1)), Some(b'"' | b'}' | b']')) {

@@ -54,7 +54,7 @@ fn refused(body: Value) -> Error {
 }
 
 /// A user whose badge is `badge`, refused.
-fn badge_refused(badge: Value) -> Error {
+fn badge_refused(badge: &Value) -> Error {
     refused(json!({"userName": "a", BADGE_URN: badge}))
 }
 
@@ -119,6 +119,14 @@ fn null_and_empty_are_unassigned_at_every_level() {
 fn an_empty_text_is_a_value() {
     let body = json!({"userName": "a", "displayName": "", "active": false});
     assert_eq!(user(body.clone()).unwrap(), body);
+}
+
+#[test]
+fn an_empty_external_id_is_none() {
+    assert_eq!(
+        user(json!({"userName": "a", "externalId": ""})).unwrap(),
+        json!({"userName": "a", "active": true})
+    );
 }
 
 #[test]
@@ -194,7 +202,7 @@ fn an_operators_attributes_are_checked_by_their_type() {
         (json!({"number": 1, "lock": {"code": "1"}}), "lock.key` is required"),
         (json!({"doors": ["a"]}), "number` is required"),
     ] {
-        assert_eq!(badge_refused(badge), Error::invalid_value(format!("attribute `{BADGE_URN}:{rule}")));
+        assert_eq!(badge_refused(&badge), Error::invalid_value(format!("attribute `{BADGE_URN}:{rule}")));
     }
     for since in ["2026-01-31T08:00:00Z", "2026-01-31T08:00:00.123456-08:00", "2026-01-31T08:00:00"] {
         assert!(user(json!({"userName": "a", BADGE_URN: {"number": 1, "since": since}})).is_ok(), "{since}");
@@ -223,6 +231,25 @@ fn a_required_extension_may_not_be_absent() {
         draft(group, body, Mode::Create, &Rules::default()).unwrap_err(),
         Error::invalid_value(format!("extension `{BADGE_URN}` is required"))
     );
+}
+
+#[test]
+fn a_put_may_leave_out_what_is_required_but_hidden() {
+    let pin = json!({"name": "pin", "required": true, "mutability": "writeOnly", "returned": "never"});
+    let schema = Schema::parse(&json!({"id": BADGE_URN, "attributes": [pin]}).to_string()).unwrap();
+    let extension = Extension { resource_type: ResourceType::User, schema, required: true };
+    let registry = Registry::with_extensions(vec![extension]).unwrap();
+    let user = registry.resource(ResourceType::User);
+    let body = json!({"userName": "a"});
+    assert!(draft(user, body.clone(), Mode::Create, &Rules::default()).is_err());
+    let mut put = draft(user, body, Mode::Replace, &Rules::default()).unwrap();
+    assert_eq!(
+        merge_put(user, &Doc::new(), &mut put.clone()).unwrap_err(),
+        Error::invalid_value(format!("extension `{BADGE_URN}` is required"))
+    );
+    let old = json!({"userName": "a", BADGE_URN: {"pin": "1"}});
+    merge_put(user, old.as_object().unwrap(), &mut put).unwrap();
+    assert_eq!(Value::Object(put.doc), old);
 }
 
 #[test]
@@ -407,6 +434,9 @@ fn attributes_and_excluded_attributes_reach_every_part() {
         "userName": "a", "name": {"givenName": "G", "familyName": "F"}, "emails": [{"value": "v", "type": "work"}],
         ENTERPRISE_USER_URN: {"department": "R", "manager": {"value": "1"}}, "odd": 1,
     });
+    let custom = json!({"userName": "a", "urn:okta:x:1.0:user:custom": {"a": 1}});
+    let part = shown(schema, &custom, &only("URN:okta:x:1.0:user:custom"));
+    assert_eq!(part.as_object().unwrap().keys().next_back().unwrap(), "urn:okta:x:1.0:user:custom");
     let keys = |projection: Projection| -> Vec<String> {
         shown(schema, &doc, &projection).as_object().unwrap().keys().cloned().collect()
     };
@@ -465,6 +495,7 @@ fn opaque() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
+        proptest::num::f64::NORMAL.prop_map(Value::from),
         text().prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
@@ -540,7 +571,9 @@ proptest! {
     }
 
     #[test]
-    fn no_body_and_no_projection_makes_it_panic(body in opaque(), names in text()) {
+    fn no_body_and_no_projection_makes_it_panic(
+        body in prop_oneof![opaque(), any_user()], names in prop_oneof![text(), "[a-zA-Z.,:]{0,20}"]
+    ) {
         let registry = registry();
         for kind in [ResourceType::User, ResourceType::Group] {
             let schema = registry.resource(kind);

@@ -85,9 +85,10 @@ pub enum Uniqueness {
 }
 
 /// An attribute's definition (RFC 7643 §7). Absent characteristics take the defaults of RFC 7643 §2.2, which is
-/// what lets the embedded files and an operator's own leave out what is usual.
+/// what lets the embedded files and an operator's own leave out what is usual. A characteristic that the RFC does
+/// not know is refused: it is a misspelt one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Attribute {
     /// The name in its canonical spelling.
     pub name: String,

@@ -1,6 +1,6 @@
-//! The schemas of RFC 7643 §3.1, §4.1, §4.2 and §4.3, embedded as data. Characteristics are those of §8.7.1, with
-//! two exceptions: `displayName` of a group is required, as §4.2 says and §8.7.1 forgets, and `members` shows its
-//! `display`.
+//! The schemas of RFC 7643 §3.1, §4.1, §4.2 and §4.3, embedded as data. Characteristics are those of §8.7.1; where
+//! that and the text of §3 and §4 differ the text counts: a group's `displayName` is required, nothing of a
+//! `manager` is, and what holds an id or an address regards letter case, as `id` does.
 
 use std::sync::{Arc, LazyLock};
 

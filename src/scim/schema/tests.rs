@@ -158,6 +158,7 @@ fn an_operators_mistakes_are_refused_by_name() {
         attribute(json!({"name": "a b"})),
         "schema `urn:example:x`, attribute `a b`: a name is a letter, then letters, digits, `-` and `_`, at most 64 (RFC 7643 section 2.1)"
     );
+    assert!(attribute(json!({"name": "a", "multivalued": true})).contains("unknown field `multivalued`"));
     assert_eq!(
         attribute(json!({"name": "a", "type": "complex"})),
         "schema `urn:example:x`, attribute `a`: type complex needs subAttributes"
