@@ -201,6 +201,7 @@ async fn a_file_follows_what_is_pushed_and_what_is_revoked() {
     assert_eq!(report.applied_seq, *world.mirror.changes().borrow());
     let held = record::load(&world.mirror, &name("opa")).unwrap().holdings;
     assert_eq!(held.len(), 2, "role and group of bob");
+    assert!(reconciler.dead().is_empty());
     reconciler.shutdown().await;
 }
 
