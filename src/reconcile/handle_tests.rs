@@ -382,6 +382,29 @@ async fn new_settings_count_at_once_and_a_dropped_targets_file_stays() {
     assert!(matches!(reconciler.sync(&name("opa"), false).await, Err(Error::UnknownTarget(_))));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_on_illegal_error_revocations_land_and_additions_wait() {
+    let world = World::new().await;
+    let alice = world.user("alice").await;
+    let carl = world.user("carl").await;
+    let group = world.group("sre", &[&alice, &carl]).await;
+    let mut target = world.file("opa");
+    spec(&mut target).on_illegal = OnIllegal::Error;
+    target.on_change = false;
+    let reconciler = world.start(vec![target]);
+    assert_eq!(reconciler.sync(&name("opa"), false).await.unwrap().state, State::InSync);
+    let bad = world.user("e\rve").await;
+    let bob = world.user("bob").await;
+    world.members(&group, MemberEdit::Add(refs(&[&bad, &bob]))).await;
+    world.deactivate(&alice).await;
+    let report = reconciler.sync(&name("opa"), false).await.unwrap();
+    assert_eq!((report.state, report.removed), (State::Failing, 2));
+    assert!(report.error.unwrap().contains("additions wait"));
+    let text = world.text("opa.json");
+    assert!(text.contains("carl") && !text.contains("alice") && !text.contains("bob"), "{text}");
+    reconciler.shutdown().await;
+}
+
 /// What a receiver got: `webhook-id` and body.
 type Got = Arc<std::sync::Mutex<Vec<(String, Value)>>>;
 
