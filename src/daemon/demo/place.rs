@@ -35,6 +35,7 @@ impl Place {
         place.folder("out")?;
         place.folder("state")?;
         place.file("app-webhook-secret", webhook_secret)?;
+        place.file("db-admins.conf.j2", TEMPLATE)?;
         place.file("rosterd.toml", &config(&place.admin_socket(), webhook_url))?;
         Ok(place)
     }
@@ -64,8 +65,13 @@ impl Place {
         self.dir.join("notify.sock")
     }
 
-    /// The policy file.
+    /// The policy file that people are shown: a few lines for nginx.
     pub(super) fn policy(&self) -> PathBuf {
+        self.dir.join("out/db-admins.conf")
+    }
+
+    /// The whole access model, for policy engines.
+    pub(super) fn model(&self) -> PathBuf {
         self.dir.join("out/access.json")
     }
 
@@ -152,6 +158,15 @@ fn fill(bytes: &mut [u8]) -> Result<(), DemoError> {
     getrandom::fill(bytes).map_err(|cause| DemoError::Setup(format!("no random numbers: {cause}")))
 }
 
+/// Lets nginx ask whether the signed-on user is a database administrator.
+const TEMPLATE: &str = r#"map $remote_user $is_db_admin {
+    default 0;
+{% for role in roles if role.name == "db-admin" -%}
+{% for name in role.members %}    {{ name | nginx_key }} 1;
+{% endfor %}{% endfor -%}
+}
+"#;
+
 /// The demo's config. Paths are relative to the file, but a socket's must be absolute.
 fn config(admin_socket: &Path, webhook_url: &str) -> String {
     let socket = toml::Value::String(admin_socket.display().to_string());
@@ -169,6 +184,13 @@ path = "state/mirror.db"
 [[role]]
 name = "db-admin"
 groups = ["Database Admins"]
+
+[[target]]
+name = "nginx"
+type = "file"
+template = "db-admins.conf.j2"
+path = "out/db-admins.conf"
+mode = "0600"
 
 [[target]]
 name = "access"
