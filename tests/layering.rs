@@ -2,6 +2,7 @@
 //!
 //! A module imports from layers below its own and never from a sibling on its layer; the table stands in
 //! `src/lib.rs` and `docs/architecture.md`. The last tests show on made-up trees that each rule can fail.
+#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -138,20 +139,25 @@ fn character_length(chars: &[char]) -> usize {
     if chars.get(2) == Some(&'\'') { 3 } else { 0 }
 }
 
+/// A part of `text`; empty if its ends are no ends of characters.
+fn cut(text: &str, range: impl std::slice::SliceIndex<str, Output = str>) -> &str {
+    text.get(range).unwrap_or_default()
+}
+
 /// Words and the signs that paths are made of.
 fn tokens(code: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = code;
     while let Some(start) = rest.find(|c: char| !c.is_whitespace()) {
-        rest = &rest[start..];
+        rest = cut(rest, start..);
         let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
         let length = match word {
             0 if rest.starts_with("::") => 2,
             0 => rest.chars().next().map_or(1, char::len_utf8),
             _ => word,
         };
-        found.push(&rest[..length]);
-        rest = &rest[length..];
+        found.push(cut(rest, ..length));
+        rest = cut(rest, length..);
     }
     found
 }
@@ -272,15 +278,15 @@ fn without_tests(file: &Path, text: &str) -> String {
     }
     let mut code = code(text);
     let mut from = 0;
-    while let Some(at) = code[from..].find("#[cfg(test)]").map(|at| at + from) {
-        let end = match (code[at..].find('{'), code[at..].find(';')) {
+    while let Some(at) = cut(&code, from..).find("#[cfg(test)]").map(|at| at + from) {
+        let end = match (cut(&code, at..).find('{'), cut(&code, at..).find(';')) {
             (Some(open), semicolon) if semicolon.is_none_or(|semicolon| open < semicolon) => {
-                at + open + block_length(&code[at + open..])
+                at + open + block_length(cut(&code, at + open..))
             }
             (_, Some(semicolon)) => at + semicolon + 1,
             _ => code.len(),
         };
-        let blank: String = code[at..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
+        let blank: String = cut(&code, at..end).chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
         code.replace_range(at..end, &blank);
         from = at + blank.len();
     }
@@ -307,14 +313,15 @@ fn block_length(code: &str) -> usize {
 fn functions(code: &str) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("fn ") {
-        let begins = code[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_');
-        let name: String = code[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        let Some(open) = code[at..].find(['{', ';']) else { continue };
-        if !begins || name.is_empty() || code[at + open..].starts_with(';') {
+        let begins = cut(code, ..at).chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_');
+        let name: String =
+            cut(code, at + 3..).chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let Some(open) = cut(code, at..).find(['{', ';']) else { continue };
+        if !begins || name.is_empty() || cut(code, at + open..).starts_with(';') {
             continue;
         }
-        let end = at + open + block_length(&code[at + open..]);
-        found.push((name, code[at..end].matches('\n').count() + 1));
+        let end = at + open + block_length(cut(code, at + open..));
+        found.push((name, cut(code, at..end).matches('\n').count() + 1));
     }
     found
 }

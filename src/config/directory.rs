@@ -90,16 +90,15 @@ fn quirks_of(value: &Value<'_>, kind: DirectoryKind) -> Option<Quirks> {
     let names = Quirk::ALL.map(Quirk::name);
     let mut quirks = Quirks::for_kind(kind);
     for (name, value) in table.entries() {
-        match name.parse::<Quirk>() {
-            Ok(quirk) => quirks = quirks.with(quirk, value.bool()?),
-            Err(_) => {
-                let unknown = what(format!("there is no quirk `{}`", escape(name)));
-                value.fail_key(match nearest(name, names) {
-                    Some(near) => unknown.help(format!("did you mean `{near}`?")),
-                    None => unknown.help(format!("known: {}", names.join(", "))),
-                });
-            }
+        if let Ok(quirk) = name.parse::<Quirk>() {
+            quirks = quirks.with(quirk, value.bool()?);
+            continue;
         }
+        let unknown = what(format!("there is no quirk `{}`", escape(name)));
+        value.fail_key(match nearest(name, names) {
+            Some(near) => unknown.help(format!("did you mean `{near}`?")),
+            None => unknown.help(format!("known: {}", names.join(", "))),
+        });
     }
     (quirks != Quirks::for_kind(kind)).then_some(quirks)
 }

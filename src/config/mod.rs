@@ -11,7 +11,7 @@
 //! - `reader`: tables and values with their places; unknown keys
 //! - `server`, `directory`, `role`, `target`: one section each
 //! - `secret`: where a `*_file` is looked up, and which files are refused
-//! - `value`: durations, percentages, sizes, modes
+//! - `value`: durations, sizes, modes
 //! - `problem`: what is wrong, where, and what was probably meant
 
 pub mod change;

@@ -108,7 +108,7 @@ impl<'a> Table<'a> {
             path: self.join(key),
             key_span: name.span(),
             span: value.span(),
-            value: value.get_ref(),
+            inner: value.get_ref(),
             report: self.report,
         })
     }
@@ -121,7 +121,7 @@ impl<'a> Table<'a> {
     /// Each element of `[[key]]`.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
         let Some(value) = self.get(key) else { return Vec::new() };
-        let DeValue::Array(array) = value.value else {
+        let DeValue::Array(array) = value.inner else {
             value.fail(what(format!("`{key}` must be a list of tables")).help(format!("write `[[{key}]]`")));
             return Vec::new();
         };
@@ -129,7 +129,7 @@ impl<'a> Table<'a> {
             .iter()
             .enumerate()
             .filter_map(|(n, element)| value.element(n, element).table())
-            .map(|table| table.named())
+            .map(Table::named)
             .collect()
     }
 
@@ -209,7 +209,7 @@ impl<'a> Table<'a> {
                 path: self.join(name),
                 key_span: key.span(),
                 span: value.span(),
-                value: value.get_ref(),
+                inner: value.get_ref(),
                 report: self.report,
             };
             (name, value)
@@ -223,7 +223,7 @@ pub(super) struct Value<'a> {
     path: String,
     key_span: Range<usize>,
     span: Range<usize>,
-    value: &'a DeValue<'a>,
+    inner: &'a DeValue<'a>,
     report: &'a Report<'a>,
 }
 
@@ -233,7 +233,7 @@ impl<'a> Value<'a> {
             path: format!("{}[{n}]", self.path),
             key_span: element.span(),
             span: element.span(),
-            value: element.get_ref(),
+            inner: element.get_ref(),
             report: self.report,
         }
     }
@@ -264,13 +264,13 @@ impl<'a> Value<'a> {
     }
 
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        self.fail(what(format!("`{}` must be {wanted}, not {}", self.path, kind_of(self.value))));
+        self.fail(what(format!("`{}` must be {wanted}, not {}", self.path, kind_of(self.inner))));
         None
     }
 
     /// The text, if it is one; no report if not.
     pub(super) fn peek_text(&self) -> Option<&'a str> {
-        self.value.as_str()
+        self.inner.as_str()
     }
 
     /// The line it stands in, from 1.
@@ -279,15 +279,15 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn is_text(&self) -> bool {
-        self.value.is_str()
+        self.inner.is_str()
     }
 
     pub(super) fn is_list(&self) -> bool {
-        self.value.is_array()
+        self.inner.is_array()
     }
 
     pub(super) fn table(&self) -> Option<Table<'a>> {
-        let DeValue::Table(map) = self.value else { return self.wrong_type("a table") };
+        let DeValue::Table(map) = self.inner else { return self.wrong_type("a table") };
         Some(Table {
             path: self.path.clone(),
             span: self.key_span.clone(),
@@ -298,14 +298,14 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn text(&self) -> Option<&'a str> {
-        match self.value.as_str() {
+        match self.inner.as_str() {
             Some(text) => Some(text),
             None => self.wrong_type("a text in quotes"),
         }
     }
 
     pub(super) fn bool(&self) -> Option<bool> {
-        match self.value.as_bool() {
+        match self.inner.as_bool() {
             Some(bool) => Some(bool),
             None => self.wrong_type("true or false"),
         }
@@ -313,7 +313,7 @@ impl<'a> Value<'a> {
 
     /// A whole number within `range`.
     pub(super) fn integer(&self, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
-        let Some(integer) = self.value.as_integer() else { return self.wrong_type("a whole number") };
+        let Some(integer) = self.inner.as_integer() else { return self.wrong_type("a whole number") };
         match u64::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
@@ -325,12 +325,12 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn is_integer(&self) -> bool {
-        self.value.is_integer()
+        self.inner.is_integer()
     }
 
     /// Each element of a list; `None` if it is none.
     pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
-        let DeValue::Array(array) = self.value else { return self.wrong_type("a list") };
+        let DeValue::Array(array) = self.inner else { return self.wrong_type("a list") };
         Some(array.iter().enumerate().map(|(n, element)| self.element(n, element)).collect())
     }
 

@@ -62,7 +62,8 @@ fn known_directory(value: &Value<'_>, directories: &[Directory]) -> Option<Direc
     match nearest(id.as_str(), directories.iter().map(|directory| directory.id.as_str())) {
         Some(near) => value.fail(wrong.help(format!("did you mean `{near}`?"))),
         None => {
-            value.warn(wrong.help("the role gives nobody unless `rosterd directory add` made one of that id"))
+            value
+                .warn(wrong.help("the role gives nobody unless `rosterd directory add` made one of that id"));
         }
     }
     Some(id)
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn negations_are_found_outside_texts_only() {
         for (text, word) in [
-            (r#"not (active eq false)"#, Some("not")),
+            ("not (active eq false)", Some("not")),
             (r#"userType NE "x""#, Some("ne")),
             (r#"a eq "b" and not(c pr)"#, Some("not")),
             (r#"title eq "do not (ever) ne \" not (" and active eq true"#, None),

@@ -186,7 +186,7 @@ fn limits(limits: &mut limits::Settings, section: Table<'_>) {
     size("body_bytes_max", 1 << 10, 64 << 20, &mut limits.body_bytes_max);
     size("large_body_bytes_max", 1 << 10, 256 << 20, &mut limits.large_body_bytes_max);
     let time = |key, field: &mut Duration| {
-        let bounds = (Duration::from_millis(100), Duration::from_secs(3_600));
+        let bounds = (Duration::from_millis(100), Duration::from_hours(1));
         *field = section.get(key).and_then(|value| span(&value, bounds)).unwrap_or(*field);
     };
     time("header_timeout", &mut limits.header_timeout);

@@ -65,7 +65,7 @@ pub(super) fn target(section: Table<'_>, files: &Files, state: &Path) -> Option<
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
     let kind = match kind {
-        Some(Type::File) => file(&section, files, &state.join("targets"), own).map(TargetKind::File),
+        Some(Type::File) => file(&section, files, &state.join("targets"), &own).map(TargetKind::File),
         Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
@@ -151,7 +151,7 @@ fn wait(value: &Value<'_>) -> Wait {
     wait
 }
 
-fn file(section: &Table<'_>, files: &Files, state: &Path, name: TargetName) -> Option<FileSettings> {
+fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> Option<FileSettings> {
     let path = section
         .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
         .and_then(|value| destination(&value, files));
@@ -376,7 +376,7 @@ fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookSettings> {
     let events = events(section.get("events"));
     let timeout = section
         .get("timeout")
-        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_secs(300))));
+        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_mins(5))));
     let mut settings = webhook::Settings::new(url?, secrets);
     settings.insecure = insecure;
     settings.timeout = timeout.unwrap_or(settings.timeout);

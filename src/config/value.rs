@@ -1,4 +1,4 @@
-//! Values with a unit in them: durations, percentages, sizes, file modes.
+//! Values with a unit in them: durations, sizes, file modes.
 
 use std::time::Duration;
 
@@ -39,14 +39,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err("it is longer than 10000 days".to_owned());
     }
     Ok(Duration::from_millis(total))
-}
-
-/// Reads a share such as `10%`: whole percent, 0 to 100.
-pub(super) fn parse_percent(text: &str) -> Result<u8, String> {
-    text.strip_suffix('%')
-        .and_then(|number| number.trim().parse::<u8>().ok())
-        .filter(|percent| *percent <= 100)
-        .ok_or_else(|| "use a whole percentage from \"0%\" to \"100%\"".to_owned())
 }
 
 /// Reads a size in bytes such as `64 KiB` or `1MiB`: units B, KiB, MiB, GiB.
@@ -100,14 +92,6 @@ mod tests {
         }
         for bad in ["", "5", "s", "-5s", "1.5s", "5 s", "5sec", "99999999999999999999s", "20000d", "5s,"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn percentages_stop_at_a_hundred() {
-        assert_eq!(parse_percent("10%"), Ok(10));
-        for bad in ["10", "101%", "-1%", "1.5%", "%"] {
-            assert!(parse_percent(bad).is_err(), "{bad}");
         }
     }
 
