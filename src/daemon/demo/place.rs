@@ -35,7 +35,7 @@ impl Place {
         place.folder("out")?;
         place.folder("state")?;
         place.file("app-webhook-secret", webhook_secret)?;
-        place.file("db-admins.conf.j2", TEMPLATE)?;
+        place.file("db-admins.acl.j2", TEMPLATE)?;
         place.file("rosterd.toml", &config(&place.admin_socket(), webhook_url))?;
         Ok(place)
     }
@@ -65,9 +65,9 @@ impl Place {
         self.dir.join("notify.sock")
     }
 
-    /// The policy file that people are shown: a few lines for nginx.
+    /// The policy file that people are shown: a list for HAProxy.
     pub(super) fn policy(&self) -> PathBuf {
-        self.dir.join("out/db-admins.conf")
+        self.dir.join("out/db-admins.acl")
     }
 
     /// The whole access model, for policy engines.
@@ -158,13 +158,12 @@ fn fill(bytes: &mut [u8]) -> Result<(), DemoError> {
     getrandom::fill(bytes).map_err(|cause| DemoError::Setup(format!("no random numbers: {cause}")))
 }
 
-/// Lets nginx ask whether the signed-on user is a database administrator.
-const TEMPLATE: &str = r#"map $remote_user $is_db_admin {
-    default 0;
+/// A list for HAProxy's `acl … -f`: who may open the database console.
+const TEMPLATE: &str = r#"# Who may open the database console
 {% for role in roles if role.name == "db-admin" -%}
-{% for name in role.members %}    {{ name | nginx_key }} 1;
+{% for name in role.members %}{{ name | haproxy_word }}
 {% endfor %}{% endfor -%}
-}
+# End of list
 "#;
 
 /// The demo's config. Paths are relative to the file, but a socket's must be absolute.
@@ -186,10 +185,10 @@ name = "db-admin"
 groups = ["Database Admins"]
 
 [[target]]
-name = "nginx"
+name = "haproxy"
 type = "file"
-template = "db-admins.conf.j2"
-path = "out/db-admins.conf"
+template = "db-admins.acl.j2"
+path = "out/db-admins.acl"
 mode = "0600"
 
 [[target]]

@@ -266,11 +266,10 @@ fn users(model: &Value) -> Vec<&str> {
     users.iter().filter_map(|user| user.get("name").and_then(Value::as_str)).collect()
 }
 
-/// Who is let in by the policy file, read as nginx reads it; `None` for a file that is not whole.
+/// Who is let in by the policy file, read as HAProxy reads it; `None` for a file that is not whole.
 fn admins(policy: &str) -> Option<Vec<&str>> {
-    let body = policy.trim().strip_prefix("map $remote_user $is_db_admin {")?.strip_suffix('}')?;
-    let entries = body.lines().map(str::trim).filter_map(|line| line.strip_suffix(" 1;"));
-    Some(entries.map(|name| name.trim_matches('"')).collect())
+    let whole = policy.ends_with("# End of list\n");
+    whole.then(|| policy.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect())
 }
 
 #[cfg(test)]
@@ -280,9 +279,8 @@ mod tests {
     #[test]
     fn the_files_are_read_as_their_readers_read_them() {
         assert_eq!(users(&json!({"users": [{"name": "a"}, {"name": "b"}]})), ["a", "b"]);
-        let policy = "map $remote_user $is_db_admin {\n    default 0;\n    \"a@b\" 1;\n}\n";
-        assert_eq!(admins(policy), Some(vec!["a@b"]));
+        assert_eq!(admins("# Who\na@b\n# End of list\n"), Some(vec!["a@b"]));
+        assert_eq!(admins("# Who\n# End of list\n"), Some(vec![]));
         assert_eq!(admins(""), None);
-        assert_eq!(admins("map $remote_user $is_db_admin {\n    default 0;\n}\n"), Some(vec![]));
     }
 }
