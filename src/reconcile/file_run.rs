@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::access::{Entitlement, Exception, View, ViewInput, view};
+use crate::access::{Entitlement, Exception, Problem, View, ViewInput, view};
 use crate::downstream::command;
 use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
 use crate::mirror::target::{self, Holding, Run, State as Saved};
@@ -74,6 +74,8 @@ pub(super) struct Wish {
     pub(super) view: View,
     pub(super) exceptions: Vec<Exception>,
     pub(super) problems: Vec<String>,
+    /// Names left out because nothing can carry them, or because another holds them.
+    pub(super) illegal: Vec<String>,
 }
 
 /// The view of `settings` at `snapshot`, given what the target holds.
@@ -85,7 +87,9 @@ pub(super) fn wish(settings: &TargetSettings, snapshot: &Snapshot, stored: &Stor
     let input = ViewInput { attribute: &settings.subject, exceptions: &exceptions, names: &names };
     let (view, found) = view(&snapshot.facts, &snapshot.access, input);
     let problems = snapshot.access.problems.iter().chain(&found).map(ToString::to_string).collect();
-    Wish { view, exceptions, problems }
+    let is_illegal = |one: &&Problem| matches!(one, Problem::BadName { .. } | Problem::Collision { .. });
+    let illegal = found.iter().filter(is_illegal).map(ToString::to_string).collect();
+    Wish { view, exceptions, problems, illegal }
 }
 
 /// What `plan` shows of any target. Blocking.
@@ -217,8 +221,10 @@ impl FileRun<'_> {
         let mut shown = wish.view;
         let mut rendered = render(&shown)?;
         let mut refused = None;
-        if let Some(first) = rendered.left_out.first().filter(|_| self.file.on_illegal == OnIllegal::Error) {
-            let more = rendered.left_out.len().saturating_sub(1);
+        let illegal: Vec<String> =
+            wish.illegal.into_iter().chain(rendered.left_out.iter().map(ToString::to_string)).collect();
+        if let Some(first) = illegal.first().filter(|_| self.file.on_illegal == OnIllegal::Error) {
+            let more = illegal.len().saturating_sub(1);
             refused = Some(format!("{first} ({more} more); additions wait until it can be written"));
             shown = plan::only_held(&shown, &stored.holdings);
             let again = render(&shown)?;

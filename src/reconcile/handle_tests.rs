@@ -201,6 +201,7 @@ async fn a_file_follows_what_is_pushed_and_what_is_revoked() {
     assert_eq!(report.applied_seq, *world.mirror.changes().borrow());
     let held = record::load(&world.mirror, &name("opa")).unwrap().holdings;
     assert_eq!(held.len(), 2, "role and group of bob");
+    assert!(reconciler.dead().is_empty());
     reconciler.shutdown().await;
 }
 
@@ -379,6 +380,29 @@ async fn new_settings_count_at_once_and_a_dropped_targets_file_stays() {
     assert_eq!((explained[0].holds, explained[0].why[0].as_str()), (true, "member of \"dev\""));
     reconciler.shutdown().await;
     assert!(matches!(reconciler.sync(&name("opa"), false).await, Err(Error::UnknownTarget(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_on_illegal_error_revocations_land_and_additions_wait() {
+    let world = World::new().await;
+    let alice = world.user("alice").await;
+    let carl = world.user("carl").await;
+    let group = world.group("sre", &[&alice, &carl]).await;
+    let mut target = world.file("opa");
+    spec(&mut target).on_illegal = OnIllegal::Error;
+    target.on_change = false;
+    let reconciler = world.start(vec![target]);
+    assert_eq!(reconciler.sync(&name("opa"), false).await.unwrap().state, State::InSync);
+    let bad = world.user("e\rve").await;
+    let bob = world.user("bob").await;
+    world.members(&group, MemberEdit::Add(refs(&[&bad, &bob]))).await;
+    world.deactivate(&alice).await;
+    let report = reconciler.sync(&name("opa"), false).await.unwrap();
+    assert_eq!((report.state, report.removed), (State::Failing, 2));
+    assert!(report.error.unwrap().contains("additions wait"));
+    let text = world.text("opa.json");
+    assert!(text.contains("carl") && !text.contains("alice") && !text.contains("bob"), "{text}");
+    reconciler.shutdown().await;
 }
 
 /// What a receiver got: `webhook-id` and body.
