@@ -11,6 +11,7 @@
 
 pub mod change;
 pub mod config_version;
+pub mod decision;
 pub mod delivery;
 pub mod directory;
 pub mod engine;

@@ -66,6 +66,7 @@ impl World {
             apply: Apply::Auto,
             on_change: true,
             schedule: None,
+            guard: crate::reconcile::guard::Guard::default(),
             wait: Wait { revoke: Duration::ZERO, min: Duration::from_millis(1), max: Duration::from_secs(1) },
             kind: TargetKind::File(FileSettings {
                 spec,

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::access::{Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, Verdict, View, say};
 use crate::downstream::format::{Carried, LeftOut as NotCarried};
 use crate::mirror::target::Holding;
-use crate::model::{DirectoryId, ResourceId, RoleName, Subject, TargetName};
+use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, TargetName};
+
+use super::book;
 
 /// One target's plan, as `plan --json` shows it (DESIGN §3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +26,9 @@ pub struct Plan {
     pub remove: Vec<Line>,
     /// Entitlements whose removal is held.
     pub held_removals: Vec<Line>,
+    /// Entitlements that stay although access no longer has them: a person rejected the removal, or the role is
+    /// protected.
+    pub kept: Vec<Line>,
     /// Subjects shown under another name.
     pub change: Vec<Rename>,
     /// Entitlements the target should hold.
@@ -141,6 +145,12 @@ pub fn wanted(view: &View, left_out: &[NotCarried]) -> Wanted {
     wanted
 }
 
+/// Only what concerns roles: all that a webhook is told of access.
+pub fn roles_only(mut wanted: Wanted) -> Wanted {
+    wanted.retain(|(_, entitlement), _| matches!(entitlement, Entitlement::Role(_)));
+    wanted
+}
+
 /// The entitlement's name as the target shows it.
 pub fn label(holding: &Holding) -> String {
     let stored = holding.attributes.get(LABEL).and_then(serde_json::Value::as_str);
@@ -152,16 +162,27 @@ pub fn kept_for_unknown(access: &Access, holdings: &[Holding]) -> Vec<Exception>
     holdings
         .iter()
         .filter(|holding| access.unknown.contains(&holding.subject.directory))
-        .map(|holding| Exception {
-            subject: holding.subject.clone(),
-            entitlement: holding.entitlement.clone(),
-            name: holding.name.clone(),
-            group_name: matches!(holding.entitlement, Entitlement::Group(..)).then(|| label(holding)),
-            attributes: holding.attributes.clone(),
-            since: access.seq,
-            verdict: Verdict::Unknown,
-        })
+        .map(|holding| exception_of(holding, Verdict::Unknown, access.seq, 0))
         .collect()
+}
+
+/// Who and what.
+pub fn key_of(holding: &Holding) -> Key {
+    (holding.subject.clone(), holding.entitlement.clone())
+}
+
+/// The removal of `holding`, not carried out.
+pub fn exception_of(holding: &Holding, verdict: Verdict, since: Seq, batch: u64) -> Exception {
+    Exception {
+        subject: holding.subject.clone(),
+        entitlement: holding.entitlement.clone(),
+        name: holding.name.clone(),
+        group_name: matches!(holding.entitlement, Entitlement::Group(..)).then(|| label(holding)),
+        attributes: holding.attributes.clone(),
+        since,
+        verdict,
+        batch,
+    }
 }
 
 /// Only what of `view` the target held already: what a target shows that cannot be rendered whole, so that
@@ -238,48 +259,47 @@ pub fn plan(target: &TargetName, inputs: Inputs<'_>, wanted: &Wanted) -> Plan {
         .filter(|(key, _)| !wanted.contains_key(key))
         .map(|(key, holding)| line(holding, why_remove(inputs, key)))
         .collect();
-    let mut held_removals: Vec<Line> = inputs
-        .exceptions
-        .iter()
-        .filter(|exception| exception.verdict == Verdict::Held)
-        .map(|exception| {
-            let key = (exception.subject.clone(), exception.entitlement.clone());
-            Line {
-                subject: exception.name.clone(),
-                id: exception.subject.to_string(),
-                entitlement: exception.entitlement.to_string(),
-                label: exception.group_name.clone().unwrap_or_else(|| exception.entitlement.to_string()),
-                why: why_remove(inputs, &key),
-            }
-        })
-        .collect();
+    let excepted = |is_meant: &dyn Fn(Verdict) -> bool| {
+        let meant = inputs.exceptions.iter().filter(|one| is_meant(one.verdict));
+        let mut lines: Vec<Line> = meant.map(|one| exception_line(inputs, one)).collect();
+        lines.sort();
+        lines
+    };
+    let held_removals = excepted(&|verdict| verdict == Verdict::Held);
+    let kept = excepted(&|verdict| matches!(verdict, Verdict::Rejected | Verdict::Protected));
     add.sort();
     remove.sort();
-    held_removals.sort();
     Plan {
         name: target.clone(),
-        hash: hash(&held_removals),
+        hash: book::hash(held_removals.iter().map(|line| (line.id.clone(), line.entitlement.clone()))),
         held: !held_removals.is_empty(),
         add,
         remove,
         held_removals,
+        kept,
         change: change.into_iter().collect(),
         total: wanted.len() as u64,
     }
 }
 
-/// Over who and what only: the same removals have the same hash, whatever the words.
-fn hash(held: &[Line]) -> String {
-    let keys: BTreeSet<(&str, &str)> =
-        held.iter().map(|line| (line.id.as_str(), line.entitlement.as_str())).collect();
-    let mut hasher = Sha256::new();
-    for (id, entitlement) in keys {
-        hasher.update(id);
-        hasher.update(b"\0");
-        hasher.update(entitlement);
-        hasher.update(b"\n");
+fn exception_line(inputs: Inputs<'_>, exception: &Exception) -> Line {
+    let role = || match &exception.entitlement {
+        Entitlement::Role(name) => name.to_string(),
+        Entitlement::Group(..) => exception.entitlement.to_string(),
+    };
+    let key = (exception.subject.clone(), exception.entitlement.clone());
+    let why = why_remove(inputs, &key);
+    Line {
+        subject: exception.name.clone(),
+        id: exception.subject.to_string(),
+        entitlement: exception.entitlement.to_string(),
+        label: exception.group_name.clone().unwrap_or_else(role),
+        why: match exception.verdict {
+            Verdict::Rejected => format!("{why}; its removal was rejected"),
+            Verdict::Protected => format!("{why}; the role is protected"),
+            Verdict::Held | Verdict::Unknown => why,
+        },
     }
-    hasher.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Why `subject` holds it, in words.

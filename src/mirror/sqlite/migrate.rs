@@ -10,7 +10,8 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 1] = [include_str!("migrations/0001_first.sql")];
+const STEPS: [&str; 2] =
+    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_guard.sql")];
 
 /// Schema version this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
