@@ -30,8 +30,9 @@ pub(super) fn guard(section: Option<Table<'_>>, base: &Guard) -> Guard {
     };
     time("window", &mut guard.window);
     time("max_hold", &mut guard.max_hold);
-    if let Some(hold) =
-        section.get("hold").and_then(|value| value.word(&[("removals", Waits::Removals), ("all", Waits::All)]))
+    if let Some(hold) = section
+        .get("hold")
+        .and_then(|value| value.word(&[("removals", Waits::Removals), ("all", Waits::All)]))
     {
         guard.hold = hold;
     }

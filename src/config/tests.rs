@@ -1,8 +1,11 @@
 //! What a config file may and may not say, seen from outside.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
+use crate::downstream::command::Argv;
+use crate::reconcile::guard::{AfterHold, Guard, Limit, Waits};
 
 /// Reads `text` as `rosterd.toml` in an empty folder.
 pub(super) fn read(text: &str) -> Result<Loaded, Problems> {

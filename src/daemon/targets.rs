@@ -148,9 +148,11 @@ fn bug(cause: &dyn std::fmt::Display) -> AdminError {
 fn refused(error: reconcile::Error) -> AdminError {
     match error {
         reconcile::Error::UnknownTarget(_) => AdminError::new(404, error.to_string(), "rosterd status"),
-        reconcile::Error::Refused(_, Refused::UnknownPlan(_)) => {
-            AdminError::new(409, error.to_string(), "it may have changed since: `rosterd plan` shows what is held now")
-        }
+        reconcile::Error::Refused(_, Refused::UnknownPlan(_)) => AdminError::new(
+            409,
+            error.to_string(),
+            "it may have changed since: `rosterd plan` shows what is held now",
+        ),
         reconcile::Error::Refused(..) => AdminError::new(409, error.to_string(), "rosterd plan"),
         reconcile::Error::Setup(..) => AdminError::new(409, error.to_string(), "rosterd status"),
         reconcile::Error::Closed => AdminError::new(503, error.to_string(), "try again in a moment"),

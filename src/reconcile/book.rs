@@ -268,7 +268,7 @@ impl Book {
 }
 
 /// SHA-256 over who and what, sorted, in hex: the same removals have the same hash, whatever the words.
-pub fn hash(removals: impl Iterator<Item = (String, String)>) -> String {
+pub(super) fn hash(removals: impl Iterator<Item = (String, String)>) -> String {
     let sorted: BTreeSet<(String, String)> = removals.collect();
     let mut hasher = Sha256::new();
     for (id, entitlement) in sorted {

@@ -14,9 +14,9 @@ use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
 
-use super::plan::{self, Inputs, Wanted};
 use super::book::Book;
 use super::guard::Waits;
+use super::plan::{self, Inputs, Wanted};
 use super::record::{self, RUNS_KEPT, Stored};
 use super::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
 use super::snapshot::Snapshot;
@@ -203,8 +203,7 @@ impl FileRun<'_> {
             return Ok(Outcome::of(State::Waiting));
         }
         let base = self.make(snapshot, &stored, None)?;
-        let taken =
-            verdict::take(self.mirror, self.settings, snapshot, &mut stored, &base.wanted, started)?;
+        let taken = verdict::take(self.mirror, self.settings, snapshot, &mut stored, &base.wanted, started)?;
         let in_sync = if taken.held > 0 { State::Held } else { State::InSync };
         *guarded = Some(taken);
         let made = if stored.book.exceptions.is_empty() {

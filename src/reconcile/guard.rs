@@ -174,8 +174,7 @@ fn decide(
 fn forget(guard: &Guard, book: &mut Book, scene: Scene<'_>, held_keys: &BTreeSet<Key>) {
     book.exceptions.retain(|key, one| {
         !scene.base.contains_key(key)
-            && (one.verdict != Verdict::Protected
-                || (held_keys.contains(key) && (scene.is_protected)(key)))
+            && (one.verdict != Verdict::Protected || (held_keys.contains(key) && (scene.is_protected)(key)))
     });
     let stands = book.hold.is_some();
     book.passed.retain(|key, one| {

@@ -14,6 +14,7 @@ use crate::model::{Clock, Origin, Seq, Timestamp};
 
 use super::deliver::{Sender, random};
 use super::file_run::{Cause, FileRun, Outcome};
+use super::handle::{Error, decide_error};
 use super::pulse::stopped;
 use super::schedule::{Clockwork, Debounce, Pulse};
 use super::settings::{FileSettings, TargetKind, TargetSettings};
@@ -21,7 +22,6 @@ use super::snapshot::Source;
 use super::status::{Board, DecisionReport, SyncReport};
 use super::verdict::{self, Notice};
 use super::webhook_run::WebhookRun;
-use super::handle::{Error, decide_error};
 use super::{Decision, State, backoff, drift};
 
 /// How long a touched file may settle before it is looked at.
@@ -140,9 +140,8 @@ impl Task {
         let debounced = life.debounce.due(&self.settings.wait).map(|due| life.born + due);
         let scheduled = life.clockwork.wait(self.clock.now()).map(|wait| Instant::now() + wait);
         // At most a minute, so that a turned clock is noticed.
-        let released = life
-            .release_at
-            .map(|at| Instant::now() + at.since(self.clock.now()).min(Duration::from_mins(1)));
+        let released =
+            life.release_at.map(|at| Instant::now() + at.since(self.clock.now()).min(Duration::from_mins(1)));
         let waits = [debounced, scheduled, released, life.retry_at, life.drift_at, Some(life.poll_at)];
         waits.into_iter().flatten().min().unwrap_or(life.poll_at)
     }
@@ -261,7 +260,8 @@ impl Task {
         drop(tokio::task::spawn_blocking(move || {
             if let Some(argv) = argv {
                 let input = notice.json(&name).to_string();
-                let done = command::run_with(&argv, None, Some(input.as_bytes()), &command::Limits::default());
+                let done =
+                    command::run_with(&argv, None, Some(input.as_bytes()), &command::Limits::default());
                 match done {
                     Ok(output) if output.is_success() => {}
                     Ok(output) => {

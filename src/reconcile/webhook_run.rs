@@ -15,8 +15,8 @@ use crate::mirror::{Mirror, ReadTx, StoreError};
 use crate::model::{Clock, EventId, Seq, Subject};
 
 use super::State;
-use super::events::{self, Event, Names};
 use super::book::is_role;
+use super::events::{self, Event, Names};
 use super::file_run::{Outcome, inputs, wish};
 use super::plan;
 use super::record::{self, Stored};
