@@ -1,0 +1,26 @@
+//! The real binary over real HTTP: answers, files, webhooks, commands and their exit codes.
+#![allow(
+    missing_docs,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "test code stops at the first surprise"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod commands;
+mod crash;
+mod directories;
+mod lifecycle;
+mod service;
+mod traces;
+mod webhook;

@@ -1,0 +1,64 @@
+//! The service manager's side: readiness, reload, watchdog, stop; without systemd as PID 1.
+
+use rustix::process::Signal;
+
+use crate::support::daemon::Daemon;
+use crate::support::wait_until;
+
+#[test]
+fn ready_status_and_stopping_are_told_and_term_ends_with_0() {
+    let mut daemon = Daemon::prepare("");
+    daemon.spawn();
+    let ready = daemon.wait_note("READY=1");
+    if !ready.contains("STATUS=") {
+        daemon.wait_note("STATUS=");
+    }
+    daemon.signal(Signal::TERM);
+    daemon.wait_note("STOPPING=1");
+    assert_eq!(daemon.wait_exit(), Some(0));
+}
+
+#[test]
+fn hangup_reloads_and_says_reloading_with_the_monotonic_time_in_one_message() {
+    let mut daemon = Daemon::start("");
+    daemon.signal(Signal::HUP);
+    let note = daemon.wait_note("RELOADING=1");
+    assert!(note.contains("MONOTONIC_USEC="), "{note:?}");
+    daemon.wait_note("READY=1");
+}
+
+#[test]
+fn a_bad_config_is_refused_by_reload_and_the_old_one_stays() {
+    let daemon = Daemon::start("");
+    let directory = daemon.add_directory("Acme", "okta");
+    std::fs::write(
+        daemon.config(),
+        std::fs::read_to_string(daemon.config()).unwrap().replace("listen", "lisen"),
+    )
+    .unwrap();
+    let out = daemon.cli(&["reload"]);
+    assert_ne!(out.status.code(), Some(0));
+    daemon.scim(&directory).get("/Users").expect(200);
+}
+
+#[test]
+fn reload_brings_a_new_target_to_life() {
+    let daemon = Daemon::start("");
+    let directory = daemon.add_directory("Acme", "okta");
+    daemon.scim(&directory).create_user("alice@example.com");
+    daemon.write_config(
+        "[[target]]\nname = \"late\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/late.json\"\n",
+    );
+    let out = daemon.cli(&["reload"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    wait_until("the new target is written", || daemon.read("late.json").contains("alice@example.com"));
+}
+
+#[test]
+fn the_watchdog_is_fed() {
+    let mut daemon = Daemon::prepare("");
+    daemon.environment("WATCHDOG_USEC", "600000");
+    daemon.run();
+    daemon.wait_note("WATCHDOG=1");
+    daemon.wait_note("WATCHDOG=1");
+}
