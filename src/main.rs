@@ -1,6 +1,8 @@
 //! The `rosterd` binary: argv in, exit code out.
 #![forbid(unsafe_code)]
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rosterd::cli::run(std::env::args_os()).into()
 }

@@ -8,6 +8,7 @@
 //! `LOAD_SCALE=0.1` shortens every phase; `LOAD_JSON=FILE` changes where the JSON goes.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,1 +1,78 @@
-//! Placeholder.
+//! The command line: a file per command, what they print, how they end.
+//!
+//! Commands decide nothing. They ask the daemon over its admin socket, or, where none runs, the same handler in
+//! this process over a mirror opened under `serve`'s lock ([`admin`]); they print what came back as a table or
+//! as JSON ([`output`]); and one match turns errors into exit codes ([`exit`]).
+
+pub mod admin;
+pub mod args;
+pub mod exit;
+pub mod output;
+
+mod check;
+mod demo;
+mod directory;
+mod explain;
+mod group;
+mod history;
+mod plan;
+mod reload;
+mod serve;
+mod status;
+mod sync;
+mod token;
+mod user;
+mod verify;
+
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+pub use args::{Cli, Command};
+pub use exit::{Error, Exit, Kind};
+
+/// Runs the command line `argv` (the program's name first) and says how the process should end.
+pub fn run<I, T>(argv: I) -> Exit
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // clap's own printing: help and version to standard output, mistakes to standard error.
+            let _ = usage.print();
+            return if usage.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    match dispatch(&cli) {
+        Ok(exit) => exit,
+        Err(error) => {
+            output::note(&format!("{}error:{} {error}", output::style::RED, output::style::RESET));
+            if let Some(advice) = error.advice() {
+                output::note(&format!("Try: {advice}"));
+            }
+            error.exit()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Error> {
+    let config = cli.config.as_path();
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, config),
+        Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(args, config),
+        Command::Reload(args) => reload::run(args, config),
+        Command::Status(args) => status::run(args, config),
+        Command::Verify(args) => verify::run(args, config),
+        Command::Directory(args) => directory::run(args, config),
+        Command::Token(args) => token::run(args, config),
+        Command::User(args) => user::run(args, config),
+        Command::Group(args) => group::run(args, config),
+        Command::Explain(args) => explain::run(args, config),
+        Command::History(args) => history::run(args, config),
+        Command::Plan(args) => plan::run(args, config),
+        Command::Sync(args) => sync::run(args, config),
+    }
+}

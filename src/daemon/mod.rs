@@ -1,1 +1,20 @@
-//! Placeholder.
+//! One running process: start order, what systemd hears, signals, reload, drain; and the demo.
+//!
+//! Layer 7: it wires the layers below together and holds no business rule. Commands ([`crate::cli`]) stand above
+//! and only start it, or ask it over the admin socket ([`client`]).
+
+mod accept;
+pub mod client;
+pub mod demo;
+mod error;
+pub mod local;
+pub mod notify;
+pub mod owner;
+mod run;
+mod service;
+mod targets;
+pub mod watchdog;
+mod wire;
+
+pub use error::Error;
+pub use run::serve;

@@ -494,3 +494,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.inner.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -22,7 +22,7 @@ use crate::scim::schema::Registry;
 /// A mirror in a folder that goes with it.
 pub(crate) struct Store {
     pub mirror: Mirror,
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl Store {
@@ -30,7 +30,7 @@ impl Store {
         let folder = tempfile::tempdir().unwrap();
         let settings = mirror::Settings::at(folder.path().join("mirror.db"));
         let mirror = Mirror::open(&settings, Arc::new(SystemClock)).unwrap();
-        Self { mirror, folder }
+        Self { mirror, _folder: folder }
     }
 
     /// Adds a directory and returns a token of it with its public name.

@@ -229,7 +229,9 @@ pub(super) fn append(tx: &mut WriteTx<'_>, entry: &Entry<'_>) -> Result<Seq, Sto
     }
     let member_digest = (!entry.members.is_empty()).then(|| {
         let mut hasher = MemberDigest::default();
-        entry.members.iter().for_each(|row| hasher.add(row));
+        for row in entry.members {
+            hasher.add(row);
+        }
         hasher.finish()
     });
     let (directory, previous) = {
@@ -338,7 +340,9 @@ impl Digested<'_> {
             self.value_digest,
             self.member_digest,
         ];
-        fields.into_iter().for_each(|field| put(&mut hasher, field));
+        for field in fields {
+            put(&mut hasher, field);
+        }
         hasher.finalize().into()
     }
 }

@@ -93,8 +93,9 @@ pub trait Writer: Sql + Send {
     fn commit(&mut self) -> Result<(), StoreError>;
     /// Drops the batch; harmless when no transaction is open.
     fn rollback(&mut self);
-    /// False once the engine itself has dropped the transaction, as SQLite does on a full disk.
-    fn in_transaction(&self) -> bool;
+    /// The error for which the engine itself has dropped the transaction, as SQLite may on a full disk; `None`
+    /// while the transaction stands.
+    fn lost(&self) -> Option<StoreError>;
     /// Leaves the files tidy before the end: folds the write-ahead log back.
     fn close(&mut self) -> Result<(), StoreError>;
 }

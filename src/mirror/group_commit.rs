@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ pub const COMMIT_BOUNDS: [u64; 12] =
 pub const BATCH_BOUNDS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
 impl Counters {
-    /// Commits that wrote something: each is one sync of the log.
+    /// Batches committed: each that wrote something is one sync of the log.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
@@ -257,12 +257,9 @@ struct WriterThread {
 
 impl WriterThread {
     fn run(&mut self, waiting: &Receiver<Box<dyn Job>>) {
-        loop {
-            match waiting.recv_timeout(Duration::from_secs(3_600)) {
-                Ok(first) => self.batch(first, waiting),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
+        // Ends when the last handle has gone and the queue is empty.
+        while let Ok(first) = waiting.recv() {
+            self.batch(first, waiting);
         }
         if self.failed.borrow().is_none() {
             // At the end nobody waits for an answer; what is not folded back now is read from the log next time.
@@ -341,9 +338,8 @@ impl WriterThread {
         self.writer.savepoint()?;
         let moment = Moment { clock: self.clock.as_ref(), epoch: self.epoch };
         let good = job.run(self.writer.as_mut(), &moment, batch);
-        if !self.writer.in_transaction() {
-            // SQLite drops the whole transaction by itself when the disk is full.
-            return Err(StoreError::Full);
+        if let Some(error) = self.writer.lost() {
+            return Err(error);
         }
         if good {
             self.writer.release()?;
@@ -378,5 +374,88 @@ impl Batch {
             head.store(sql)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mirror::engine::{EachRow, Flavor};
+    use crate::model::SystemClock;
+
+    /// An engine whose disk fails at the commit, or whose transaction breaks under a statement.
+    struct Failing {
+        commit: Option<StoreError>,
+        lost: Option<StoreError>,
+    }
+
+    impl Sql for Failing {
+        fn execute(&mut self, _: &str, _: &[Param<'_>]) -> Result<u64, StoreError> {
+            Ok(1)
+        }
+        fn query(&mut self, _: &str, _: &[Param<'_>], _: &mut EachRow<'_>) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn insert(&mut self, _: &str, _: &[Param<'_>]) -> Result<Option<i64>, StoreError> {
+            Ok(Some(1))
+        }
+        fn flavor(&self) -> Flavor {
+            Flavor::Sqlite
+        }
+    }
+
+    impl Writer for Failing {
+        fn begin(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn savepoint(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn release(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn rollback_to(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn commit(&mut self) -> Result<(), StoreError> {
+            self.commit.clone().map_or(Ok(()), Err)
+        }
+        fn rollback(&mut self) {}
+        fn lost(&self) -> Option<StoreError> {
+            self.lost.clone()
+        }
+        fn close(&mut self) -> Result<(), StoreError> {
+            panic!("a failed writer must not touch its files again")
+        }
+    }
+
+    fn start(commit: Option<StoreError>, lost: Option<StoreError>) -> Handle {
+        let writer = Box::new(Failing { commit, lost });
+        Handle::start(writer, Arc::new(SystemClock), Epoch(1), Seq(0)).unwrap()
+    }
+
+    fn write(handle: &Handle) -> Result<(), StoreError> {
+        handle.submit(Origin::daemon(), |_| Ok::<_, StoreError>(())).unwrap().blocking_recv().unwrap()
+    }
+
+    #[test]
+    fn an_io_error_from_a_commit_fails_everybody_and_the_writer_for_good() {
+        let error = StoreError::Io("fsync".into());
+        for (commit, lost) in [(Some(error.clone()), None), (None, Some(error.clone()))] {
+            let handle = start(commit, lost);
+            assert_eq!(write(&handle), Err(error.clone()));
+            assert_eq!(*handle.failed().borrow(), Some(error.clone()));
+            assert_eq!(write(&handle), Err(error.clone()), "nothing is tried again");
+            assert_eq!(*handle.newest().borrow(), Seq(0));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_at_the_commit_fails_the_batch_but_not_the_writer() {
+        let handle = start(Some(StoreError::Full), None);
+        assert_eq!(write(&handle), Err(StoreError::Full));
+        assert_eq!(*handle.failed().borrow(), None);
+        // Dropping would fold the log back, which this engine refuses; the thread is left to end by itself.
+        std::mem::forget(handle);
     }
 }

@@ -107,26 +107,27 @@ fn condition(
 
 /// One row more than the page, to see whether another follows.
 fn page_sql(where_: &str, mut compiler: Compiler, sort: Option<&Sort>, window: Window) -> (String, Compiler) {
-    let mut sql = format!("SELECT {STORED} FROM resource r WHERE {where_}");
-    if let Window::After { rid, .. } = window {
-        let after = compiler.param(Owned::Int(rid));
-        sql.push_str(&format!(" AND r.rid > {after}"));
-    }
-    match sort {
-        None => sql.push_str(" ORDER BY r.rid"),
+    let after = match window {
+        Window::After { rid, .. } => format!(" AND r.rid > {}", compiler.param(Owned::Int(rid))),
+        Window::Index { .. } => String::new(),
+    };
+    let order = match sort {
+        None => "r.rid".to_owned(),
         Some(sort) => {
             let key = compiler.sort_key(&sort.path);
             let word = if sort.descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
-            sql.push_str(&format!(" ORDER BY {key} {word}, r.rid"));
+            format!("{key} {word}, r.rid")
         }
-    }
+    };
     let (skip, count) = match window {
         Window::Index { skip, count } => (i64::try_from(skip).unwrap_or(i64::MAX), count),
         Window::After { count, .. } => (0, count),
     };
     let limit = compiler.param(Owned::Int(i64::from(count) + 1));
     let offset = compiler.param(Owned::Int(skip));
-    sql.push_str(&format!(" LIMIT {limit} OFFSET {offset}"));
+    let sql = format!(
+        "SELECT {STORED} FROM resource r WHERE {where_}{after} ORDER BY {order} LIMIT {limit} OFFSET {offset}"
+    );
     (sql, compiler)
 }
 
@@ -138,17 +139,14 @@ fn total(
     where_: &str,
     compiler: &Compiler,
 ) -> Result<u64, StoreError> {
-    let count = match filter {
+    let count = if filter.is_none() {
         // The directory's counters are kept exactly, so nobody has to count.
-        None => {
-            let sql = "SELECT CASE WHEN ?2 = 1 THEN users ELSE groups END FROM chain WHERE chain = ?1";
-            let params = [Param::Int(directory.key), Param::Int(type_number(resource_type))];
-            tx.first(sql, &params, |row| row.int(0))?
-        }
-        Some(_) => {
-            let sql = format!("SELECT count(*) FROM resource r WHERE {where_}");
-            tx.first(&sql, &compiler.params(), |row| row.int(0))?
-        }
+        let sql = "SELECT CASE WHEN ?2 = 1 THEN users ELSE groups END FROM chain WHERE chain = ?1";
+        let params = [Param::Int(directory.key), Param::Int(type_number(resource_type))];
+        tx.first(sql, &params, |row| row.int(0))?
+    } else {
+        let sql = format!("SELECT count(*) FROM resource r WHERE {where_}");
+        tx.first(&sql, &compiler.params(), |row| row.int(0))?
     };
     Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
 }

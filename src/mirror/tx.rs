@@ -102,6 +102,15 @@ impl<'a> WriteTx<'a> {
         self.origin
     }
 
+    /// The newest change handed out, those of this command included: what [`ReadTx::seq`] says once the batch is
+    /// committed.
+    ///
+    /// # Errors
+    /// None; the shape is that of [`ReadTx::seq`], which this one stands before.
+    pub fn seq(&mut self) -> Result<Seq, StoreError> {
+        Ok(Seq(self.batch.seq))
+    }
+
     pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         self.read.sql.execute(sql, params)
     }

@@ -160,7 +160,9 @@ fn check_digests(
     };
     if let Some(stored) = &row.member_digest {
         let mut digest = MemberDigest::default();
-        members.iter().for_each(|member| digest.add(member));
+        for member in &members {
+            digest.add(member);
+        }
         if stored.as_slice() != digest.finish().as_slice() {
             report.fault(format!("the member rows of change {seq} were altered"));
         }

@@ -82,7 +82,11 @@ impl Sender {
     fn next(&self) -> Result<Next, StoreError> {
         let (saved, open, counts) = self.mirror.read(|tx: &mut ReadTx<'_>| {
             let saved = target::state(tx, &self.name)?.unwrap_or_default();
-            Ok::<_, StoreError>((saved, delivery::open(tx, &self.name, 1)?, delivery::counts(tx, &self.name)?))
+            Ok::<_, StoreError>((
+                saved,
+                delivery::open(tx, &self.name, 1)?,
+                delivery::counts(tx, &self.name)?,
+            ))
         })?;
         let head = open.into_iter().next();
         let applied =
@@ -135,8 +139,8 @@ impl Sender {
                 let following = delivery::open(tx, &name, 1)?.into_iter().next();
                 let epoch = tx.epoch();
                 record::update_in(tx, &name, |_, saved| {
-                    let seq = following
-                        .map_or(saved.cursor, |next| Seq(next.event.event.seq.0.saturating_sub(1)));
+                    let seq =
+                        following.map_or(saved.cursor, |next| Seq(next.event.event.seq.0.saturating_sub(1)));
                     saved.applied = Some(ChangeId { epoch, seq });
                     saved.record.last_attempt = Some(now);
                     saved.record.last_error = error;

@@ -14,7 +14,8 @@ pub(super) fn watch(path: &Path, wake: mpsc::Sender<()>) -> Option<RecommendedWa
         let is_ours = match event {
             Ok(event) => {
                 !matches!(event.kind, EventKind::Access(_))
-                    && (event.need_rescan() || event.paths.iter().any(|path| path.file_name() == Some(&*name)))
+                    && (event.need_rescan()
+                        || event.paths.iter().any(|path| path.file_name() == Some(&*name)))
             }
             Err(_) => true,
         };

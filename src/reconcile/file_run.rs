@@ -295,11 +295,7 @@ impl FileRun<'_> {
                 outcome.problems.push(error.to_string());
             }
         }
-        if must_reload {
-            self.reload(snapshot, outcome, started)
-        } else {
-            Ok(outcome)
-        }
+        if must_reload { self.reload(snapshot, outcome, started) } else { Ok(outcome) }
     }
 
     /// Runs the reload command; until it succeeds the target is failing and the reload stays pending.
@@ -394,7 +390,8 @@ impl Found {
         };
         let hex = digest.map(|digest| digest.to_string());
         let is_ours = hex.is_some()
-            && (hex.as_deref() == saved.record.written.as_deref() || hex.as_deref() == record::intended(saved));
+            && (hex.as_deref() == saved.record.written.as_deref()
+                || hex.as_deref() == record::intended(saved));
         let is_wanted = digest == Some(wanted);
         Self {
             digest,

@@ -13,8 +13,8 @@ use crate::model::{Clock, Seq, Timestamp};
 
 use super::deliver::{Sender, random};
 use super::file_run::{Cause, FileRun, Outcome};
-use super::schedule::{Clockwork, Debounce, Pulse};
 use super::pulse::stopped;
+use super::schedule::{Clockwork, Debounce, Pulse};
 use super::settings::{FileSettings, TargetKind, TargetSettings};
 use super::snapshot::Source;
 use super::status::{Board, SyncReport};
@@ -124,8 +124,7 @@ impl Task {
     /// Something is due: a full run, or only a look at the file.
     async fn due(&self, life: &mut Life) {
         let now = Instant::now();
-        let is_debounced =
-            life.debounce.due(&self.settings.wait).is_some_and(|due| life.born + due <= now);
+        let is_debounced = life.debounce.due(&self.settings.wait).is_some_and(|due| life.born + due <= now);
         let is_scheduled = life.clockwork.is_due(self.clock.now());
         let is_retry = life.retry_at.is_some_and(|at| at <= now);
         if is_debounced || is_scheduled || is_retry {
@@ -191,7 +190,8 @@ impl Task {
             Err(error) => return (Outcome::failed(error.to_string()), None),
         };
         let seq = snapshot.seq();
-        let (mirror, clock, settings) = (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
+        let (mirror, clock, settings) =
+            (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
         let run = tokio::task::spawn_blocking(move || match &settings.kind {
             TargetKind::File(file) => {
                 let (mirror, clock, settings) = (&mirror, &clock, &*settings);
@@ -216,7 +216,8 @@ impl Task {
         let now: Timestamp = self.clock.now();
         let name = &self.settings.name;
         let before = self.board.read();
-        if let Some(error) = outcome.error.as_ref().filter(|error| before.last_error.as_ref() != Some(error)) {
+        if let Some(error) = outcome.error.as_ref().filter(|error| before.last_error.as_ref() != Some(error))
+        {
             tracing::warn!(target_name = %name, state = outcome.state.as_str(), error, "target is not in sync");
         } else if outcome.changed {
             let (added, removed) = (outcome.added, outcome.removed);

@@ -51,7 +51,8 @@ impl WebhookRun<'_> {
     pub(super) fn run(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
         let stored = record::load(self.mirror, &self.settings.name)?;
         // A new webhook hears what happens from now on, and all access there is.
-        let mut cursor = stored.saved.as_ref().map_or(snapshot.seq(), |saved| saved.cursor).min(snapshot.seq());
+        let mut cursor =
+            stored.saved.as_ref().map_or(snapshot.seq(), |saved| saved.cursor).min(snapshot.seq());
         let mut outcome = Outcome::of(State::InSync);
         let names = Names::of(&snapshot.facts);
         if stored.saved.is_none() {
@@ -105,9 +106,8 @@ impl WebhookRun<'_> {
             let is_kept = wish.exceptions.iter().any(|one| {
                 one.verdict == Verdict::Unknown && one.subject == key.0 && one.entitlement == key.1
             });
-            let event = (is_new && !is_kept)
-                .then(|| event(&holding, &plan::why_add(inputs, &key), true))
-                .flatten();
+            let event =
+                (is_new && !is_kept).then(|| event(&holding, &plan::why_add(inputs, &key), true)).flatten();
             if is_new {
                 outcome.added = outcome.added.saturating_add(1);
             } else {

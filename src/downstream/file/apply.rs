@@ -184,7 +184,7 @@ impl Run<'_> {
     fn is_as_wanted(&self, found: &OnDisk, digest: Digest) -> bool {
         let us = rustix::process::geteuid().as_raw();
         matches!(found, OnDisk::File(facts)
-            if facts.digest == Some(digest) && facts.mode == self.spec.mode & 0o7777 && facts.uid == us)
+            if facts.digest == Some(digest) && facts.mode == self.spec.mode & 0o777 && facts.uid == us)
     }
 
     /// Writes the new file under a staging name: whole, with its mode, on disk.
@@ -203,7 +203,7 @@ impl Run<'_> {
 
     fn fill(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
-        rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(self.spec.mode & 0o7777))?;
+        rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(self.spec.mode & 0o777))?;
         // Before the rename: otherwise a power cut could leave the new name with no content.
         file.sync_all()
     }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::{ApplyError, Cause, FileSpec, STAGING_PREFIX, Step};
 
-/// An open folder that only root, the daemon and the trusted group can write to, and the destination's name in it.
+/// An open folder that only root, the daemon and a trusted group can write to, and the destination's name in it.
 #[derive(Debug)]
 pub(super) struct Folder {
     fd: OwnedFd,
@@ -177,20 +177,14 @@ fn judge(path: &Path, fd: &OwnedFd, is_last: bool, spec: &FileSpec) -> Result<St
     if stat.st_mode & 0o002 != 0 && !is_sticky {
         return refuse("can be written by everybody; take that away (chmod o-w)".into());
     }
-    if stat.st_mode & 0o020 != 0 && !is_sticky && !is_trusted_group(stat.st_gid, spec) {
-        return refuse(format!(
-            "can be written by group {}; take that away (chmod g-w) or make it the daemon's own group",
-            stat.st_gid
-        ));
+    let is_our_group = stat.st_gid == 0 || stat.st_gid == rustix::process::getegid().as_raw();
+    let may_group = is_our_group || (spec.group_may_write && is_last);
+    if stat.st_mode & 0o020 != 0 && !is_sticky && !may_group {
+        return refuse(
+            "can be written by a group that is not the daemon's own; take that away (chmod g-w)".into(),
+        );
     }
     Ok(stat)
-}
-
-fn is_trusted_group(gid: u32, spec: &FileSpec) -> bool {
-    gid == 0
-        || gid == rustix::process::getegid().as_raw()
-        || spec.trusted_group == Some(gid)
-        || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
 }
 
 /// Opens one name beneath `folder` so that no symlink, magic link or `..` can lead elsewhere.

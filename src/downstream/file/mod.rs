@@ -37,7 +37,7 @@ pub const STAGING_PREFIX: &str = ".rosterd-";
 pub struct FileSpec {
     /// Absolute path of the destination; no `.` or `..`, no symlink in it.
     pub path: PathBuf,
-    /// Permission bits. Default 0640.
+    /// Permission bits, of which the lower nine count. Default 0640.
     pub mode: u32,
     /// Runs on the staged file before the swap, `{file}` being its path. Non-zero: the old file stays.
     pub check: Option<Argv>,
@@ -49,8 +49,9 @@ pub struct FileSpec {
     pub state: PathBuf,
     /// How many earlier versions are kept. Default 5, 0 to 1000.
     pub keep: usize,
-    /// Group besides root's and the daemon's own that may write to the folder (the reader group). Default none.
-    pub trusted_group: Option<u32>,
+    /// Accepts a folder that its group may write to, whatever group that is (the reader group). A flag and no number,
+    /// because in a sandbox with `PrivateUsers=` every foreign group shows as the same one. Default false.
+    pub group_may_write: bool,
 }
 
 /// SHA-256 of a file's bytes.
@@ -131,7 +132,7 @@ impl FileSpec {
             limits: Limits::default(),
             state,
             keep: 5,
-            trusted_group: None,
+            group_may_write: false,
         }
     }
 }

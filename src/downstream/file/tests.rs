@@ -266,8 +266,8 @@ fn a_foreign_group_or_owner_of_the_folder_is_refused_unless_trusted() {
     let mut place = Place::new();
     std::os::unix::fs::chown(place.out(), None, Some(54321)).unwrap();
     fs::set_permissions(place.out(), fs::Permissions::from_mode(0o770)).unwrap();
-    assert!(refused(place.put("new\n")).contains("group 54321"));
-    place.spec.trusted_group = Some(54321);
+    assert!(refused(place.put("new\n")).contains("not the daemon's own"));
+    place.spec.group_may_write = true;
     place.put_and_settle("new\n", 1);
     std::os::unix::fs::chown(place.out(), Some(54321), None).unwrap();
     assert!(refused(place.put("newer\n")).contains("belongs to user 54321"));

@@ -11,9 +11,21 @@ const MISSING: &str = "0190b5a4-0000-7000-8000-000000000000";
 
 fn routes(user: &str, group: &str) -> Vec<String> {
     let mut routes: Vec<String> = [
-        "/", "/Users", "/Groups", "/.search", "/Users/.search", "/Groups/.search", "/Bulk", "/Me",
-        "/ServiceProviderConfig", "/ResourceTypes", "/ResourceTypes/User", "/Schemas",
-        "/Schemas/urn:ietf:params:scim:schemas:core:2.0:User", "/Nothing", "//users/",
+        "/",
+        "/Users",
+        "/Groups",
+        "/.search",
+        "/Users/.search",
+        "/Groups/.search",
+        "/Bulk",
+        "/Me",
+        "/ServiceProviderConfig",
+        "/ResourceTypes",
+        "/ResourceTypes/User",
+        "/Schemas",
+        "/Schemas/urn:ietf:params:scim:schemas:core:2.0:User",
+        "/Nothing",
+        "//users/",
     ]
     .map(|path| format!("/scim/v2{path}"))
     .to_vec();
@@ -34,7 +46,8 @@ fn group(name: &str, members: &[&str]) -> String {
 }
 
 fn patch(operations: &Value) -> String {
-    json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations}).to_string()
+    json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations})
+        .to_string()
 }
 
 async fn created(server: &Server, token: &str, path: &str, body: &str) -> String {
@@ -82,7 +95,9 @@ async fn another_directorys_resources_look_like_missing_ones_on_every_endpoint()
     for (endpoint, id, whole) in
         [("Users", &alice, user("x@example.com")), ("Groups", &crew, group("X", &[]))]
     {
-        for (method, body) in [("GET", ""), ("HEAD", ""), ("DELETE", ""), ("PUT", &*whole), ("PATCH", &*replace)] {
+        for (method, body) in
+            [("GET", ""), ("HEAD", ""), ("DELETE", ""), ("PUT", &*whole), ("PATCH", &*replace)]
+        {
             let foreign = server.scim_request(&other, method, &format!("/{endpoint}/{id}"), body).await;
             let missing = server.scim_request(&other, method, &format!("/{endpoint}/{MISSING}"), body).await;
             assert_eq!(foreign.status, 404, "{method} {endpoint}");

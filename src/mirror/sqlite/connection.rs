@@ -10,13 +10,15 @@ const STATEMENTS: usize = 192;
 
 pub(super) struct SqliteConnection {
     connection: Connection,
+    /// The last error of a statement, for when SQLite has dropped the transaction by it.
+    failed: Option<StoreError>,
 }
 
 impl SqliteConnection {
     pub(super) fn new(connection: Connection) -> Result<Self, StoreError> {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         super::functions::register(&connection).map_err(store_error)?;
-        Ok(Self { connection })
+        Ok(Self { connection, failed: None })
     }
 
     fn run(&self, sql: &str) -> Result<(), StoreError> {
@@ -49,9 +51,9 @@ impl ToSql for Bound<'_> {
 
 impl Sql for SqliteConnection {
     fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
-        let mut statement = self.bound(sql, params)?;
-        let touched = statement.raw_execute().map_err(store_error)?;
-        Ok(u64::try_from(touched).unwrap_or(u64::MAX))
+        let done = self.bound(sql, params).and_then(|mut s| s.raw_execute().map_err(store_error));
+        self.failed = done.as_ref().err().cloned();
+        done.map(|touched| u64::try_from(touched).unwrap_or(u64::MAX))
     }
 
     fn query(&mut self, sql: &str, params: &[Param<'_>], each: &mut EachRow<'_>) -> Result<(), StoreError> {
@@ -101,8 +103,10 @@ impl Writer for SqliteConnection {
         }
     }
 
-    fn in_transaction(&self) -> bool {
-        !self.connection.is_autocommit()
+    fn lost(&self) -> Option<StoreError> {
+        let dropped = self.connection.is_autocommit();
+        dropped
+            .then(|| self.failed.clone().unwrap_or_else(|| StoreError::Bug("no transaction is open".into())))
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
@@ -171,6 +175,7 @@ impl Row for SqliteRow<'_> {
 }
 
 /// SQLite's result code as what the rest of the program treats differently.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 pub(super) fn store_error(error: rusqlite::Error) -> StoreError {
     let rusqlite::Error::SqliteFailure(code, text) = &error else {
         return StoreError::Bug(error.to_string());

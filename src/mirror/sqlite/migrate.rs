@@ -82,3 +82,52 @@ fn backup(connection: &Connection, path: &Path, version: i64, now: Timestamp) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FUTURE: [&str; 2] = [STEPS[0], "CREATE TABLE later (x INTEGER) STRICT;"];
+
+    fn backups(folder: &Path) -> Vec<String> {
+        let entries =
+            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = entries.filter(|name| name.contains(".before-")).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_existing_file_is_backed_up_before_it_is_migrated_and_three_copies_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mirror.db");
+        let mut connection = Connection::open(&path).unwrap();
+        run(&mut connection, &path, true, Timestamp(1)).unwrap();
+        assert_eq!(backups(folder.path()), Vec::<String>::new(), "a new file has nothing to lose");
+        connection.execute("UPDATE counter SET value = 7 WHERE name = 'seq'", []).unwrap();
+        for time in 2..7 {
+            connection.execute_batch("PRAGMA user_version = 1; DROP TABLE IF EXISTS later;").unwrap();
+            run_steps(&mut connection, &path, false, Timestamp(time), &FUTURE).unwrap();
+        }
+        let wanted = [4, 5, 6].map(|time| format!("mirror.db.before-0001-{time}"));
+        assert_eq!(backups(folder.path()), wanted);
+        let copy = Connection::open(folder.path().join(&wanted[2])).unwrap();
+        let seq: i64 =
+            copy.query_row("SELECT value FROM counter WHERE name = 'seq'", [], |row| row.get(0)).unwrap();
+        assert_eq!(seq, 7);
+        assert!(copy.prepare("SELECT x FROM later").is_err());
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_version_it_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mirror.db");
+        let mut connection = Connection::open(&path).unwrap();
+        run(&mut connection, &path, true, Timestamp(1)).unwrap();
+        let broken = [STEPS[0], "CREATE TABLE later (x INTEGER) STRICT; SELECT nonsense;"];
+        run_steps(&mut connection, &path, false, Timestamp(2), &broken).unwrap_err();
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 1);
+        assert!(connection.prepare("SELECT x FROM later").is_err());
+    }
+}

@@ -3,7 +3,7 @@ use std::sync::mpsc::channel;
 
 use rusqlite::Connection;
 
-use super::super::{Error, Mirror, StoreError, WriteTx, resource};
+use super::super::{Error, StoreError, WriteTx, resource};
 use super::{Store, open, origin, status, user};
 use crate::model::{ManualClock, ResourceType};
 
@@ -161,40 +161,32 @@ fn a_closed_mirror_says_so() {
     assert_eq!(answer, Err(StoreError::Closed));
 }
 
-/// A micro measurement, not a test: `cargo test --release -- --ignored creates_per_second --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn creates_per_second() {
-    for connections in [1, 16, 64] {
-        let store = Store::new();
-        let began = std::time::Instant::now();
-        let per = 32_000 / connections.max(8);
-        let threads: Vec<_> = (0..connections)
-            .map(|c| {
-                let (mirror, acme) = (store.mirror.clone(), store.acme.clone());
-                std::thread::spawn(move || creates(&mirror, &acme, c, per))
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        let took = began.elapsed();
-        let counters = store.mirror.counters();
-        println!(
-            "C={connections}: {:.0} creates/s, {} commits, {:?} in commits of {took:?}, sizes {:?}",
-            f64::from(per * connections) / took.as_secs_f64(),
-            counters.commits(),
-            counters.commit_time(),
-            counters.batch_sizes()
-        );
-    }
+/// Bounds the file's pages as a full disk would, or lifts the bound.
+fn bound_pages(store: &Store, pages: u32) {
+    let set: Result<(), StoreError> = store.mirror.write_blocking(origin(), move |tx| {
+        tx.query(&format!("PRAGMA max_page_count = {pages}"), &[], &mut |_| Ok(()))
+    });
+    set.unwrap();
 }
 
-fn creates(mirror: &Mirror, acme: &super::DirectoryRef, c: u32, per: u32) {
-    for n in 0..per {
-        let mut draft = user(&format!("{:x}-{c}", n.wrapping_mul(2_654_435_761)));
-        draft.doc.insert("pad".into(), "x".repeat(450).into());
-        let acme = acme.clone();
-        let made: Result<_, Error> =
-            mirror.write_blocking(origin(), move |tx| resource::create(tx, &acme, ResourceType::User, draft));
-        made.unwrap();
-    }
+#[test]
+fn a_full_disk_refuses_writes_whole_and_heals_by_itself() {
+    let store = Store::new();
+    store.user("mira");
+    bound_pages(&store, 1);
+    let fill = |n: u32| {
+        let mut draft = user(&format!("fill{n}"));
+        draft.doc.insert("pad".into(), "x".repeat(100_000).into());
+        store.write(move |tx, acme| resource::create(tx, acme, ResourceType::User, draft))
+    };
+    let refused = fill(0).unwrap_err();
+    assert!(matches!(refused, Error::Store(StoreError::Full)), "{refused:?}");
+    let seq = store.seq();
+    store.read(|tx| Ok(super::super::directory::list(tx)?));
+    assert!(store.mirror.failed().borrow().is_none());
+    bound_pages(&store, 1_000_000);
+    fill(0).unwrap();
+    assert_eq!(store.seq(), seq + 1);
+    let report = store.read(|tx| Ok(super::super::verify::verify(tx)?));
+    assert_eq!(report.faults, Vec::<String>::new());
 }

@@ -37,9 +37,9 @@ fn a_minted_token_has_prefix_and_checksum_and_speaks_for_its_directory() {
 fn revoked_expired_and_removed_tokens_are_refused_at_once() {
     let store = Store::new();
     let (first, text) = mint(&store, None);
-    let (_, short) = mint(&store, Some(super::START.plus(Duration::from_secs(60))));
+    let (_, short) = mint(&store, Some(super::START.plus(Duration::from_mins(1))));
     assert!(principal(&store, short.expose()).is_some());
-    store.clock.advance(Duration::from_secs(60));
+    store.clock.advance(Duration::from_mins(1));
     assert_eq!(principal(&store, short.expose()), None);
     let id = first.id.clone();
     store.write(move |tx, _| token::revoke(tx, &id)).unwrap();

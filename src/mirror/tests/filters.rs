@@ -11,7 +11,7 @@ use crate::scim::schema::Registry;
 
 const ENT: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 
-fn bound(text: &str, kind: ResourceType) -> Bound {
+pub(super) fn bound(text: &str, kind: ResourceType) -> Bound {
     bind(&parse(text).unwrap(), Registry::standard().resource(kind)).unwrap()
 }
 
@@ -279,7 +279,7 @@ proptest! {
         let mut mine = vec![
             format!("groups.value eq \"{}\"", inner.id),
             format!("groups.value ne \"{}\"", inner.id),
-            format!("id eq \"{}\" or id co \"{}\"", users[0].id, &users[0].id.to_string()[..8]),
+            format!("id eq \"{}\" or id co \"{}\"", users[0].id, users[0].id.to_string().split_at(8).0),
         ];
         mine.extend(filters);
         for text in mine {

@@ -47,7 +47,7 @@ fn pick(from: &[Stored], n: u8) -> Option<&Stored> {
 }
 
 fn picked(users: &[Stored], groups: &[Stored], numbers: &[u8]) -> Vec<Stored> {
-    let choose = |n: &u8| if n % 4 == 0 { pick(groups, n / 4) } else { pick(users, *n) };
+    let choose = |n: &u8| if n.is_multiple_of(4) { pick(groups, n / 4) } else { pick(users, *n) };
     numbers.iter().filter_map(choose).cloned().collect()
 }
 
@@ -84,7 +84,7 @@ fn run(store: &Store, users: &mut Vec<Stored>, groups: &mut Vec<Stored>, step: S
             return;
         }
         Step::Delete(n) => {
-            let from = if n % 3 == 0 { groups } else { users };
+            let from = if n.is_multiple_of(3) { groups } else { users };
             if let Some(found) = pick(from, n).cloned() {
                 store.delete(&found).unwrap();
                 from.retain(|one| one.id != found.id);

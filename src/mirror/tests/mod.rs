@@ -4,6 +4,7 @@ mod commit;
 mod credentials;
 mod filters;
 mod log;
+mod measure;
 mod members;
 mod resources;
 

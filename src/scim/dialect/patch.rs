@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::resource::{keys, rewrite_element};
 use super::value::Rewrite;
 use super::{Quirk, Quirks, Used, urn};
-use crate::scim::filter::AttrPath;
-use crate::scim::patch::PATCH_URN;
-use crate::scim::path::{Path, Resolved, resolve};
+use crate::scim::filter::{AttrPath, Resolved, resolve};
+use crate::scim::patch::{Options, PATCH_URN, Patched};
+use crate::scim::path::Path;
 use crate::scim::schema::ResourceSchema;
 
 /// Rewrites the body of a PATCH request into what [`crate::scim::patch::parse()`] reads. What it does not
@@ -44,6 +44,27 @@ pub fn rewrite_patch(body: &mut Value, quirks: Quirks, schema: &ResourceSchema, 
 fn value_of(operation: &Value) -> Option<&Map<String, Value>> {
     let (_, value) = operation.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case("value"))?;
     value.as_object()
+}
+
+impl Options {
+    /// The options that a directory's quirks ask for.
+    pub fn of(quirks: Quirks) -> Self {
+        Self {
+            create_from_filter: quirks.has(Quirk::CreateFromFilter),
+            members_remove_by_value: quirks.has(Quirk::MembersRemoveByValue),
+            keep_unknown_paths: quirks.has(Quirk::UnknownPaths),
+        }
+    }
+}
+
+impl Patched {
+    /// The quirks that showed only while the request was applied; to be counted with those of
+    /// [`rewrite_patch()`].
+    pub fn used(&self) -> Used {
+        Used::NONE
+            .with(Quirk::CreateFromFilter, self.created_from_filter)
+            .with(Quirk::UnknownPaths, self.unknown_path)
+    }
 }
 
 /// The stored spelling of a key that may come in any letter case.

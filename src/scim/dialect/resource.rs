@@ -6,8 +6,7 @@ use super::value::{Rewrite, truth_of};
 use super::{Quirk, Quirks, Used, urn};
 use crate::model::ResourceType;
 use crate::scim::error::Error;
-use crate::scim::filter::{AttrPath, Filter, Literal};
-use crate::scim::path::{Resolved, resolve};
+use crate::scim::filter::{AttrPath, Filter, Literal, Resolved, resolve};
 use crate::scim::schema::{Attribute, DataType, ENTERPRISE_USER_URN, ResourceSchema};
 
 /// Rewrites the body of a POST or PUT before it is validated.

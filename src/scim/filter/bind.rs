@@ -4,10 +4,9 @@
 //! what it can: `eq null` becomes *not present*, `ne` on a single value becomes *not equal*, `schemas`,
 //! `meta.resourceType` and `meta.location` become comparisons of what they are computed from.
 
-use super::{AttrPath, CompareOp, Filter, Literal};
+use super::{AttrPath, CompareOp, Filter, Literal, Resolved};
 use crate::model::Timestamp;
 use crate::scim::error::Error;
-use crate::scim::path::{self, Resolved};
 use crate::scim::schema::{
     Attribute, DataType, ENTERPRISE_USER_URN, Mutability, ResourceSchema, Returned, Schema,
 };
@@ -104,9 +103,9 @@ pub fn bind_element(
 
 /// Looks a path up. `manager` without its URN is the enterprise extension's, as Entra means it.
 fn resolve<'a>(schema: &'a ResourceSchema, path: &AttrPath) -> Resolved<'a> {
-    match path::resolve(schema, path) {
+    match super::resolve(schema, path) {
         Resolved::Unknown if path.urn.is_none() && path.name.eq_ignore_ascii_case("manager") => {
-            path::resolve(schema, &AttrPath { urn: Some(ENTERPRISE_USER_URN.to_owned()), ..path.clone() })
+            super::resolve(schema, &AttrPath { urn: Some(ENTERPRISE_USER_URN.to_owned()), ..path.clone() })
         }
         found => found,
     }

@@ -7,9 +7,10 @@
 //! INVARIANT: no error's detail repeats any part of the filter (it may hold personal data, or markup).
 
 mod bind;
-mod eval;
+pub mod eval;
 mod parse;
 mod print;
+mod resolve;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -19,6 +20,7 @@ pub(super) use eval::element_matches;
 pub use eval::{Attributes, fold, matches};
 pub use parse::parse;
 pub(super) use parse::parse_value_path;
+pub use resolve::{Resolved, resolve};
 
 use crate::model::Timestamp;
 

@@ -84,6 +84,8 @@ fn filters_hold_as_rfc_7644_3_4_2_2_says() {
         ("emails[type eq \"work\" and value ew \"example.com\"]", true),
         ("emails[type eq \"home\" and value ew \"example.com\"]", false),
         ("emails[not (primary pr)]", true),
+        ("emails[not (type pr)]", false),
+        ("emails[type ne \"work\" and value co \"home\"]", true),
         ("emails[type ne \"work\" and type ne \"home\"]", false),
         ("emails[type eq \"work\"].value eq \"mira@example.com\"", true),
         ("emails[type eq \"home\"].value eq \"mira@example.com\"", false),

@@ -6,10 +6,9 @@ use super::element::{self, Selection};
 use super::write::{clear, immutable, read_only, required, write};
 use super::{Operation, Options, PatchOp, PatchRequest, Patched, member, opaque};
 use crate::model::ResourceType;
-use crate::scim::dialect::Quirk;
 use crate::scim::error::Error;
-use crate::scim::filter::{AttrPath, Bound, Filter, bind_element};
-use crate::scim::path::{Path, Resolved, resolve};
+use crate::scim::filter::{AttrPath, Bound, Filter, Resolved, bind_element, resolve};
+use crate::scim::path::Path;
 use crate::scim::resource::Doc;
 use crate::scim::schema::{Attribute, Mutability, ResourceSchema, Schema};
 
@@ -68,7 +67,7 @@ impl<'a> Run<'a> {
             Some(path) => match self.target(path)? {
                 Target::Schema(found) => self.schema_path(operation.op, found, value),
                 Target::Opaque(steps) => {
-                    self.out.used.insert(Quirk::UnknownPaths);
+                    self.out.unknown_path = true;
                     opaque::at(self.doc, &steps, operation.op, value.unwrap_or(&Value::Null));
                     Ok(())
                 }
@@ -245,7 +244,7 @@ impl<'a> Run<'a> {
                 op => element::set(container, selection, op, value, options),
             })?;
             if created {
-                self.out.used.insert(Quirk::CreateFromFilter);
+                self.out.created_from_filter = true;
             }
             return Ok(());
         }
@@ -278,7 +277,7 @@ impl<'a> Run<'a> {
         let edit = match (filter, sub) {
             (Some(filter), sub) => {
                 let sub = sub.map(|sub| sub.name.as_str());
-                Some(member::chosen(op, filter, sub, *self.options, &mut self.out.used)?)
+                Some(member::chosen(op, filter, sub, *self.options, &mut self.out.created_from_filter)?)
             }
             (None, Some(_)) => return Err(member::part()),
             (None, None) => member::all(op, value, *self.options)?,

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{MemberEdit, Options, PatchOp};
-use crate::scim::dialect::{Quirk, Quirks};
 use crate::scim::error::Error;
 use crate::scim::filter::{Bound, CompareOp, Literal};
 use crate::scim::resource::{MemberRef, members};
@@ -43,7 +42,7 @@ pub(super) fn chosen(
     filter: Bound,
     sub: Option<&str>,
     options: Options,
-    used: &mut Quirks,
+    created: &mut bool,
 ) -> Result<MemberEdit, Error> {
     if sub.is_some() {
         return Err(whole_only());
@@ -52,7 +51,7 @@ pub(super) fn chosen(
         (PatchOp::Remove, Some(ids)) => Ok(MemberEdit::Remove(ids)),
         (PatchOp::Remove, None) => Ok(MemberEdit::RemoveMatching(filter)),
         (PatchOp::Add, Some(ids)) if options.create_from_filter && ids.len() == 1 => {
-            used.insert(Quirk::CreateFromFilter);
+            *created = true;
             Ok(MemberEdit::Add(ids.into_iter().map(|value| MemberRef { value, kind: None }).collect()))
         }
         _ => Err(whole_only()),

@@ -1,6 +1,6 @@
 //! PATCH (RFC 7644 §3.5.2): a request is read by [`parse()`] and applied to one resource by [`apply()`].
 //!
-//! Strict: what identity providers write differently has been rewritten by [`super::dialect`] before. Pure: the
+//! Strict: what identity providers write differently has been rewritten by [`crate::scim::dialect`] before. Pure: the
 //! caller opens the transaction, hands the document in, and drops it if [`apply()`] fails. Members of a group
 //! are never in the document; operations on them come out as [`MemberEdit`]s for the mirror's rows, so that a
 //! PATCH of one member costs the same in a group of any size.
@@ -23,7 +23,6 @@ pub use request::parse;
 
 use serde_json::Value;
 
-use super::dialect::{Quirk, Quirks};
 use super::filter::Bound;
 use super::path::Path;
 use super::resource::MemberRef;
@@ -78,17 +77,6 @@ pub struct Options {
     pub keep_unknown_paths: bool,
 }
 
-impl Options {
-    /// The options that a directory's quirks ask for.
-    pub fn of(quirks: Quirks) -> Self {
-        Self {
-            create_from_filter: quirks.has(Quirk::CreateFromFilter),
-            members_remove_by_value: quirks.has(Quirk::MembersRemoveByValue),
-            keep_unknown_paths: quirks.has(Quirk::UnknownPaths),
-        }
-    }
-}
-
 /// What a request did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Patched {
@@ -96,8 +84,10 @@ pub struct Patched {
     pub doc_changed: bool,
     /// What is to be done to the members, in this order.
     pub members: Vec<MemberEdit>,
-    /// Quirks that only showed while applying (`create-from-filter`, `unknown-paths`), for the metrics.
-    pub used: Quirks,
+    /// An element was created from its filter ([`Options::create_from_filter`] was needed).
+    pub created_from_filter: bool,
+    /// A path to an unknown attribute was taken ([`Options::keep_unknown_paths`] was needed).
+    pub unknown_path: bool,
 }
 
 /// One change of a group's members. Adding who is in and removing who is not change nothing.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::model::{DirectoryKind, ResourceType};
-use crate::scim::dialect::{Used, rewrite_filter, rewrite_patch, rewrite_resource};
+use crate::scim::dialect::{Quirks, Used, rewrite_filter, rewrite_patch, rewrite_resource};
 use crate::scim::resource::{Doc, Rules, normalise};
 use crate::scim::schema::Registry;
 

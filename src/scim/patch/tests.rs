@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::{DirectoryKind, ResourceType};
-use crate::scim::dialect::{Used, rewrite_patch};
+use crate::scim::dialect::{Quirk, Quirks, Used, rewrite_patch};
 use crate::scim::error::{Error, ScimType};
 use crate::scim::resource::Doc;
 use crate::scim::schema::Registry;
@@ -26,7 +26,7 @@ fn run(kind: ResourceType, quirks: Quirks, doc: &Value, mut body: Value) -> Resu
     let request = parse(body)?;
     let mut doc: Doc = doc.as_object().unwrap().clone();
     let patched = apply(schema, &mut doc, &request, &Options::of(quirks))?;
-    let used = used.union(patched.used);
+    let used = used.union(patched.used());
     Ok(Outcome { doc: Value::Object(doc), patched, used })
 }
 

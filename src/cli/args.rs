@@ -1,0 +1,110 @@
+//! The command line's shape. Each command's own arguments stand in its file; here is the tree.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::{
+    check, demo, directory, explain, group, history, plan, reload, serve, status, sync, token, user, verify,
+};
+
+/// Where the config is looked for unless `--config` says otherwise.
+pub const CONFIG_DEFAULT: &str = "/etc/rosterd/rosterd.toml";
+
+/// Turns what an identity provider pushes over SCIM 2.0 into policy files and webhooks, and keeps them true.
+#[derive(Debug, Parser)]
+#[command(name = "rosterd", version, max_term_width = 110, propagate_version = true)]
+#[command(after_help = "Example: see the whole job on this machine, with throwaway state\n  rosterd demo")]
+pub struct Cli {
+    /// The config file.
+    #[arg(long, global = true, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Serve(serve::Args),
+    /// Show the whole job on loopback with throwaway state
+    Demo(demo::Args),
+    /// Validate the config and everything it names, without touching anything
+    Check(check::Args),
+    /// Let the daemon read its config again, and wait for the result
+    Reload(reload::Args),
+    /// One screen of state: directories, targets, what is wrong
+    Status(status::Args),
+    /// Check that change log and mirror agree
+    Verify(verify::Args),
+    /// Identity-provider integrations: add, list, show, rename, enable, disable, remove
+    Directory(directory::Args),
+    /// Bearer tokens: new, list, revoke
+    Token(token::Args),
+    /// The users that were pushed: list, show
+    User(user::Args),
+    /// The groups that were pushed: list, show
+    Group(group::Args),
+    /// Why somebody holds, or does not hold, each role
+    Explain(explain::Args),
+    /// What changed: the log, oldest first
+    History(history::Args),
+    /// What each target would change now
+    Plan(plan::Args),
+    /// Bring targets up to date now
+    Sync(sync::Args),
+}
+
+/// `--json`, for every command that prints data.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct Json {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_tree_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn walk(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "no example in the help of{path}");
+            for sub in command.get_subcommands() {
+                walk(sub, &path);
+            }
+        }
+        walk(&Cli::command(), "");
+    }
+
+    #[test]
+    fn a_wrong_command_line_ends_with_64_and_help_with_0() {
+        use crate::cli::{Exit, run};
+        assert_eq!(run(["rosterd", "serv"]), Exit::Usage);
+        assert_eq!(run(["rosterd"]), Exit::Usage);
+        assert_eq!(run(["rosterd", "directory", "add", "--kind", "octa", "X"]), Exit::Usage);
+        assert_eq!(run(["rosterd", "--version"]), Exit::Done);
+        assert_eq!(run(["rosterd", "status", "--help"]), Exit::Done);
+    }
+
+    #[test]
+    fn the_config_may_stand_before_or_after_the_command() {
+        for argv in
+            [["rosterd", "--config", "/x", "status"].as_slice(), &["rosterd", "status", "--config", "/x"]]
+        {
+            assert_eq!(Cli::try_parse_from(argv).unwrap().config, PathBuf::from("/x"));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `rosterd plan`: what each target would change now.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::admin::{Admin, Need, Query};
+use super::args::Json;
+use super::exit::{Error, Exit};
+use super::output::{self, clean, style};
+use crate::model::TargetName;
+
+/// Arguments of `rosterd plan`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: is anything left to do, in a script?\n  rosterd plan --exit-code\n\n\
+    With --exit-code: 0 nothing to do, 2 changes pending, 3 removals held by the guard.")]
+pub struct Args {
+    /// Only this target
+    #[arg(value_name = "TARGET", value_parser = parse_target)]
+    target: Option<TargetName>,
+    /// End with 2 when changes are pending, with 3 when removals are held
+    #[arg(long)]
+    exit_code: bool,
+    #[command(flatten)]
+    output: Json,
+}
+
+pub(super) fn parse_target(text: &str) -> Result<TargetName, String> {
+    TargetName::parse(text).map_err(|rule| rule.to_string())
+}
+
+pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
+    let admin = Admin::open(config, Need::MirrorOrDaemon)?;
+    let query = Query::default().with("target", args.target.as_ref().map(TargetName::as_str));
+    let answer = admin.get(&format!("/api/v1/plan{query}"))?;
+    if args.output.json {
+        output::json(&answer);
+    } else {
+        output::line(&render(&answer));
+    }
+    let sums = sums(&answer);
+    Ok(match (args.exit_code, sums.held > 0, sums.pending() > 0) {
+        (true, true, _) => Exit::Held,
+        (true, false, true) => Exit::Pending,
+        _ => Exit::Done,
+    })
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sums {
+    add: usize,
+    change: usize,
+    remove: usize,
+    held: usize,
+}
+
+impl Sums {
+    fn pending(&self) -> usize {
+        self.add + self.change + self.remove
+    }
+}
+
+fn sums(plan: &Value) -> Sums {
+    output::list(plan, "targets").iter().fold(Sums::default(), |sums, target| Sums {
+        add: sums.add + output::list(target, "add").len(),
+        change: sums.change + output::list(target, "change").len(),
+        remove: sums.remove + output::list(target, "remove").len(),
+        held: sums.held + output::list(target, "held_removals").len(),
+    })
+}
+
+/// The plan as lines: a heading per target, then what is added, changed, removed and held.
+pub(super) fn render(plan: &Value) -> String {
+    let mut out = Vec::new();
+    let targets = output::list(plan, "targets");
+    for target in targets {
+        let held = output::list(target, "held_removals");
+        let hash = output::text(target, "hash");
+        out.push(format!(
+            "{}{}{} {}{}{}",
+            style::BOLD,
+            clean(output::text(target, "name")),
+            style::RESET,
+            style::DIM,
+            clean(hash),
+            style::RESET
+        ));
+        let kinds = [("add", '+', style::GREEN), ("change", '~', style::YELLOW), ("remove", '-', style::RED)];
+        for (key, sign, colour) in kinds {
+            out.extend(output::list(target, key).iter().map(|entry| entry_line(sign, colour, entry)));
+        }
+        out.extend(held.iter().map(|entry| entry_line('!', style::RED, entry)));
+        if !held.is_empty() {
+            out.push(format!("  {} removals are held by the guard", held.len()));
+        }
+        if ["add", "change", "remove", "held_removals"].iter().all(|key| output::list(target, key).is_empty())
+        {
+            out.push(String::from("  nothing to do"));
+        }
+    }
+    if targets.is_empty() {
+        out.push(String::from(
+            "No target is configured. Try: a [[target]] in the config, then rosterd reload",
+        ));
+    }
+    let sums = sums(plan);
+    let held = if sums.held > 0 { format!(", {} held", sums.held) } else { String::new() };
+    out.push(format!(
+        "Plan: {} to add, {} to change, {} to remove{held}.",
+        sums.add, sums.change, sums.remove
+    ));
+    out.join("\n")
+}
+
+fn entry_line(sign: char, colour: &str, entry: &Value) -> String {
+    let (from, to) = (output::text(entry, "from"), output::text(entry, "to"));
+    if !from.is_empty() {
+        return format!("  {colour}{sign}{} {} → {}", style::RESET, clean(from), clean(to));
+    }
+    // The label is the entitlement as the target shows it; an older daemon sends none.
+    let entitlement = match output::text(entry, "label") {
+        "" => output::text(entry, "entitlement"),
+        label => label,
+    };
+    format!(
+        "  {colour}{sign}{} {}  {}  {}{}{}",
+        style::RESET,
+        clean(output::text(entry, "subject")),
+        clean(entitlement),
+        style::DIM,
+        clean(output::text(entry, "why")),
+        style::RESET
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_plan_reads_as_signed_lines_with_a_sum() {
+        let plan = json!({"targets": [{"name": "opa", "hash": "3f9a", "held": true, "total": 9,
+            "add": [{"subject": "dana@example.com", "entitlement": "role:db-admin", "label": "role db-admin", "why": "member of Database Admins"}],
+            "remove": [], "change": [{"from": "kim", "to": "kim.lee", "id": "acme/3"}],
+            "held_removals": [{"subject": "erin", "entitlement": "role:db-admin", "why": "gone"}]}]});
+        let plain = anstream::adapter::strip_str(&render(&plan)).to_string();
+        assert_eq!(
+            plain,
+            "opa 3f9a\n  + dana@example.com  role db-admin  member of Database Admins\n  ~ kim → kim.lee\n  \
+             ! erin  role:db-admin  gone\n  1 removals are held by the guard\n\
+             Plan: 1 to add, 1 to change, 0 to remove, 1 held."
+        );
+    }
+
+    #[test]
+    fn no_target_is_no_error() {
+        let plain = render(&json!({"targets": []}));
+        assert!(plain.starts_with("No target is configured."));
+        assert!(plain.ends_with("Plan: 0 to add, 0 to change, 0 to remove."));
+    }
+}

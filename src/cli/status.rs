@@ -1,0 +1,112 @@
+//! `rosterd status`: one screen of state.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::admin::{Admin, Need};
+use super::args::Json;
+use super::exit::{Error, Exit};
+use super::output::{self, Cell, Table, clean, style};
+use crate::model::{Clock as _, SystemClock};
+
+/// Arguments of `rosterd status`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  rosterd status --json | jq -r '.targets[] | select(.state != \"in_sync\") | .name'"
+)]
+pub struct Args {
+    #[command(flatten)]
+    output: Json,
+}
+
+pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
+    let admin = Admin::open(config, Need::MirrorOrDaemon)?;
+    let answer = admin.get("/api/v1/status")?;
+    if args.output.json {
+        output::json(&answer);
+    } else {
+        output::line(&render(&answer));
+    }
+    Ok(Exit::Done)
+}
+
+fn render(status: &Value) -> String {
+    let mut out = vec![
+        format!(
+            "{}rosterd {}{}  epoch {}  seq {}",
+            style::BOLD,
+            clean(output::text(status, "version")),
+            style::RESET,
+            output::number(status, "epoch"),
+            output::thousands(output::number(status, "seq"))
+        ),
+        String::new(),
+        super::directory::table(output::list(status, "directories")).render(),
+        String::new(),
+        targets(output::list(status, "targets")).render(),
+    ];
+    let problems = output::list(status, "problems");
+    if !problems.is_empty() {
+        out.push(String::new());
+        out.push(format!("{}Problems{}", style::BOLD, style::RESET));
+        out.extend(problems.iter().filter_map(Value::as_str).map(|problem| format!("  {}", clean(problem))));
+    }
+    out.join("\n")
+}
+
+fn targets(targets: &[Value]) -> Table {
+    let now = SystemClock.now();
+    let mut table = Table::new(
+        &["target", "type", "state", "applied", "last success", "held", "last error"],
+        "No target yet. Try: a [[target]] in the config, then rosterd reload",
+    );
+    for target in targets {
+        let held = output::number(target, "held_removals");
+        table.row([
+            Cell::styled(output::text(target, "name"), style::BOLD),
+            Cell::from(output::text(target, "type")),
+            state_cell(output::text(target, "state")),
+            Cell::from(output::thousands(output::number(target, "applied_seq"))),
+            match output::text(target, "last_success") {
+                "" => Cell::styled("never", style::DIM),
+                at => Cell::from(output::ago(at, now)),
+            },
+            if held > 0 { Cell::styled(held.to_string(), style::RED) } else { Cell::from("-") },
+            match output::text(target, "last_error") {
+                "" => Cell::styled("-", style::DIM),
+                error => Cell::styled(error, style::RED),
+            },
+        ]);
+    }
+    table
+}
+
+/// A target's state in its colour: green is as it should be, yellow will pass, red wants a person.
+pub(super) fn state_cell(state: &str) -> Cell {
+    let colour = match state {
+        "in_sync" => style::GREEN,
+        "pending" | "waiting" | "pinned" | "disabled" => style::YELLOW,
+        _ => style::RED,
+    };
+    Cell::styled(state, colour)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_screen_shows_directories_targets_and_problems() {
+        let status = json!({"version": "0.1.0", "epoch": 1, "seq": 12410,
+            "directories": [{"id": "acme", "name": "Acme", "kind": "okta", "enabled": true, "users": 3, "groups": 1, "last_push": null}],
+            "targets": [{"name": "opa", "type": "file", "state": "failing", "applied_seq": 3, "last_success": null,
+                "last_error": "disk full", "held_removals": 0}],
+            "problems": ["role `x`: no group `Y`"]});
+        let plain = anstream::adapter::strip_str(&render(&status)).to_string();
+        assert!(plain.starts_with("rosterd 0.1.0  epoch 1  seq 12,410\n\nDIRECTORY"), "{plain}");
+        assert!(plain.contains("opa     file  failing  3        never         -     disk full"), "{plain}");
+        assert!(plain.ends_with("Problems\n  role `x`: no group `Y`"), "{plain}");
+    }
+}

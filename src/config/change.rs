@@ -1,0 +1,277 @@
+//! What a new config would alter: does it only add, or may it take something away? (DESIGN §4)
+//!
+//! Pure. The watcher on the file applies by itself what only adds; what may take access away waits for `reload`.
+//! INVARIANT: in doubt a difference counts as taking away; a false alarm costs one command, a miss costs a door.
+
+use super::{Config, Directory};
+use crate::access::Role;
+use crate::model::DirectoryId;
+use crate::reconcile::{FileSettings, TargetKind, TargetSettings, WebhookSettings};
+
+/// How a new config differs from the one that is running. Each entry is a key with what happens to it, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Difference {
+    /// What only adds, or changes nothing that a target holds.
+    pub adds: Vec<String>,
+    /// What may take access away, or stop something from being kept true.
+    pub removes: Vec<String>,
+    /// What counts from the next start on only.
+    pub restarts: Vec<String>,
+}
+
+impl Difference {
+    /// True if nothing in it may take anything away.
+    pub fn only_adds(&self) -> bool {
+        self.removes.is_empty()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.adds.is_empty() && self.removes.is_empty() && self.restarts.is_empty()
+    }
+
+    fn note(&mut self, adds: bool, what: impl Into<String>) {
+        if adds { self.adds.push(what.into()) } else { self.removes.push(what.into()) }
+    }
+}
+
+/// What `new` alters against `old`.
+pub fn between(old: &Config, new: &Config) -> Difference {
+    let mut found = Difference::default();
+    for (key, is_new) in [
+        ("server.listen", old.server.listener != new.server.listener),
+        ("server.tls", old.server.tls != new.server.tls),
+        ("server.limits", old.server.limits != new.server.limits),
+        ("admin.socket", old.admin != new.admin),
+        ("mirror.path", old.mirror.path != new.mirror.path),
+        ("log.format", old.log.format != new.log.format),
+    ] {
+        if is_new {
+            found.restarts.push(format!("{key} changes"));
+        }
+    }
+    // Whom we answer and under which address is not what a target holds, but it can shut an identity provider out.
+    if old.server.scim != new.server.scim {
+        found.removes.push("server: public_url, base_path, trusted_proxies or allow_from changes".to_owned());
+    }
+    if old.log.level != new.log.level {
+        found.adds.push("log.level changes".to_owned());
+    }
+    directories(&old.directories, &new.directories, &mut found);
+    roles(old, new, &mut found);
+    targets(old, new, &mut found);
+    found
+}
+
+fn directories(old: &[Directory], new: &[Directory], found: &mut Difference) {
+    for was in old {
+        let Some(is) = new.iter().find(|one| one.id == was.id) else {
+            found.removes.push(format!("directory.{} goes and is disabled", was.id));
+            continue;
+        };
+        let key = format!("directory.{}", was.id);
+        if was.name != is.name {
+            found.adds.push(format!("{key}.name changes"));
+        }
+        if was.kind != is.kind || was.quirks != is.quirks {
+            found.removes.push(format!("{key}: kind or quirks change"));
+        }
+        if was.token != is.token {
+            found.note(was.token.is_none(), format!("{key}.token_file changes"));
+        }
+        if was.claims != is.claims {
+            // No pattern at all means everybody.
+            let is_wider =
+                is.claims.is_empty() || (!was.claims.is_empty() && has_all(&is.claims, &was.claims));
+            found.note(is_wider, format!("{key}.claims changes"));
+        }
+    }
+    let added: Vec<_> = new.iter().filter(|one| !old.iter().any(|was| was.id == one.id)).collect();
+    found.adds.extend(added.iter().map(|one| format!("directory.{} comes", one.id)));
+    // Order is precedence: one that comes before an old one may take people over, and so may a new order.
+    let kept = |all: &[Directory], others: &[Directory]| -> Vec<DirectoryId> {
+        all.iter()
+            .filter(|one| others.iter().any(|other| other.id == one.id))
+            .map(|one| one.id.clone())
+            .collect()
+    };
+    let kept_before = kept(old, new);
+    let leading: Vec<_> = new.iter().take(kept_before.len()).map(|one| one.id.clone()).collect();
+    if kept_before != leading {
+        found
+            .removes
+            .push("the order of directories changes, and with it who owns a name that two bring".to_owned());
+    }
+}
+
+fn roles(old: &Config, new: &Config, found: &mut Difference) {
+    for was in &old.roles {
+        match new.roles.iter().find(|role| role.name == was.name) {
+            None => found.removes.push(format!("role.{} goes", was.name)),
+            Some(is) => role(was, is, found),
+        }
+    }
+    let is_new = |role: &&Role| !old.roles.iter().any(|was| was.name == role.name);
+    found.adds.extend(new.roles.iter().filter(is_new).map(|role| format!("role.{} comes", role.name)));
+}
+
+fn role(was: &Role, is: &Role, found: &mut Difference) {
+    let key = format!("role.{}", was.name);
+    if was.groups != is.groups {
+        found.note(has_all(&is.groups, &was.groups), format!("{key}.groups changes"));
+    }
+    let text = |role: &Role| role.users.as_ref().map(|filter| filter.text.clone());
+    if text(was) != text(is) {
+        // Whether one filter is wider than another is not asked.
+        found.note(was.users.is_none(), format!("{key}.users changes"));
+    }
+    if was.directories != is.directories {
+        let is_wider = match (&was.directories, &is.directories) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(was), Some(is)) => has_all(is, was),
+        };
+        found.note(is_wider, format!("{key}.directories changes"));
+    }
+    if was.protected != is.protected {
+        found.note(is.protected, format!("{key}.protected changes"));
+    }
+}
+
+fn targets(old: &Config, new: &Config, found: &mut Difference) {
+    for was in &old.targets {
+        let key = format!("target.{}", was.name);
+        let Some(is) = new.targets.iter().find(|target| target.name == was.name) else {
+            found.removes.push(format!("{key} goes; its file stays"));
+            continue;
+        };
+        if was.subject != is.subject {
+            found.removes.push(format!("{key}.subject changes"));
+        }
+        if was.apply != is.apply || was.on_change != is.on_change {
+            found.removes.push(format!("{key}: apply or on_change changes"));
+        }
+        if was.schedule != is.schedule || was.wait != is.wait {
+            found.adds.push(format!("{key}: schedule or wait changes"));
+        }
+        match (&was.kind, &is.kind) {
+            (TargetKind::File(was), TargetKind::File(is)) => file(&key, (old, was), (new, is), found),
+            (TargetKind::Webhook(was), TargetKind::Webhook(is)) => webhook(&key, was, is, found),
+            _ => found.removes.push(format!("{key}.type changes")),
+        }
+    }
+    let is_new = |target: &&TargetSettings| !old.targets.iter().any(|was| was.name == target.name);
+    found
+        .adds
+        .extend(new.targets.iter().filter(is_new).map(|target| format!("target.{} comes", target.name)));
+}
+
+fn file(
+    key: &str,
+    (old, was): (&Config, &FileSettings),
+    (new, is): (&Config, &FileSettings),
+    found: &mut Difference,
+) {
+    let template = |config: &Config, file: &FileSettings| {
+        let name = file.options.template.as_ref().map(|template| template.name().to_owned());
+        name.map(|name| (config.templates.get(&name).cloned(), name))
+    };
+    let is_other_content = was.format.name != is.format.name
+        || was.options.values != is.options.values
+        || template(old, was) != template(new, is);
+    if is_other_content {
+        found.removes.push(format!("{key}: format, template or options change"));
+    }
+    if was.spec != is.spec || was.reload != is.reload {
+        found.removes.push(format!("{key}: path, mode, check, verify, reload or keep changes"));
+    }
+    if was.drift != is.drift || was.on_illegal != is.on_illegal {
+        found.removes.push(format!("{key}: drift or on_illegal changes"));
+    }
+}
+
+fn webhook(key: &str, was: &WebhookSettings, is: &WebhookSettings, found: &mut Difference) {
+    let (from, to) = (&was.webhook, &is.webhook);
+    if from.url != to.url || from.insecure != to.insecure {
+        found.removes.push(format!("{key}: url or insecure changes"));
+    }
+    if from.secrets != to.secrets {
+        found.note(has_all(&to.secrets, &from.secrets), format!("{key}.secret_file changes"));
+    }
+    if was.events != is.events {
+        found.removes.push(format!("{key}.events changes"));
+    }
+    if from.timeout != to.timeout {
+        found.adds.push(format!("{key}.timeout changes"));
+    }
+}
+
+fn has_all<T: PartialEq>(all: &[T], part: &[T]) -> bool {
+    part.iter().all(|one| all.contains(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::read;
+
+    const BASE: &str = "[[directory]]\nid = \"a\"\nkind = \"okta\"\n[[role]]\nname = \"r\"\ngroups = [\"A\", \"B\"]\n\
+         directories = [\"a\"]\n[[target]]\nname = \"t\"\ntype = \"file\"\nformat = \"json\"\npath = \"/srv/rosterd/t\"\n";
+
+    fn difference(old: &str, new: &str) -> Difference {
+        between(&read(old).unwrap().config, &read(new).unwrap().config)
+    }
+
+    #[test]
+    fn the_same_config_differs_in_nothing() {
+        assert!(difference(BASE, BASE).is_empty());
+    }
+
+    #[test]
+    fn what_comes_at_the_end_only_adds() {
+        let more = format!(
+            "{BASE}[[directory]]\nid = \"b\"\nkind = \"entra\"\n[[role]]\nname = \"s\"\ngroups = [\"S\"]\n\
+             directories = [\"b\"]\n[[target]]\nname = \"u\"\ntype = \"file\"\nformat = \"json\"\npath = \"/u\"\n"
+        );
+        let found = difference(BASE, &more);
+        assert!(found.only_adds(), "{found:?}");
+        assert_eq!(found.adds, ["directory.b comes", "role.s comes", "target.u comes"]);
+        let back = difference(&more, BASE);
+        assert_eq!(back.removes.len(), 3, "{back:?}");
+    }
+
+    #[test]
+    fn a_role_may_grow_by_itself_and_not_shrink() {
+        let change = |from: &str, to: &str| difference(BASE, &BASE.replace(from, to)).only_adds();
+        assert!(change("\"A\", \"B\"", "\"A\", \"B\", \"C\""));
+        assert!(!change("\"A\", \"B\"", "\"A\", \"C\""));
+        assert!(change("directories = [\"a\"]\n", ""));
+        assert!(!difference(&BASE.replace("directories = [\"a\"]\n", ""), BASE).only_adds());
+        assert!(change("groups =", "users = 'active eq true'\ngroups ="));
+        assert!(!change("name = \"r\"", "name = \"q\""));
+    }
+
+    #[test]
+    fn claims_widen_or_narrow() {
+        let with =
+            |claims: &str| BASE.replace("kind = \"okta\"", &format!("kind = \"okta\"\nclaims = {claims}"));
+        let (none, one, two) = (with("[]"), with("[\"*@a\"]"), with("[\"*@a\", \"*@b\"]"));
+        assert!(difference(&one, &two).only_adds() && difference(&two, &none).only_adds());
+        assert!(!difference(&two, &one).only_adds() && !difference(&none, &one).only_adds());
+    }
+
+    #[test]
+    fn a_directory_that_comes_first_may_take_people_over() {
+        let first = format!("[[directory]]\nid = \"z\"\nkind = \"okta\"\n{BASE}");
+        assert!(!difference(BASE, &first).only_adds());
+    }
+
+    #[test]
+    fn where_and_how_a_target_writes_waits_for_a_person() {
+        let change = |from: &str, to: &str| difference(BASE, &BASE.replace(from, to)).only_adds();
+        assert!(!change("/srv/rosterd/t", "/srv/rosterd/other"));
+        assert!(!change("type =", "subject = \"email\"\ntype ="));
+        assert!(change("type =", "schedule = \"@hourly\"\ntype ="));
+        assert_eq!(difference(BASE, &format!("[server]\nlisten = \"[::1]:80\"\n{BASE}")).restarts.len(), 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! `[[directory]]`: identity providers that the config names.
+
+use super::problem::nearest;
+use super::reader::{Table, Value, what};
+use super::secret::Files;
+use crate::model::{DirectoryId, DirectoryKind, Secret};
+use crate::scim::dialect::{Quirk, Quirks};
+use crate::telemetry::escape;
+
+/// One `[[directory]]`. Directories are also made by command; those in the config come first, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// Key `id`.
+    pub id: DirectoryId,
+    /// Key `name`: for people. Default: the id.
+    pub name: String,
+    /// Key `kind`.
+    pub kind: DirectoryKind,
+    /// Key `token_file`: a token of at least 32 characters that this directory accepts besides those made by
+    /// command. Default none.
+    pub token: Option<Secret>,
+    /// Key `claims`: patterns with `*`; users whose userName matches none are left out. Empty: any.
+    pub claims: Vec<String>,
+    /// Key `quirks`: which habits of identity providers are tolerated. `None`: those of the kind.
+    pub quirks: Option<Quirks>,
+}
+
+/// Shortest token that a config may bring (DESIGN §4).
+const TOKEN_CHARS_MIN: usize = 32;
+
+/// Reads one `[[directory]]`; `None` after a report if it has no usable id or kind.
+pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> {
+    let id = section
+        .require("id", "a short name of a-z, 0-9 and -, such as `acme-okta`")
+        .and_then(|value| value.parsed(DirectoryId::parse));
+    let kinds = DirectoryKind::ALL.map(|kind| (kind.as_str(), kind));
+    let kind =
+        section.require("kind", "which identity provider pushes here").and_then(|value| value.word(&kinds));
+    let name = section.get("name");
+    let token = section.get("token_file");
+    let claims = section.get("claims");
+    let quirks = section.get("quirks");
+    section.planned("expect_every", "warning of a silent identity provider comes later");
+    section.planned("on_rename", "it belongs to a role, and following renamed groups comes later");
+    section.finish();
+
+    let name = name.and_then(|value| {
+        let text = value.text()?;
+        let fits =
+            !text.trim().is_empty() && text.chars().count() <= 128 && !text.chars().any(char::is_control);
+        if !fits {
+            value.fail(what(format!(
+                "`{}` must have 1 to 128 characters, none a control character",
+                value.path()
+            )));
+        }
+        fits.then(|| text.to_owned())
+    });
+    let token = token.and_then(|value| {
+        let secret = files.secret(&value)?;
+        let text = secret.expose();
+        let fits = text.len() >= TOKEN_CHARS_MIN && text.bytes().all(|b| b.is_ascii_graphic());
+        if !fits {
+            value.fail(
+                what(format!("the token behind `{}` is too weak or holds odd characters", value.path()))
+                    .help("use at least 32 visible ASCII characters, such as from `rosterd token new`"),
+            );
+        }
+        fits.then_some(secret)
+    });
+    let claims = claims.and_then(|value| value.texts().map(|texts| (value, texts))).map_or_else(
+        Vec::new,
+        |(value, texts)| {
+            if texts.iter().any(|text| text.trim().is_empty()) {
+                value.fail(what(format!("`{}` holds an empty pattern, which nobody matches", value.path())));
+            }
+            texts
+        },
+    );
+    let (id, kind) = (id?, kind?);
+    let quirks = quirks.and_then(|value| quirks_of(&value, kind));
+    Some(Directory { name: name.unwrap_or_else(|| id.to_string()), id, kind, token, claims, quirks })
+}
+
+fn quirks_of(value: &Value<'_>, kind: DirectoryKind) -> Option<Quirks> {
+    if value.is_text() {
+        return value.word(&[("none", Quirks::NONE)]);
+    }
+    let table = value.table()?;
+    let names = Quirk::ALL.map(Quirk::name);
+    let mut quirks = Quirks::for_kind(kind);
+    for (name, value) in table.entries() {
+        if let Ok(quirk) = name.parse::<Quirk>() {
+            quirks = quirks.with(quirk, value.bool()?);
+            continue;
+        }
+        let unknown = what(format!("there is no quirk `{}`", escape(name)));
+        value.fail_key(match nearest(name, names) {
+            Some(near) => unknown.help(format!("did you mean `{near}`?")),
+            None => unknown.help(format!("known: {}", names.join(", "))),
+        });
+    }
+    (quirks != Quirks::for_kind(kind)).then_some(quirks)
+}

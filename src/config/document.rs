@@ -1,0 +1,126 @@
+//! One config file, from text to [`Config`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::problem::{Kind, Problem, Problems, Source, sort};
+use super::reader::{Report, Table, Value, what};
+use super::secret::Files;
+use super::{Config, Loaded, directory, role, server, target};
+use crate::reconcile::TargetKind;
+use crate::scim::schema::Registry;
+
+/// Reads `source`; everything it names is found by `files`.
+pub(super) fn read(source: &Source, mut files: Files) -> Result<Loaded, Problems> {
+    let (document, errors) = DeTable::parse_recoverable(&source.text);
+    let report = Report::new(source);
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        report.fail(Kind::Invalid, &span, None, what(format!("not TOML: {}", error.message())));
+    }
+    if !errors.is_empty() {
+        // What the parser guessed behind a fault would only make up further ones.
+        return Err(finished(report).0.unwrap_or_else(|| no_config(&source.file)));
+    }
+
+    let root = Table::root(document.get_ref(), &report);
+    let config = sections(root, &mut files);
+    let (problems, warnings) = finished(report);
+    match (config, problems) {
+        (Some(config), None) => Ok(Loaded { config, warnings }),
+        (_, problems) => Err(problems.unwrap_or_else(|| no_config(&source.file))),
+    }
+}
+
+/// Every key that a reader of a section asked for, those that are refused left out.
+#[cfg(test)]
+pub(super) fn known_keys(source: &Source, mut files: Files) -> std::collections::BTreeSet<&'static str> {
+    let (document, _) = DeTable::parse_recoverable(&source.text);
+    let report = Report::new(source);
+    sections(Table::root(document.get_ref(), &report), &mut files);
+    report.known()
+}
+
+fn finished(report: Report<'_>) -> (Option<Problems>, Vec<Problem>) {
+    let (problems, mut warnings) = report.into_parts();
+    sort(&mut warnings);
+    (Problems::new(problems), warnings)
+}
+
+fn no_config(file: &str) -> Problems {
+    Problems::unplaced(Kind::Invalid, file, "the file cannot be used".to_owned(), "this is a bug; report it")
+}
+
+fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
+    let mirror = server::mirror(root.table("mirror"), files);
+    let state = mirror.path.parent().unwrap_or_else(|| Path::new("/")).to_owned();
+    files.allow_owner_of(&state);
+    let server = server::server(root.table("server"), files);
+    let admin = server::admin(root.table("admin"));
+    let log = server::log(root.table("log"));
+
+    let sections = root.tables("directory");
+    let asked = sections.len();
+    unique(&sections, "id");
+    let directories: Vec<_> =
+        sections.into_iter().filter_map(|section| directory::directory(section, files)).collect();
+
+    let registry = Registry::standard();
+    let sections = root.tables("role");
+    unique(&sections, "name");
+    let roles: Vec<_> =
+        sections.into_iter().filter_map(|section| role::role(section, &directories, &registry)).collect();
+
+    let sections = root.tables("target");
+    unique(&sections, "name");
+    unique_paths(&sections);
+    let targets: Vec<_> =
+        sections.into_iter().filter_map(|section| target::target(section, files, &state)).collect();
+
+    root.planned("guard", "limits on what may be taken away come later: nothing is held back");
+    root.planned("publish", "publishing to readers comes later");
+    root.planned("reader", "readers come later");
+    root.planned("schema", "operator-defined schemas come later");
+    root.finish();
+    (directories.len() == asked).then(|| {
+        let templates = files.templates.take();
+        Config { server, admin, mirror, directories, roles, targets, log, templates }
+    })
+}
+
+/// No two of a kind may have one name.
+fn unique(sections: &[Table<'_>], key: &'static str) {
+    report_repeats(sections.iter().filter_map(|section| section.get(key)));
+}
+
+/// Two targets that write one file would undo each other for ever.
+fn unique_paths(sections: &[Table<'_>]) {
+    report_repeats(sections.iter().filter_map(|section| section.get("path")));
+}
+
+fn report_repeats<'a>(values: impl Iterator<Item = Value<'a>>) {
+    let mut seen: BTreeMap<&str, Value<'_>> = BTreeMap::new();
+    for value in values {
+        let Some(text) = value.peek_text() else { continue };
+        if let Some(first) = seen.get(text) {
+            value.fail(
+                what(format!("`{}` = `{}` is there twice", value.path(), crate::telemetry::escape(text)))
+                    .help(format!("the first one is in line {}", first.line())),
+            );
+        } else {
+            seen.insert(text, value);
+        }
+    }
+}
+
+impl Config {
+    /// The destination of each file target.
+    pub fn destinations(&self) -> impl Iterator<Item = &Path> {
+        self.targets.iter().filter_map(|target| match &target.kind {
+            TargetKind::File(file) => Some(file.spec.path.as_path()),
+            TargetKind::Webhook(_) => None,
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! `[server]`, `[admin]`, `[mirror]` and `[log]`: what the daemon itself needs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secrets;
+use super::reader::{Table, Value, what};
+use super::secret::Files;
+use super::value::{parse_duration, parse_size};
+use crate::http::listener::{self, Address};
+use crate::http::network::Network;
+use crate::http::{limits, scim_api, tls};
+use crate::mirror;
+use crate::telemetry;
+
+/// `[server]`: the listener for identity providers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where to listen.
+    pub listener: listener::Settings,
+    /// TLS, unless a proxy in front of us does it.
+    pub tls: Option<tls::Settings>,
+    /// Plain HTTP beyond loopback is wanted. Key `server.insecure`, default false.
+    pub insecure: bool,
+    /// How the SCIM API presents itself.
+    pub scim: scim_api::Settings,
+    /// Bounds on clients. Section `[server.limits]`.
+    pub limits: limits::Settings,
+}
+
+/// The mirror's path without a config.
+pub(super) const MIRROR_PATH: &str = "/var/lib/rosterd/mirror.db";
+
+pub(super) fn server(section: Option<Table<'_>>, files: &Files) -> Server {
+    let mut server = Server {
+        listener: listener::Settings {
+            addresses: vec![Address::Tcp("127.0.0.1:8080".to_owned())],
+            name: "scim",
+            unix_mode: 0o660,
+        },
+        tls: None,
+        insecure: false,
+        scim: scim_api::Settings::default(),
+        limits: limits::Settings::default(),
+    };
+    let Some(section) = section else { return server };
+    let listen = section.get("listen");
+    let tls = section.get("tls");
+    if let Some(value) = section.get("insecure") {
+        server.insecure = value.bool().unwrap_or_default();
+    }
+    if let Some(value) = section.get("public_url") {
+        server.scim.public_url = value.parsed(public_url);
+    }
+    if let Some(path) = section.get("base_path").and_then(|value| value.parsed(base_path)) {
+        server.scim.base_path = path;
+    }
+    server.scim.trusted_proxies = networks(section.get("trusted_proxies"));
+    server.scim.allow_from = networks(section.get("allow_from"));
+    if let Some(table) = section.table("limits") {
+        limits(&mut server.limits, table);
+    }
+    section.finish();
+
+    let has_tls = tls.is_some();
+    server.tls = tls.and_then(|value| tls_settings(&value, files, server.limits.http2));
+    if let Some(listen) = listen {
+        let addresses = listen.list_or_one();
+        if addresses.is_empty() {
+            listen.fail(what(format!("`{}` is empty; name at least one address", listen.path())));
+        }
+        let is_guarded = has_tls || server.insecure || !server.scim.trusted_proxies.is_empty();
+        server.listener.addresses = addresses.iter().filter_map(|value| address(value, is_guarded)).collect();
+    }
+    server
+}
+
+fn address(value: &Value<'_>, is_guarded: bool) -> Option<Address> {
+    let address: Address = value.parsed(str::parse)?;
+    if !is_guarded && !is_local(&address) {
+        value.fail(
+            what(format!(
+                "`{}` = `{address}` would carry tokens in plain HTTP beyond this machine",
+                value.path()
+            ))
+            .help(
+                "set `tls = { cert = …, key = … }`, or `trusted_proxies` where a proxy does TLS, \
+                     or `insecure = true`",
+            ),
+        );
+    }
+    Some(address)
+}
+
+/// True for a unix socket and a loopback address. A name counts as reachable from outside unless it is
+/// `localhost`: what it resolves to may change, and checking a config asks no name server.
+fn is_local(address: &Address) -> bool {
+    let Address::Tcp(text) = address else { return true };
+    let host = text.rsplit_once(':').map_or(text.as_str(), |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn tls_settings(value: &Value<'_>, files: &Files, http2: bool) -> Option<tls::Settings> {
+    let section = value.table()?;
+    let cert = section.require("cert", "name a PEM file with the certificate and its chain");
+    let key = section.require("key", "name a PEM file with the private key");
+    section.finish();
+    let (cert, key) = (cert?, key?);
+    let settings = tls::Settings { cert: files.path(cert.text()?), key: files.path(key.text()?), http2 };
+    let missing =
+        [(&cert, &settings.cert), (&key, &settings.key)].into_iter().filter(|(_, path)| !path.exists());
+    let mut is_whole = true;
+    for (value, path) in missing {
+        is_whole = false;
+        let text = what(format!("`{}` is not there", path.display()));
+        match files.secrets {
+            Secrets::Optional => value.warn(text.help("`serve` will not start without it")),
+            Secrets::Required => value.fail_as(super::Kind::MissingFile, text),
+        }
+    }
+    if is_whole && let Err(error) = tls::Tls::load(settings.clone()) {
+        cert.fail(what(error));
+    }
+    Some(settings)
+}
+
+fn networks(value: Option<Value<'_>>) -> Vec<Network> {
+    let Some(value) = value else { return Vec::new() };
+    value.list_or_one().iter().filter_map(|value| value.parsed(str::parse::<Network>)).collect()
+}
+
+/// `https://host[:port]`, without the slash that people like to put behind it.
+fn public_url(text: &str) -> Result<String, String> {
+    let wrong =
+        || "write the address that clients use, without a path: `https://scim.example.com`".to_owned();
+    let trimmed = text.trim_end_matches('/');
+    let uri: hyper::Uri = trimmed.parse().map_err(|_| wrong())?;
+    let has_scheme = matches!(uri.scheme_str(), Some("https" | "http"));
+    let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !trimmed.contains('#');
+    let host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    if has_scheme && is_bare && host { Ok(trimmed.to_owned()) } else { Err(wrong()) }
+}
+
+fn base_path(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+    let segments = text.strip_prefix('/').unwrap_or_default();
+    let good = |segment: &str| {
+        !segment.is_empty() && segment != "." && segment != ".." && segment.chars().all(plain)
+    };
+    if segments.split('/').all(good) {
+        Ok(text.to_owned())
+    } else {
+        Err("write a path such as `/scim/v2`: a slash first, none last, letters, digits and - _ . ~ between"
+            .to_owned())
+    }
+}
+
+fn limits(limits: &mut limits::Settings, section: Table<'_>) {
+    let count = |key, low, high, field: &mut usize| {
+        if let Some(number) = section.get(key).and_then(|value| value.integer(low..=high)) {
+            *field = usize::try_from(number).unwrap_or(*field);
+        }
+    };
+    count("headers_max", 16, 256, &mut limits.headers_max);
+    count("connections_max", 1, 1_000_000, &mut limits.connections_max);
+    count("connections_per_address_max", 1, 1_000_000, &mut limits.connections_per_address_max);
+    count("in_flight_max", 1, 100_000, &mut limits.in_flight_max);
+    let size = |key, low: u64, high: u64, field: &mut usize| {
+        let Some(value) = section.get(key) else { return };
+        let Some(bytes) = value.parsed(parse_size) else { return };
+        if (low..=high).contains(&bytes) {
+            *field = usize::try_from(bytes).unwrap_or(*field);
+        } else {
+            value.fail(what(format!(
+                "`{}` must be from {} KiB to {} KiB",
+                value.path(),
+                low >> 10,
+                high >> 10
+            )));
+        }
+    };
+    size("header_bytes_max", 4 << 10, 256 << 10, &mut limits.header_bytes_max);
+    size("uri_bytes_max", 1 << 10, 64 << 10, &mut limits.uri_bytes_max);
+    size("body_bytes_max", 1 << 10, 64 << 20, &mut limits.body_bytes_max);
+    size("large_body_bytes_max", 1 << 10, 256 << 20, &mut limits.large_body_bytes_max);
+    let time = |key, field: &mut Duration| {
+        let bounds = (Duration::from_millis(100), Duration::from_hours(1));
+        *field = section.get(key).and_then(|value| span(&value, bounds)).unwrap_or(*field);
+    };
+    time("header_timeout", &mut limits.header_timeout);
+    time("handshake_timeout", &mut limits.handshake_timeout);
+    time("body_timeout", &mut limits.body_timeout);
+    time("body_idle_timeout", &mut limits.body_idle_timeout);
+    time("idle_timeout", &mut limits.idle_timeout);
+    time("write_timeout", &mut limits.write_timeout);
+    time("drain_timeout", &mut limits.drain_timeout);
+    if let Some(http2) = section.get("http2").and_then(|value| value.bool()) {
+        limits.http2 = http2;
+    }
+    section.finish();
+}
+
+/// A duration within bounds, both allowed.
+pub(super) fn span(value: &Value<'_>, (low, high): (Duration, Duration)) -> Option<Duration> {
+    let found = value.parsed(parse_duration)?;
+    if (low..=high).contains(&found) {
+        return Some(found);
+    }
+    value.fail(what(format!("`{}` must be from {} to {}", value.path(), spell(low), spell(high))));
+    None
+}
+
+/// A duration as an operator would write it.
+fn spell(span: Duration) -> String {
+    let millis = span.as_millis();
+    [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
+        .into_iter()
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit))
+        .map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
+}
+
+/// `[admin]`: the socket of the commands.
+pub(super) fn admin(section: Option<Table<'_>>) -> listener::Settings {
+    let mut path = PathBuf::from("/run/rosterd/admin.sock");
+    if let Some(section) = section {
+        if let Some(value) = section.get("socket")
+            && let Some(text) = value.text()
+        {
+            path = PathBuf::from(text);
+            // The kernel's limit for a unix socket's name is 108 bytes with its end mark (unix(7)).
+            if !path.is_absolute() || text.len() > 107 {
+                value.fail(what(format!("`{}` must be an absolute path of at most 107 bytes", value.path())));
+            }
+        }
+        section.planned("listen", "the web console comes later; metrics are on the admin socket");
+        section.planned("tls", "the web console comes later");
+        section.planned("user", "the web console and its users come later");
+        section.finish();
+    }
+    listener::Settings { addresses: vec![Address::Unix(path)], name: "admin", unix_mode: 0o660 }
+}
+
+/// `[mirror]`.
+pub(super) fn mirror(section: Option<Table<'_>>, files: &Files) -> mirror::Settings {
+    let mut mirror = mirror::Settings::at(MIRROR_PATH);
+    let Some(section) = section else { return mirror };
+    if let Some(value) = section.get("path")
+        && let Some(text) = value.text()
+    {
+        if text.is_empty() || text.ends_with('/') {
+            value.fail(what(format!("`{}` must name a file", value.path())));
+        }
+        mirror.path = files.path(text);
+    }
+    section.planned("history", "the log of changes is kept whole");
+    section.planned("url_file", "a shared PostgreSQL mirror comes later");
+    section.planned("follow_file", "following a hub over NATS comes later");
+    section.finish();
+    mirror
+}
+
+/// `[log]`.
+pub(super) fn log(section: Option<Table<'_>>) -> telemetry::Settings {
+    let mut log = telemetry::Settings::default();
+    let Some(section) = section else { return log };
+    if let Some(value) = section.get("level")
+        && let Some(level) = value.text()
+    {
+        level.clone_into(&mut log.level);
+        if let Err(error) = log.check() {
+            value.fail(what(format!("`{}`: {error}", value.path())));
+        }
+    }
+    if let Some(value) = section.get("format") {
+        let words = telemetry::Format::WORDS.map(|word| (word, word));
+        log.format = value.word(&words).and_then(|word| word.parse().ok()).unwrap_or(log.format);
+    }
+    section.finish();
+    log
+}

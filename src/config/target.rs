@@ -1,0 +1,429 @@
+//! `[[target]]`: one downstream each.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::problem::Kind;
+use super::reader::{Table, Value, what};
+use super::secret::Files;
+use super::server::span;
+use super::value::parse_mode;
+use crate::access::SubjectAttribute;
+use crate::downstream::command::Argv;
+use crate::downstream::file::FileSpec;
+use crate::downstream::format::{self, Format, Options, Template, Validate};
+use crate::downstream::webhook::{self, SigningSecret};
+use crate::model::TargetName;
+use crate::reconcile::cron::Cron;
+use crate::reconcile::events::EventFilter;
+use crate::reconcile::schedule::Wait;
+use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
+use crate::telemetry::escape;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    File,
+    Webhook,
+    Later,
+}
+
+/// Keys that only one type of target has.
+const FILE_KEYS: [&str; 12] = [
+    "format",
+    "template",
+    "validate",
+    "options",
+    "path",
+    "mode",
+    "check",
+    "verify",
+    "reload",
+    "drift",
+    "keep",
+    "on_illegal",
+];
+const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
+
+/// Reads one `[[target]]`; `None` after a report.
+pub(super) fn target(section: Table<'_>, files: &Files, state: &Path) -> Option<TargetSettings> {
+    let name = section
+        .require("name", "what commands and messages call it, such as `opa`")
+        .and_then(|value| value.parsed(TargetName::parse));
+    let kind = section.require("type", "use one of file, webhook").and_then(|value| kind(&value));
+    refuse_foreign(&section, kind);
+    let subject = section.get("subject").and_then(|value| value.parsed(str::parse::<SubjectAttribute>));
+    let apply = section
+        .get("apply")
+        .and_then(|value| value.word(&[("auto", Apply::Auto), ("manual", Apply::Manual)]));
+    let on_change = section.get("on_change").and_then(|value| value.bool());
+    let schedule = schedule(section.get("schedule"), section.get("time_zone"));
+    let wait = section.get("wait").map_or_else(Wait::default, |value| wait(&value));
+    later(&section);
+    // A target without a name is reported already; a made-up one lets the rest of it be read.
+    let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
+    let kind = match kind {
+        Some(Type::File) => file(&section, files, &state.join("targets"), &own).map(TargetKind::File),
+        Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
+        Some(Type::Later) | None => None,
+    };
+    section.finish();
+    Some(TargetSettings {
+        name: name?,
+        subject: subject.unwrap_or_default(),
+        apply: apply.unwrap_or_default(),
+        on_change: on_change.unwrap_or(true),
+        schedule,
+        wait,
+        kind: kind?,
+    })
+}
+
+fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {
+    if let (None, Some(zone)) = (&text, &zone) {
+        zone.warn(what(format!("`{}` changes nothing without `schedule`", zone.path())));
+    }
+    let zone = zone.and_then(|zone| zone.text()).unwrap_or("UTC");
+    text?.parsed(|text| Cron::parse(text, zone))
+}
+
+/// Asks for the keys of every type, so that they are known, and refuses those of the other one.
+fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
+    for (own, keys) in [(Type::File, FILE_KEYS.as_slice()), (Type::Webhook, WEBHOOK_KEYS.as_slice())] {
+        for value in keys.iter().filter_map(|key| section.get(key)) {
+            if matches!(kind, Some(Type::File | Type::Webhook)) && kind != Some(own) {
+                let own = if own == Type::File { "file" } else { "webhook" };
+                value.fail_key(what(format!("`{}` belongs to a target of `type = \"{own}\"`", value.path())));
+            }
+        }
+    }
+}
+
+fn kind(value: &Value<'_>) -> Option<Type> {
+    let kind = value.word(&[
+        ("file", Type::File),
+        ("webhook", Type::Webhook),
+        ("tree", Type::Later),
+        ("set", Type::Later),
+        ("exec", Type::Later),
+        ("nats", Type::Later),
+    ])?;
+    if kind == Type::Later {
+        value.fail(
+            what(format!("`{}` = `{}` is not supported by this version", value.path(), value.text()?))
+                .help("use `file` or `webhook`"),
+        );
+    }
+    Some(kind)
+}
+
+/// Keys that are documented and not built: refused, never ignored.
+fn later(section: &Table<'_>) {
+    section.planned("publish", "publishing targets to readers comes later");
+    section.planned("via", "root-owned destinations and their installer come later");
+    section.planned("map", "no format of this version takes names from a map");
+    section.planned("guard", "limits on what may be taken away come later");
+    section.planned("ordering", "deliveries are in order per target");
+    section.planned("bootstrap", "sending the present state first comes later");
+    section.planned("batch", "one event is one delivery");
+    section.planned("after", "waiting for other targets comes later");
+}
+
+fn wait(value: &Value<'_>) -> Wait {
+    let mut wait = Wait::default();
+    let Some(section) = value.table() else { return wait };
+    let time = |key, high, field: &mut Duration| {
+        let bounds = (Duration::ZERO, Duration::from_secs(high));
+        *field = section.get(key).and_then(|value| span(&value, bounds)).unwrap_or(*field);
+    };
+    time("revoke", 60, &mut wait.revoke);
+    time("min", 3_600, &mut wait.min);
+    time("max", 3_600, &mut wait.max);
+    if wait.min > wait.max || wait.revoke > wait.max {
+        section.fail(
+            what(format!("`{}`: `min` and `revoke` must not be longer than `max`", section.path()))
+                .help("write all three, such as `{ revoke = \"50ms\", min = \"200ms\", max = \"5s\" }`"),
+        );
+    }
+    section.finish();
+    wait
+}
+
+fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> Option<FileSettings> {
+    let path = section
+        .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
+        .and_then(|value| destination(&value, files));
+    let content = content(section, files, Options::new(name.clone()));
+    let mode = section.get("mode").and_then(|value| value.parsed(parse_mode));
+    let check = section.get("check").and_then(|value| {
+        let check = argv(&value)?;
+        if !check.mentions_file() {
+            value.warn(
+                what(format!("`{}` does not name the staged file", value.path()))
+                    .help("put `{file}` where its path belongs, or the old file is what gets checked"),
+            );
+        }
+        Some(check)
+    });
+    let verify = section.get("verify").and_then(|value| argv(&value));
+    let reload = section.get("reload").and_then(|value| argv(&value));
+    let drift = section
+        .get("drift")
+        .and_then(|value| value.word(&[("repair", Drift::Repair), ("report", Drift::Report)]));
+    let on_illegal = section
+        .get("on_illegal")
+        .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));
+    let keep = section.get("keep").and_then(|value| value.integer(0..=1_000));
+
+    let mut spec = FileSpec::new(path?, state.join(name.as_str()));
+    spec.mode = mode.unwrap_or(spec.mode);
+    spec.check = check;
+    spec.verify = verify;
+    spec.keep = keep.and_then(|keep| usize::try_from(keep).ok()).unwrap_or(spec.keep);
+    let (format, options) = content?;
+    Some(FileSettings {
+        spec,
+        format,
+        options,
+        reload,
+        drift: drift.unwrap_or_default(),
+        on_illegal: on_illegal.unwrap_or_default(),
+    })
+}
+
+/// An argument list; an empty one means none.
+fn argv(value: &Value<'_>) -> Option<Argv> {
+    if value.is_text() {
+        value.fail(
+            what(format!("`{}` must be a list of arguments, not one text", value.path()))
+                .help("there is no shell: write `[\"program\", \"argument\", …]`"),
+        );
+        return None;
+    }
+    let words = value.texts()?;
+    if words.is_empty() {
+        return None;
+    }
+    match Argv::parse(words) {
+        Ok(argv) => Some(argv),
+        Err(error) => {
+            value.fail(what(format!("`{}`: {error}", value.path())));
+            None
+        }
+    }
+}
+
+fn destination(value: &Value<'_>, files: &Files) -> Option<PathBuf> {
+    let text = value.text()?;
+    let climbs = text.split('/').any(|part| part == ".." || part == ".");
+    if text.is_empty() || text.ends_with('/') || text.contains('\0') || climbs {
+        value.fail(
+            what(format!("`{}` = `{}` is not a file's path", value.path(), escape(text)))
+                .help("write it without `.` and `..`; a relative one counts from the config file"),
+        );
+        return None;
+    }
+    Some(files.path(text))
+}
+
+/// The format that templates are rendered by.
+const TEMPLATE: &str = "template";
+
+fn content(section: &Table<'_>, files: &Files, mut options: Options) -> Option<(&'static Format, Options)> {
+    let validate = section.get("validate");
+    let values = section.get("options");
+    let format = match (section.get("format"), section.get("template")) {
+        (Some(_), Some(template)) => {
+            template.fail_key(
+                what(format!("`{}` has both `format` and `template`", section.path()))
+                    .help("keep one of them"),
+            );
+            None
+        }
+        (Some(format), None) => named_format(&format),
+        (None, Some(template)) => {
+            options.template = read_template(&template, validate.as_ref(), files);
+            options.template.as_ref().and_then(|_| format::find(TEMPLATE))
+        }
+        (None, None) => {
+            section.fail(
+                what(format!("`{}` has neither `format` nor `template`", section.path()))
+                    .help("set `format = \"json\"` or `template = \"….j2\"`"),
+            );
+            None
+        }
+    };
+    if let (Some(validate), None) = (&validate, section.get("template")) {
+        validate
+            .fail_key(what(format!("`{}` belongs to a `template`; a format checks itself", validate.path())));
+    }
+    let format = format?;
+    if let Some(value) = values {
+        options.values = option_values(&value)?;
+        for complaint in format.check_options(&options.values) {
+            value.fail(what(complaint));
+        }
+    }
+    if let (Some(value), Some(template)) = (section.get("template"), &options.template) {
+        try_template(&value, template);
+    }
+    Some((format, options))
+}
+
+/// Renders made-up people. A name that is missing there may exist with the operator's own roles and groups, so that
+/// is a warning; whatever else stops the template would stop it always.
+fn try_template(value: &Value<'_>, template: &Template) {
+    let Err(error) = template.try_example() else { return };
+    let text = what(format!("`{}`, tried on made-up people: {error}", value.path()));
+    if error.what.contains("undefined") { value.warn(text) } else { value.fail(text) }
+}
+
+fn named_format(value: &Value<'_>) -> Option<&'static Format> {
+    let words: Vec<_> = format::FORMATS
+        .iter()
+        .filter(|format| format.name != TEMPLATE)
+        .map(|format| (format.name, format))
+        .collect();
+    value.word(&words)
+}
+
+/// A format's options as the renderer takes them: texts, numbers and flags.
+fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
+    let table = value.table()?;
+    let values = table.entries().map(|(name, value)| {
+        let found = if value.is_text() {
+            value.text().map(Json::from)
+        } else if value.is_integer() {
+            value.integer(0..=u64::from(u32::MAX)).map(Json::from)
+        } else {
+            value.bool().map(Json::from)
+        };
+        Some((name.to_owned(), found?))
+    });
+    values.collect()
+}
+
+/// Longest template that is read.
+const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
+
+fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files) -> Option<Arc<Template>> {
+    let words = [
+        ("lines", Validate::Lines),
+        ("json", Validate::Json),
+        ("toml", Validate::Toml),
+        ("csv", Validate::Csv),
+    ];
+    let validate = validate.map_or(Some(Validate::default()), |value| value.word(&words));
+    let name = value.text()?;
+    let path = files.path(name);
+    let text = template_text(value, &path)?;
+    files.templates.borrow_mut().insert(name.to_owned(), text.clone());
+    match Template::compile(name, text, validate?) {
+        Ok(template) => Some(Arc::new(template)),
+        Err(error) => {
+            value.fail(what(format!("`{}`: {error}", value.path())));
+            None
+        }
+    }
+}
+
+fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
+    let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
+    if is_long {
+        value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
+        return None;
+    }
+    std::fs::read_to_string(path)
+        .map_err(|error| {
+            let kind = match error.kind() {
+                std::io::ErrorKind::NotFound => Kind::MissingFile,
+                std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                _ => Kind::Invalid,
+            };
+            value.fail_as(
+                kind,
+                what(format!("cannot read the template `{}`: {error}", path.display()))
+                    .help("a relative path counts from the config file"),
+            );
+        })
+        .ok()
+}
+
+/// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.
+const SECRETS_MAX: usize = 8;
+
+fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookSettings> {
+    let insecure = section.get("insecure").and_then(|value| value.bool()).unwrap_or_default();
+    let url = section
+        .require("url", "where events are sent, such as `https://app.example.com/hooks/roster`")
+        .and_then(|value| value.parsed(|text| check_url(text, insecure)));
+    let secrets =
+        section.require("secret_file", "a file with `whsec_` and base64; events are never sent unsigned");
+    let secrets = secrets.map_or_else(Vec::new, |value| {
+        let list = value.list_or_one();
+        if list.is_empty() || list.len() > SECRETS_MAX {
+            value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
+        }
+        list.iter()
+            .filter_map(|value| {
+                let secret = files.secret(value)?;
+                SigningSecret::parse(&secret).map_err(|error| value.fail(what(error))).ok()
+            })
+            .collect()
+    });
+    let events = events(section.get("events"));
+    let timeout = section
+        .get("timeout")
+        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_mins(5))));
+    let mut settings = webhook::Settings::new(url?, secrets);
+    settings.insecure = insecure;
+    settings.timeout = timeout.unwrap_or(settings.timeout);
+    Some(WebhookSettings { webhook: settings, events: events? })
+}
+
+fn events(value: Option<Value<'_>>) -> Option<EventFilter> {
+    let Some(value) = value else { return EventFilter::parse(vec!["access.*".to_owned()]).ok() };
+    let patterns = value.list_or_one();
+    if patterns.is_empty() {
+        value.fail(what(format!("`{}` is empty, so nothing would ever be sent", value.path())));
+    }
+    // One by one first, so that each wrong one is reported at its place.
+    let good: Vec<_> = patterns
+        .iter()
+        .filter_map(|value| {
+            value.parsed(|text| EventFilter::parse(vec![text.to_owned()]).map(|_| text.to_owned()))
+        })
+        .collect();
+    EventFilter::parse(good).ok()
+}
+
+/// The rules of DESIGN §6.10 that need no look-up of the name.
+fn check_url(text: &str, insecure: bool) -> Result<String, String> {
+    let uri: hyper::Uri = text.parse().map_err(|_| "it is not a URL".to_owned())?;
+    let authority = uri.authority().ok_or_else(|| "it names no host".to_owned())?;
+    if authority.as_str().contains('@') {
+        return Err("a user name or password in it would end up in logs; leave it out".to_owned());
+    }
+    if text.contains('#') {
+        return Err("it must not have a fragment".to_owned());
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let address = host.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_canonical());
+    let is_loopback =
+        host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
+    if let Some(std::net::IpAddr::V4(v4)) = address
+        && (v4.is_link_local() || v4.is_multicast() || v4.octets().first() == Some(&0))
+    {
+        return Err("link-local, multicast and metadata addresses are never called".to_owned());
+    }
+    match uri.scheme_str() {
+        Some("https") => Ok(text.to_owned()),
+        Some("http") if is_loopback || insecure => Ok(text.to_owned()),
+        Some("http") => {
+            Err("plain http goes only to loopback; use https, or set `insecure = true`".to_owned())
+        }
+        _ => Err("it must begin with `https://`".to_owned()),
+    }
+}

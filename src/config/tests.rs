@@ -1,0 +1,441 @@
+//! What a config file may and may not say, seen from outside.
+
+use std::path::Path;
+
+use super::*;
+
+/// Reads `text` as `rosterd.toml` in an empty folder.
+pub(super) fn read(text: &str) -> Result<Loaded, Problems> {
+    let folder = tempfile::tempdir().unwrap();
+    read_in(folder.path(), text, Secrets::Optional)
+}
+
+fn read_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Loaded, Problems> {
+    let source = Source { file: "rosterd.toml".to_owned(), text: text.to_owned() };
+    document::read(&source, files(folder, secrets))
+}
+
+fn files(folder: &Path, secrets: Secrets) -> Files {
+    let groups = vec![rustix::process::getegid().as_raw()];
+    Files {
+        base: folder.to_owned(),
+        credentials: None,
+        groups,
+        secrets,
+        templates: std::cell::RefCell::default(),
+    }
+}
+
+/// Every problem as `line: message; help`.
+fn wrong(text: &str) -> Vec<String> {
+    let problems = read(text).expect_err("a config with a fault");
+    problems
+        .iter()
+        .map(|problem| {
+            let line = problem.place.as_ref().map_or(0, |place| place.line);
+            format!("{line}: {}; {}", problem.message, problem.help.as_deref().unwrap_or(""))
+        })
+        .collect()
+}
+
+/// Holds if exactly one problem is reported, in `line`, and its text has every part.
+#[track_caller]
+fn only_wrong(text: &str, line: usize, parts: &[&str]) {
+    let found = wrong(text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with(&format!("{line}: ")), "{found:#?}");
+    for part in parts {
+        assert!(found[0].contains(part), "`{part}` not in {found:#?}");
+    }
+}
+
+const FILE: &str =
+    "[[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"/srv/rosterd/access.json\"\n";
+const HOOK: &str = "[[target]]\nname = \"app\"\ntype = \"webhook\"\nurl = \"https://app.example.com/\"\nsecret_file = \"absent\"\n";
+
+#[test]
+fn an_empty_config_is_the_defaults() {
+    let config = read("").unwrap().config;
+    assert_eq!(config.server.listener.addresses, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(config.server.limits, crate::http::limits::Settings::default());
+    assert_eq!(config.admin.addresses, ["unix:/run/rosterd/admin.sock".parse().unwrap()]);
+    assert_eq!(config.mirror.path, Path::new("/var/lib/rosterd/mirror.db"));
+    assert!(config.directories.is_empty() && config.roles.is_empty() && config.targets.is_empty());
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_its_place_and_the_nearest_right_one() {
+    let shown = read("[server]\nlisen = [\"127.0.0.1:8080\"]\n").unwrap_err().to_string();
+    assert_eq!(
+        shown.lines().next(),
+        Some("rosterd.toml:2:1: unknown key `lisen` in `server`; did you mean `listen`?")
+    );
+    only_wrong("[sever]\n", 1, &["unknown key `sever`", "did you mean `server`?"]);
+    only_wrong(&format!("{FILE}paht = \"x\"\n"), 6, &["`paht` in `target.opa`", "did you mean `path`?"]);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
+    let found = wrong(
+        "[server]\nlisen = []\nlisten = 8080\n[mirror]\npath = \"\"\n[[role]]\nname = \"a b\"\n\
+         groups = [\"A\"]\n[log]\nlevel = \"loud\"\nformat = \"xml\"\n[admin]\nsocket = \"rel\"\n",
+    );
+    let lines: Vec<_> = found.iter().map(|text| text.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["2", "3", "5", "7", "10", "11", "13"], "{found:#?}");
+}
+
+#[test]
+fn faults_of_the_language_itself_have_a_place_too() {
+    let found = wrong("[server\nlisten = \n");
+    assert!(found[0].starts_with("1: not TOML"), "{found:#?}");
+    only_wrong("[mirror]\npath = \"a\"\npath = \"b\"\n", 3, &["not TOML", "duplicate"]);
+}
+
+#[test]
+fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
+    for (text, line, key) in [
+        ("[publish]\nlisten = \"0.0.0.0:1\"\n", 1, "publish"),
+        ("[[reader]]\nname = \"x\"\n", 1, "reader"),
+        ("[[schema]]\n", 1, "schema"),
+        ("[guard]\nmin_removals = 5\n", 1, "guard"),
+        ("[mirror]\nhistory = \"400d\"\n", 2, "mirror.history"),
+        ("[[role]]\nname = \"a\"\ngroups = [\"A\"]\nprotected = true\n", 4, "role.a.protected"),
+        ("[admin]\nlisten = \"127.0.0.1:8081\"\n", 2, "admin.listen"),
+        ("[mirror]\nurl_file = \"pg\"\n", 2, "mirror.url_file"),
+        ("[mirror]\nfollow_file = \"nats\"\n", 2, "mirror.follow_file"),
+        ("[[role]]\nname = \"a\"\ngroups = [\"A\"]\non_rename = \"follow\"\n", 4, "role.a.on_rename"),
+    ] {
+        only_wrong(text, line, &[&format!("`{key}` is not supported by this version")]);
+    }
+    only_wrong(&format!("{FILE}via = \"installer\"\n"), 6, &["`target.opa.via` is not supported"]);
+    only_wrong(&format!("{FILE}publish = true\n"), 6, &["not supported"]);
+    only_wrong(&format!("{HOOK}batch = {{}}\n"), 6, &["not supported"]);
+    for kind in ["tree", "set", "exec"] {
+        only_wrong(
+            &format!("[[target]]\nname = \"x\"\ntype = \"{kind}\"\n"),
+            3,
+            &[&format!("`target.x.type` = `{kind}` is not supported by this version")],
+        );
+    }
+}
+
+#[test]
+fn a_target_needs_what_its_type_needs_and_nothing_of_the_other() {
+    only_wrong(
+        "[[target]]\nname = \"a\"\ntype = \"webhook\"\nsecret_file = \"s\"\n",
+        1,
+        &["`target.a.url` is missing"],
+    );
+    only_wrong(
+        "[[target]]\nname = \"a\"\ntype = \"webhook\"\nurl = \"https://a.example\"\n",
+        1,
+        &["`target.a.secret_file` is missing"],
+    );
+    only_wrong(
+        "[[target]]\nname = \"a\"\ntype = \"file\"\nformat = \"json\"\n",
+        1,
+        &["`target.a.path` is missing"],
+    );
+    only_wrong(
+        "[[target]]\nname = \"a\"\ntype = \"file\"\npath = \"/a\"\n",
+        1,
+        &["neither `format` nor `template`"],
+    );
+    only_wrong(&format!("{FILE}template = \"x.j2\"\n"), 6, &["both `format` and `template`"]);
+    only_wrong(&FILE.replace("\"json\"", "\"jsno\""), 4, &["`target.opa.format` cannot be `jsno`", "`json`"]);
+    only_wrong(
+        &format!("{FILE}url = \"https://a.example\"\n"),
+        6,
+        &["belongs to a target of `type = \"webhook\"`"],
+    );
+    only_wrong(&format!("{HOOK}path = \"/a\"\n"), 6, &["belongs to a target of `type = \"file\"`"]);
+    only_wrong(&FILE.replace("\"file\"", "\"fiel\""), 3, &["did you mean `file`?"]);
+}
+
+#[test]
+fn names_and_destinations_are_there_once() {
+    only_wrong(
+        &format!("{FILE}{}", FILE.replace("access.json", "b.json")),
+        7,
+        &["`opa` is there twice", "line 2"],
+    );
+    only_wrong(
+        &format!("{FILE}{}", FILE.replace("\"opa\"", "\"b\"")),
+        10,
+        &["access.json` is there twice", "line 5"],
+    );
+    let role = "[[role]]\nname = \"a\"\ngroups = [\"A\"]\n";
+    only_wrong(&format!("{role}{role}"), 5, &["`a` is there twice"]);
+}
+
+#[test]
+fn a_role_says_which_directories_as_soon_as_there_are_two() {
+    let two = "[[directory]]\nid = \"acme-okta\"\nkind = \"okta\"\n[[directory]]\nid = \"acme-entra\"\nkind = \"entra\"\n";
+    let role = "[[role]]\nname = \"a\"\ngroups = [\"A\"]\n";
+    only_wrong(
+        &format!("{two}{role}"),
+        7,
+        &["`role.a.directories` is missing", "\"acme-okta\", \"acme-entra\""],
+    );
+    assert!(read(&format!("{two}{role}directories = [\"acme-okta\"]\n")).is_ok());
+    only_wrong(
+        &format!("{two}{role}directories = [\"acme-otka\"]\n"),
+        10,
+        &["no directory `acme-otka`", "did you mean `acme-okta`?"],
+    );
+    let elsewhere = read(&format!("{two}{role}directories = [\"subsidiary\"]\n")).unwrap();
+    assert!(elsewhere.warnings[0].message.contains("no directory `subsidiary`"));
+}
+
+#[test]
+fn filters_that_grant_by_absence_are_warned_about() {
+    let warnings =
+        |filter: &str| read(&format!("[[role]]\nname = \"a\"\nusers = '{filter}'\n")).unwrap().warnings.len();
+    assert_eq!(warnings("userType eq \"Contractor\" and active eq true"), 0);
+    assert_eq!(warnings("not (userType eq \"Contractor\")"), 1);
+    assert_eq!(warnings("userType ne \"Contractor\""), 1);
+    only_wrong("[[role]]\nname = \"a\"\n", 1, &["nobody holds it"]);
+}
+
+#[test]
+fn plain_http_stays_on_this_machine_unless_somebody_says_otherwise() {
+    for address in ["0.0.0.0:8080", "[::]:80", "192.0.2.1:80", "scim.example.com:80"] {
+        only_wrong(&format!("[server]\nlisten = [\"{address}\"]\n"), 2, &["plain HTTP", "insecure = true"]);
+        assert!(read(&format!("[server]\nlisten = [\"{address}\"]\ninsecure = true\n")).is_ok());
+        assert!(
+            read(&format!("[server]\nlisten = \"{address}\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n")).is_ok()
+        );
+    }
+    for address in [
+        "127.0.0.1:8080",
+        "[::1]:8080",
+        "localhost:8080",
+        "unix:/run/rosterd/scim.sock",
+        "[::ffff:127.0.0.1]:80",
+    ] {
+        assert!(read(&format!("[server]\nlisten = [\"{address}\"]\n")).is_ok(), "{address}");
+    }
+    only_wrong("[server]\nlisten = [\"8080\"]\n", 2, &["not an address"]);
+    only_wrong("[server]\nlisten = []\n", 2, &["is empty"]);
+}
+
+#[test]
+fn webhook_urls_follow_the_rules() {
+    for good in
+        ["https://app.example.com/x", "http://127.0.0.1:9/x", "http://localhost/x", "https://10.1.2.3/x"]
+    {
+        assert!(read(&HOOK.replace("https://app.example.com/", good)).is_ok(), "{good}");
+    }
+    for (bad, part) in [
+        ("http://app.example.com/", "insecure = true"),
+        ("https://user:pass@app.example.com/", "leave it out"),
+        ("https://169.254.169.254/latest", "metadata"),
+        ("https://[::ffff:169.254.169.254]/", "metadata"),
+        ("ftp://app.example.com/", "https://"),
+        ("/just/a/path", "no host"),
+    ] {
+        only_wrong(&HOOK.replace("https://app.example.com/", bad), 4, &[part]);
+    }
+    assert!(read(&format!("{HOOK}insecure = true\n").replace("https://", "http://")).is_ok());
+}
+
+#[test]
+fn public_urls_and_base_paths_are_checked() {
+    let url = |text: &str| read(&format!("[server]\npublic_url = \"{text}\"\n"));
+    assert_eq!(
+        url("https://scim.example.com/").unwrap().config.server.scim.public_url.as_deref(),
+        Some("https://scim.example.com")
+    );
+    for bad in [
+        "scim.example.com",
+        "https://scim.example.com/scim/v2",
+        "https://a@b",
+        "https://b?x",
+        "https://b#x",
+        "ftp://b",
+    ] {
+        assert!(url(bad).is_err(), "{bad}");
+    }
+    let path = |text: &str| read(&format!("[server]\nbase_path = \"{text}\"\n")).is_ok();
+    assert!(path("/scim/v2") && path("/a"));
+    for bad in ["", "/", "scim", "/scim/", "/a//b", "/../b", "/a?b", "/a%20b"] {
+        assert!(!path(bad), "{bad}");
+    }
+}
+
+#[test]
+fn commands_are_lists_and_never_a_shell_line() {
+    only_wrong(
+        &format!("{FILE}reload = \"systemctl reload nginx\"\n"),
+        6,
+        &["list of arguments", "no shell"],
+    );
+    only_wrong(&format!("{FILE}verify = [\"\"]\n"), 6, &["program name is empty"]);
+    let loaded = read(&format!("{FILE}check = [\"opa\", \"check\"]\nverify = []\n")).unwrap();
+    assert!(loaded.warnings[0].help.as_deref().unwrap().contains("{file}"));
+}
+
+#[test]
+fn waits_fit_into_each_other() {
+    assert!(read(&format!("{FILE}wait = {{ min = \"1s\" }}\n")).is_ok());
+    only_wrong(&format!("{FILE}wait = {{ min = \"10s\" }}\n"), 6, &["must not be longer than `max`"]);
+    only_wrong(&format!("{FILE}wait = {{ mix = \"10s\" }}\n"), 6, &["did you mean `"]);
+}
+
+#[test]
+fn inline_secrets_are_refused_without_being_repeated() {
+    let shown =
+        read("[[directory]]\nid = \"a\"\nkind = \"okta\"\ntoken = \"hunter2-hunter2-hunter2-hunter2\"\n")
+            .unwrap_err()
+            .to_string();
+    assert!(shown.contains("use `token_file`"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_missing_secret_stops_serve_and_not_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let checked = read_in(folder.path(), HOOK, Secrets::Optional).unwrap();
+    assert_eq!(checked.warnings.len(), 1);
+    let problems = read_in(folder.path(), HOOK, Secrets::Required).unwrap_err();
+    assert_eq!(problems.kind(), Kind::MissingFile);
+}
+
+#[test]
+fn secrets_are_judged_without_being_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |text: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.path().join("absent");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    put("not-a-webhook-secret");
+    let shown = read_in(folder.path(), HOOK, Secrets::Required).unwrap_err().to_string();
+    assert!(shown.contains("whsec_") && !shown.contains("not-a-webhook-secret"), "{shown}");
+    put("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    assert!(read_in(folder.path(), HOOK, Secrets::Required).unwrap().warnings.is_empty());
+    let directory = "[[directory]]\nid = \"a\"\nkind = \"okta\"\ntoken_file = \"absent\"\n";
+    put("too-short");
+    let shown = read_in(folder.path(), directory, Secrets::Required).unwrap_err().to_string();
+    assert!(shown.contains("at least 32") && !shown.contains("too-short"), "{shown}");
+}
+
+#[test]
+fn templates_are_found_beside_the_config_and_parsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = FILE.replace("format = \"json\"", "template = \"policy.j2\"");
+    let missing = read_in(folder.path(), &text, Secrets::Optional).unwrap_err();
+    assert_eq!(missing.kind(), Kind::MissingFile);
+    let with = |template: &str| {
+        std::fs::write(folder.path().join("policy.j2"), template).unwrap();
+        read_in(folder.path(), &text, Secrets::Optional)
+    };
+    let shown = with("{% for user in users %}\n{{ user.name }\n{% endfor %}").unwrap_err().to_string();
+    assert!(shown.contains("rosterd.toml:4:12") && shown.contains("line 2"), "{shown}");
+    let shown = with("{{ users | no_such_filter }}").unwrap_err().to_string();
+    assert!(shown.contains("no_such_filter"), "{shown}");
+    assert_eq!(with("{{ users[0].nmae }}").unwrap().warnings.len(), 1);
+    assert!(with("{% for user in users %}{{ user.name | json }}\n{% endfor %}").unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_config_that_is_not_there_names_its_path() {
+    let problems = load(Path::new("/nonexistent/rosterd.toml"), Secrets::Optional).unwrap_err();
+    assert_eq!(problems.kind(), Kind::MissingFile);
+    assert!(problems.to_string().starts_with("/nonexistent/rosterd.toml: cannot read the config"));
+}
+
+/// The files that are shipped.
+mod shipped {
+    use super::*;
+
+    fn folder() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+    }
+
+    fn default_text() -> String {
+        std::fs::read_to_string(folder().join("rosterd.toml")).unwrap()
+    }
+
+    /// The default with each commented key (not the prose) uncommented that `wanted` takes.
+    fn uncommented(wanted: impl Fn(&str) -> bool) -> String {
+        let is_key = |line: &str| {
+            let key = line.strip_prefix('#').unwrap_or_default();
+            let word = key.split(' ').next().unwrap_or_default();
+            let is_word = !word.is_empty()
+                && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            key.starts_with('[') || (is_word && key.strip_prefix(word).unwrap().starts_with(" = "))
+        };
+        let lines = default_text();
+        let line = |line: &str| match line.strip_prefix('#') {
+            Some(key) if is_key(line) && wanted(line) => key.to_owned(),
+            _ => line.to_owned(),
+        };
+        lines.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn said(text: &str) -> String {
+        format!("{:#?}", read(text).unwrap_or_else(|problems| panic!("{problems}")).config)
+    }
+
+    #[test]
+    fn the_default_loads_as_it_stands_and_is_the_defaults() {
+        assert_eq!(said(&default_text()), said(""));
+    }
+
+    #[test]
+    fn every_commented_key_holds_its_default_unless_it_is_marked_as_an_example() {
+        let is_example = |line: &str| line.ends_with("# example") || line.starts_with("#[");
+        assert_eq!(said(&uncommented(|_| true)), said(&uncommented(is_example)));
+    }
+
+    #[test]
+    fn the_default_shows_every_key_there_is() {
+        let source = Source { file: "rosterd.toml".to_owned(), text: uncommented(|_| true) };
+        let known = document::known_keys(&source, files(&folder(), Secrets::Optional));
+        assert!(known.len() > 60, "{known:?}");
+        let is_shown = |key: &str| {
+            let line = |line: &str| {
+                line.trim_start_matches('[').starts_with(key)
+                    || line.contains(&format!(" {key} ="))
+                    || line.ends_with(&format!(".{key}]"))
+            };
+            source.text.lines().any(line)
+        };
+        let hidden: Vec<_> = known.iter().filter(|key| !is_shown(key)).collect();
+        assert!(hidden.is_empty(), "not in config/rosterd.toml: {hidden:?}");
+    }
+
+    #[test]
+    fn every_example_is_a_config_that_check_accepts() {
+        let examples = folder().join("examples");
+        let mut count = 0;
+        for entry in std::fs::read_dir(&examples).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let loaded = load(&path, Secrets::Optional).unwrap_or_else(|problems| panic!("{problems}"));
+                assert!(!loaded.config.targets.is_empty() && !loaded.config.roles.is_empty());
+                // Only what an install must bring itself may be missing.
+                for warning in loaded.warnings {
+                    assert!(warning.message.contains("is not there"), "{warning}");
+                }
+                count += 1;
+            }
+        }
+        assert!(count >= 3);
+    }
+}
+
+mod total {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "[\\[\\]a-z_=\"'{}. \n0-9,é]{0,200}") {
+            if let Err(problems) = super::read(&text) {
+                prop_assert!(!problems.to_string().is_empty());
+            }
+        }
+    }
+}

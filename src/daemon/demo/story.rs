@@ -1,0 +1,277 @@
+//! What the demo shows, in order: each request, what the file said before and after, each webhook.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use serde_json::{Value, json};
+
+use super::diff::{self, Line};
+use super::okta::{Okta, Sent};
+use super::place::Place;
+use super::receiver::{Arrival, Receiver};
+use super::supervised::Supervised;
+use super::{DemoError, Say};
+use crate::daemon::client::{self, Peer};
+
+/// Longest wait for a file or a webhook to follow a change; mostly it takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often the policy file is looked at while it is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Most lines of a difference that are shown.
+const DIFF_LINES_SHOWN: usize = 14;
+
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const RESET: &str = "\x1b[0m";
+
+/// What the identity provider's settings page would hold.
+#[derive(Debug)]
+pub(super) struct Desk {
+    base_url: String,
+    token: String,
+}
+
+/// The stage: what every scene needs.
+struct Stage<'a> {
+    place: &'a Place,
+    receiver: &'a Receiver,
+    say: Say<'a>,
+}
+
+/// Tells the whole story; fails at the first thing that does not arrive.
+pub(super) async fn tell(
+    place: &Place,
+    daemon: &Supervised,
+    receiver: &Receiver,
+    say: Say<'_>,
+) -> Result<Desk, DemoError> {
+    let stage = Stage { place, receiver, say };
+    stage.title("A daemon");
+    say(&format!(
+        "  rosterd serve --config {}   pid {}, ready in {}",
+        place.config().display(),
+        daemon.pid(),
+        span(daemon.took())
+    ));
+    let desk = stage.directory().await?;
+    let okta = Okta::new(&desk.base_url, &desk.token)?;
+
+    stage.title("Okta tests the connection and assigns three people");
+    stage.sent(&okta.test_connection().await?);
+    let before = stage.policy();
+    let dana = stage.assign(&okta, "Dana", "Sample").await?;
+    let erin = stage.assign(&okta, "Erin", "Vale").await?;
+    let _frank = stage.assign(&okta, "Frank", "Moss").await?;
+    let everybody = ["dana@example.com", "erin@example.com", "frank@example.com"];
+    stage.file("the policy file", |file| users(file) == everybody).await?;
+    stage.difference(&before);
+
+    stage.title("Okta pushes the group “Database Admins”, which the config maps to the role db-admin");
+    let before = stage.policy();
+    let group = okta.push_group("Database Admins").await?;
+    stage.sent(&group);
+    let group = group.id()?;
+    stage.sent(&okta.add_members(&group, &[(&dana, everybody[0]), (&erin, everybody[1])]).await?);
+    stage.file("the role in the policy file", |file| admins(file) == everybody[..2]).await?;
+    stage.difference(&before);
+    stage.webhooks("access.granted", &[(everybody[0], &dana), (everybody[1], &erin)]).await?;
+
+    stage.title("Erin leaves the group");
+    let before = stage.policy();
+    let sent = okta.remove_member(&group, &erin).await?;
+    stage.sent(&sent);
+    stage.file("the revocation in the policy file", |file| admins(file) == everybody[..1]).await?;
+    stage.revoked(sent.at);
+    stage.difference(&before);
+    stage.webhooks("access.revoked", &[(everybody[1], &erin)]).await?;
+
+    stage.title("Dana leaves the company: Okta deactivates the account");
+    let before = stage.policy();
+    let sent = okta.deactivate(&dana).await?;
+    stage.sent(&sent);
+    let gone = |file: &Value| admins(file).is_empty() && !users(file).contains(&everybody[0]);
+    stage.file("the deactivation in the policy file", gone).await?;
+    stage.revoked(sent.at);
+    stage.difference(&before);
+    stage.webhooks("access.revoked", &[(everybody[0], &dana)]).await?;
+
+    stage.verdict()?;
+    Ok(desk)
+}
+
+/// Says how to look around in the daemon that goes on serving.
+pub(super) fn invite(place: &Place, desk: &Desk, say: Say<'_>) {
+    let config = place.config();
+    let config = config.display();
+    say(&format!("\n{BOLD}It goes on serving until Ctrl-C.{RESET} Push to it yourself:"));
+    say(&format!("  base URL  {}", desk.base_url));
+    say(&format!("  token     {}", desk.token));
+    say("or look around:");
+    say(&format!("  rosterd status --config {config}"));
+    say(&format!("  rosterd explain frank@example.com --config {config}"));
+    say(&format!("  rosterd history --config {config}"));
+    say(&format!("  cat {}", place.policy().display()));
+    let after = if place.is_temporary() { "is removed at the end" } else { "stays" };
+    say(&format!("{DIM}Everything is below {}, which {after}.{RESET}", place.dir().display()));
+}
+
+impl Stage<'_> {
+    fn title(&self, text: &str) {
+        (self.say)(&format!("\n{BOLD}{text}{RESET}"));
+    }
+
+    /// Makes the directory over the admin socket, as `rosterd directory add` does.
+    async fn directory(&self) -> Result<Desk, DemoError> {
+        let body = json!({"id": "demo-okta", "name": "Demo Okta", "kind": "okta"});
+        let request = Request::builder()
+            .method("POST")
+            .uri("/api/v1/directories")
+            .header("host", "rosterd")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .map_err(|cause| DemoError::Setup(cause.to_string()))?;
+        let answer = client::ask(&Peer::Unix(self.place.admin_socket()), request, PATIENCE)
+            .await
+            .map_err(|cause| DemoError::Setup(format!("the admin socket: {cause}")))?;
+        let line = String::from("POST /api/v1/directories");
+        let made: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let text = |key: &str| made.get(key).and_then(Value::as_str).map(str::to_owned);
+        match (answer.status, text("base_url"), text("token")) {
+            (200..300, Some(base_url), Some(token)) => {
+                (self.say)("  rosterd directory add \"Demo Okta\" --kind okta");
+                (self.say)(&format!("    base URL  {base_url}"));
+                (self.say)("    token     rosterd_… (shown once)");
+                Ok(Desk { base_url, token })
+            }
+            (status, ..) => Err(DemoError::Answer { line, status }),
+        }
+    }
+
+    async fn assign(&self, okta: &Okta, given: &str, family: &str) -> Result<String, DemoError> {
+        let sent = okta.assign(given, family).await?;
+        (self.say)(&format!("  → {}  {}@example.com   {}", sent.line, given.to_lowercase(), sent.status));
+        sent.id()
+    }
+
+    fn sent(&self, sent: &Sent) {
+        (self.say)(&format!("  → {}   {}", sent.line, sent.status));
+    }
+
+    /// The policy file's text; empty while there is none.
+    fn policy(&self) -> String {
+        std::fs::read_to_string(self.place.policy()).unwrap_or_default()
+    }
+
+    /// Waits until the policy file is as it should be.
+    async fn file(&self, what: &'static str, enough: impl Fn(&Value) -> bool) -> Result<(), DemoError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if serde_json::from_str(&self.policy()).is_ok_and(|file| enough(&file)) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(DemoError::Missing(what, PATIENCE));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn revoked(&self, since: Instant) {
+        (self.say)(&format!("  {GREEN}revoked → file in {}{RESET}", span(since.elapsed())));
+    }
+
+    fn difference(&self, before: &str) {
+        let after = self.policy();
+        (self.say)(&format!("  {DIM}{}{RESET}", self.place.policy().display()));
+        let lines = diff::lines(before, &after, 1);
+        for line in lines.iter().take(DIFF_LINES_SHOWN) {
+            (self.say)(&match line {
+                Line::Gone(text) => format!("    {RED}- {text}{RESET}"),
+                Line::New(text) => format!("    {GREEN}+ {text}{RESET}"),
+                Line::Kept(text) => format!("    {DIM}  {text}{RESET}"),
+            });
+        }
+        let more = lines.len().saturating_sub(DIFF_LINES_SHOWN);
+        if more > 0 {
+            (self.say)(&format!("    {DIM}… and {more} more lines{RESET}"));
+        }
+    }
+
+    /// Waits for one verified event of `kind` about each of `people` (name and id), and shows them.
+    async fn webhooks(&self, kind: &'static str, people: &[(&str, &str)]) -> Result<(), DemoError> {
+        let about = |arrival: &Arrival, (name, id): (&str, &str)| {
+            let body = arrival.body.to_string();
+            arrival.verified && arrival.kind == kind && (body.contains(name) || body.contains(id))
+        };
+        let enough =
+            |all: &[Arrival]| people.iter().all(|person| all.iter().any(|arrival| about(arrival, *person)));
+        if !self.receiver.wait(PATIENCE, enough).await {
+            return Err(DemoError::Missing(kind, PATIENCE));
+        }
+        let arrived = self.receiver.arrived();
+        for person in people {
+            for arrival in arrived.iter().filter(|arrival| about(arrival, *person)) {
+                (self.say)(&format!(
+                    "  ← webhook {}  {} {}   {GREEN}signature verified{RESET}",
+                    arrival.id, arrival.kind, person.0
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last word: everything that arrived was genuine.
+    fn verdict(&self) -> Result<(), DemoError> {
+        let arrived = self.receiver.arrived();
+        if arrived.iter().any(|arrival| !arrival.verified) {
+            return Err(DemoError::Setup(String::from("a webhook's signature did not verify")));
+        }
+        (self.say)(&format!(
+            "\n{GREEN}Everything arrived:{RESET} the file follows every change, and {} webhooks verified.",
+            arrived.len()
+        ));
+        Ok(())
+    }
+}
+
+fn span(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
+/// The names of the file's users, in its order.
+fn users(file: &Value) -> Vec<&str> {
+    let users = file.get("users").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    users.iter().filter_map(|user| user.get("name").and_then(Value::as_str)).collect()
+}
+
+/// Who holds `db-admin` in the file.
+fn admins(file: &Value) -> Vec<&str> {
+    let roles = file.get("roles").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let role = roles.iter().find(|role| role.get("name").and_then(Value::as_str) == Some("db-admin"));
+    let members = role.and_then(|role| role.get("members")).and_then(Value::as_array);
+    members.map(Vec::as_slice).unwrap_or_default().iter().filter_map(Value::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_read_as_the_json_format_writes_it() {
+        let file = json!({"users": [{"name": "a"}, {"name": "b"}],
+            "roles": [{"name": "x", "members": []}, {"name": "db-admin", "members": ["b"]}]});
+        assert_eq!(users(&file), ["a", "b"]);
+        assert_eq!(admins(&file), ["b"]);
+        assert!(admins(&json!({})).is_empty());
+    }
+}

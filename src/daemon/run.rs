@@ -1,0 +1,265 @@
+//! `serve`: the daemon from its first line to its last.
+//!
+//! Start order: config → log → mirror → what the config makes in it → reconciler → listeners → `READY=1`. Each
+//! step needs the ones before it; nothing is told ready that could still fail. The end, on SIGTERM: tell systemd,
+//! stop accepting, answer what is in flight, park the targets, fold the log back, exit 0.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{self, Config, Secrets};
+use crate::http::listener::{self, Inherited, Socket};
+use crate::http::metrics::Metrics;
+use crate::http::server::{self, Serving};
+use crate::http::tls::Tls;
+use crate::http::{limits, scim_api};
+use crate::mirror::{Mirror, StoreError};
+use crate::model::{Clock, SystemClock};
+use crate::telemetry;
+
+use super::service::{Parts, Service};
+use super::watchdog::{self, Watchdog};
+use super::{Error, notify, owner};
+
+/// How often the status line is renewed and what was noted in memory is written.
+const UPKEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// How often it is tried whether the mirror can still be written.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long start-up may take before systemd gives up: a migration copies the whole mirror first.
+const START_PATIENCE: Duration = Duration::from_mins(10);
+
+/// How long blocking work, such as a target's command, may outlive the drain.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs the daemon with the config at `path` until it is told to stop.
+///
+/// INVARIANT: called while the process has one thread, since it may change the process's user.
+/// # Errors
+/// Whatever kept it from starting, or ended it.
+pub fn serve(path: &Path) -> Result<(), Error> {
+    let inherited = Inherited::from_env()?;
+    let loaded = config::load(path, Secrets::Required)?;
+    let state_dir = state_dir(&loaded.config);
+    owner::become_owner(&state_dir)
+        .map_err(|source| Error::StateDirectory { path: state_dir.clone(), source })?;
+    let log = telemetry::init(&loaded.config.log)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    notify::extend(START_PATIENCE);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mirror = Mirror::open(&loaded.config.mirror, Arc::clone(&clock))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("rosterd")
+        .build()
+        .map_err(Error::System)?;
+    let parts = Parts { path: path.to_owned(), config: loaded.config, log, mirror: mirror.clone(), clock };
+    let ended = runtime.block_on(run(parts, inherited));
+    runtime.shutdown_timeout(LEFTOVER_PATIENCE);
+    if ended.is_ok() {
+        mirror.close();
+        tracing::info!("stopped");
+    }
+    ended
+}
+
+/// The folder of the mirror, which is the state directory.
+pub(super) fn state_dir(config: &Config) -> PathBuf {
+    config
+        .mirror
+        .path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+        .to_owned()
+}
+
+async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
+    let mut signals = Signals::listen()?;
+    let config = parts.config.clone();
+    let mirror = parts.mirror.clone();
+    let tls = config.server.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    let scim = listener::bind(&config.server.listener, &mut inherited)?;
+    let admin = listener::bind(&config.admin, &mut inherited)?;
+    for name in inherited.left() {
+        tracing::warn!(name, "systemd passed a socket that nothing here listens on");
+    }
+    let bound: Vec<String> = scim.iter().map(Socket::local).collect();
+    let service = Arc::new(Service::start(parts, tls.clone(), &bound).await?);
+
+    let (stop, stopping) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let metrics = service.metrics();
+    let serving = serving(&config.server.limits, tls, &config.server.scim, &metrics);
+    tasks.spawn(server::serve(scim, serving, service.scim(), stopping.clone()));
+    let local = serving_admin(&metrics);
+    tasks.spawn(server::serve(admin, local, service.admin(), stopping));
+
+    let watchdog = start_watchdog(&mirror)?;
+    for address in &bound {
+        tracing::info!(%address, "serving SCIM");
+    }
+    notify::ready(&service.status_line());
+    let ended = attend(&service, &mirror, &mut signals, &mut tasks).await;
+    if ended.is_ok() {
+        notify::stopping();
+        tracing::info!("stopping");
+        tokio::select! {
+            () = drain(&service, &mirror, &stop, tasks) => {}
+            // A second word to stop is taken at once; every answered write is durable already.
+            () = signals.stop() => tracing::warn!("told twice to stop; ending at once"),
+        }
+    }
+    drop(watchdog);
+    ended
+}
+
+/// Attends to the running daemon until it is told to stop (`Ok`) or cannot go on.
+async fn attend(
+    service: &Arc<Service>,
+    mirror: &Mirror,
+    signals: &mut Signals,
+    tasks: &mut JoinSet<std::io::Result<()>>,
+) -> Result<(), Error> {
+    let mut failed = mirror.failed();
+    let mut upkeep = tokio::time::interval_at(tokio::time::Instant::now() + UPKEEP_EVERY, UPKEEP_EVERY);
+    let mut probe = tokio::time::interval(PROBE_EVERY);
+    loop {
+        tokio::select! {
+            word = signals.next() => match word {
+                Word::Stop => return Ok(()),
+                // The result is in the journal; `rosterd reload` is the way to get it as an exit code.
+                Word::Reload => {
+                    let service = Arc::clone(service);
+                    tokio::spawn(async move { service.reload_by_signal().await });
+                }
+            },
+            changed = failed.changed() => {
+                let cause = failed.borrow().clone();
+                return Err(match (changed, cause) {
+                    (Ok(()), Some(cause)) => Error::Mirror(cause),
+                    (Ok(()), None) => continue,
+                    (Err(_), _) => Error::Dead("the mirror's writer thread"),
+                });
+            }
+            Some(ended) = tasks.join_next() => return Err(match ended {
+                Ok(Err(cause)) => Error::System(cause),
+                Ok(Ok(())) | Err(_) => Error::Dead("a listener"),
+            }),
+            _ = upkeep.tick() => {
+                flush_marks(mirror).await;
+                notify::status(&service.status_line());
+            }
+            _ = probe.tick() => probe_once(service, mirror).await,
+        }
+    }
+}
+
+async fn probe_once(service: &Service, mirror: &Mirror) {
+    match mirror.probe_disk().await {
+        Ok(()) => service.health().set_ready(),
+        Err(cause) => {
+            service.health().set_unready(&cause.to_string());
+            // What ends the process is told there; what heals by itself is told here, once per probe.
+            if !matches!(cause, StoreError::Io(_) | StoreError::Closed) {
+                tracing::warn!(%cause, hint = cause.hint(), "the mirror cannot be written");
+            }
+        }
+    }
+}
+
+async fn flush_marks(mirror: &Mirror) {
+    if let Err(cause) = mirror.flush_marks().await {
+        tracing::warn!(%cause, "last uses of tokens could not be written; trying again later");
+    }
+}
+
+async fn drain(
+    service: &Service,
+    mirror: &Mirror,
+    stop: &watch::Sender<bool>,
+    mut tasks: JoinSet<std::io::Result<()>>,
+) {
+    stop.send_replace(true);
+    while tasks.join_next().await.is_some() {}
+    service.shutdown().await;
+    flush_marks(mirror).await;
+}
+
+fn serving(
+    limits: &limits::Settings,
+    tls: Option<Arc<Tls>>,
+    scim: &scim_api::Settings,
+    metrics: &Arc<Metrics>,
+) -> Serving {
+    Serving {
+        limits: Arc::new(limits.clone()),
+        connections: Arc::default(),
+        tls,
+        trusted_proxies: scim.trusted_proxies.clone().into(),
+        metrics: Arc::clone(metrics),
+    }
+}
+
+fn serving_admin(metrics: &Arc<Metrics>) -> Serving {
+    serving(&limits::Settings::default(), None, &scim_api::Settings::default(), metrics)
+}
+
+fn start_watchdog(mirror: &Mirror) -> Result<Option<Watchdog>, Error> {
+    let Some(period) = watchdog::period() else { return Ok(None) };
+    let (runtime, mirror) = (tokio::runtime::Handle::current(), mirror.clone());
+    let asking = runtime.clone();
+    // Any answer is a sign of life, also "the disk is full": a restart would not mend that.
+    let probe = Box::new(move || {
+        let _ = asking.block_on(mirror.probe_writer());
+        true
+    });
+    Watchdog::start(period, runtime, probe).map(Some).map_err(Error::System)
+}
+
+/// What a signal asks for.
+enum Word {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// The signals that mean something here.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Error> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(Error::System)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(Error::System)?,
+            reload: signal(SignalKind::hangup()).map_err(Error::System)?,
+        })
+    }
+
+    /// What is asked for next.
+    async fn next(&mut self) -> Word {
+        tokio::select! {
+            _ = self.terminate.recv() => Word::Stop,
+            _ = self.interrupt.recv() => Word::Stop,
+            _ = self.reload.recv() => Word::Reload,
+        }
+    }
+
+    /// Resolves when somebody wants the daemon to stop; whatever else is asked for is too late.
+    async fn stop(&mut self) {
+        while matches!(self.next().await, Word::Reload) {}
+    }
+}

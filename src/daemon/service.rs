@@ -1,0 +1,235 @@
+//! The parts of a running daemon, wired together; and the reload, which swaps what they go by.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, Weak};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use crate::config::{self, Config, Loaded, Secrets, change};
+use crate::http::admin_api::{AdminError, AdminSocket, AdminState, Answering, Reload};
+use crate::http::health::Health;
+use crate::http::metrics::Metrics;
+use crate::http::scim_api::ScimApi;
+use crate::http::tls::Tls;
+use crate::mirror::{Mirror, StoreError, directory};
+use crate::model::{Actor, Clock, Origin, Seq};
+use crate::reconcile::{self, Reconciler, State};
+use crate::scim::schema::Registry;
+use crate::telemetry;
+
+use super::targets::Running;
+use super::{Error, accept, notify, wire};
+
+/// What the start has ready by the time the parts are wired.
+pub(super) struct Parts {
+    /// The config file.
+    pub(super) path: PathBuf,
+    /// What it says.
+    pub(super) config: Config,
+    /// The running log.
+    pub(super) log: telemetry::Handle,
+    /// The open mirror.
+    pub(super) mirror: Mirror,
+    /// The wall clock.
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// A running daemon.
+pub(super) struct Service {
+    path: PathBuf,
+    log: telemetry::Handle,
+    mirror: Mirror,
+    clock: Arc<dyn Clock>,
+    reconciler: Reconciler,
+    scim: Arc<ScimApi>,
+    admin: Arc<AdminState>,
+    tls: Option<Arc<Tls>>,
+    base_url: String,
+    /// The config in force; locked while a reload runs, so that two never overlap.
+    config: Mutex<Config>,
+}
+
+/// The name the config goes by in the change log.
+fn origin() -> Origin {
+    Origin { actor: Actor::Config, request: None }
+}
+
+impl Service {
+    /// Takes the config into the mirror, starts the targets and makes the two APIs.
+    pub(super) async fn start(
+        parts: Parts,
+        tls: Option<Arc<Tls>>,
+        bound: &[String],
+    ) -> Result<Arc<Self>, Error> {
+        let Parts { path, config, log, mirror, clock } = parts;
+        let quirks = wire::quirks(&config);
+        let settings = config.reconcile();
+        take(&mirror, config.clone()).await?;
+        let reconciler = Reconciler::start(mirror.clone(), settings, Arc::clone(&clock))?;
+        let registry = Arc::new(Registry::standard());
+        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::starting()));
+        let base_url = wire::base_url(&config, bound.first().map(String::as_str));
+        let scim = Arc::new(ScimApi::new(
+            mirror.clone(),
+            config.server.scim.clone(),
+            Arc::clone(&registry),
+            quirks,
+            Arc::new(config.server.limits.clone()),
+            Arc::clone(&metrics),
+            Arc::clone(&health),
+        ));
+        let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
+        let admin = Arc::new(AdminState {
+            mirror: mirror.clone(),
+            running: ArcSwap::from_pointee(wire::snapshot(&config, registry, base_url.clone())),
+            targets: Some(Arc::new(Running(reconciler.clone()))),
+            reload: Some(reload_through(Arc::clone(&itself))),
+            health,
+            metrics,
+            own_uid: rustix::process::geteuid().as_raw(),
+        });
+        admin.health.set_ready();
+        let service = Arc::new(Self {
+            path,
+            log,
+            mirror,
+            clock,
+            reconciler,
+            scim,
+            admin,
+            tls,
+            base_url,
+            config: Mutex::new(config),
+        });
+        // Set once, here; a reload before this moment finds nobody and says so.
+        let _ = itself.set(Arc::downgrade(&service));
+        Ok(service)
+    }
+
+    /// What answers identity providers.
+    pub(super) fn scim(&self) -> Arc<ScimApi> {
+        Arc::clone(&self.scim)
+    }
+
+    /// What answers operators.
+    pub(super) fn admin(&self) -> Arc<AdminSocket> {
+        Arc::new(AdminSocket::new(Arc::clone(&self.admin), Arc::default()))
+    }
+
+    /// Counters.
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.admin.metrics)
+    }
+
+    /// Readiness.
+    pub(super) fn health(&self) -> &Health {
+        &self.admin.health
+    }
+
+    /// The line that `systemctl status` shows: `serving: 3 directories, 12410 users, 2 targets, 0 failing`.
+    pub(super) fn status_line(&self) -> String {
+        let directories = self.mirror.read::<_, StoreError>(directory::list).unwrap_or_default();
+        let users: u64 = directories.iter().map(|one| one.users).sum();
+        let targets = self.reconciler.status();
+        let bad = |state| matches!(state, State::Failing | State::Foreign | State::Held | State::Disabled);
+        let failing = targets.iter().filter(|target| bad(target.state)).count();
+        let now = self.clock.now();
+        let last = targets.iter().filter_map(|target| target.last_success).max();
+        let last =
+            last.map_or_else(String::new, |at| format!(", last sync {} s ago", now.since(at).as_secs()));
+        format!(
+            "serving: {} directories, {users} users, {} targets{last}, {failing} failing",
+            directories.len(),
+            targets.len()
+        )
+    }
+
+    /// Parks the targets: the step under way is finished, none is begun.
+    pub(super) async fn shutdown(&self) {
+        self.reconciler.shutdown().await;
+    }
+
+    /// Reads the config again because of SIGHUP; the result is logged.
+    pub(super) async fn reload_by_signal(&self) {
+        // Whoever asks over the admin socket gets the same result as an answer; it is logged there and here alike.
+        let _ = self.reload().await;
+    }
+
+    /// Reads the config again and applies it; where that fails, the old one stays in force.
+    pub(super) async fn reload(&self) -> Result<Value, AdminError> {
+        let mut current = self.config.lock().await;
+        notify::reloading();
+        let done = self.swap(&mut current).await;
+        notify::ready(&self.status_line());
+        match &done {
+            Ok(told) => {
+                tracing::info!(%told, "the config was read again and is in force");
+            }
+            Err(error) => tracing::error!(%error, "the config was refused; the old one stays in force"),
+        }
+        done
+    }
+
+    async fn swap(&self, current: &mut Config) -> Result<Value, AdminError> {
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || config::load(&path, Secrets::Required)).await;
+        let Loaded { config: new, warnings } = read
+            .map_err(|cause| AdminError::new(500, format!("cannot read the config: {cause}"), ""))?
+            .map_err(|problems| AdminError::config(problems.to_string()))?;
+        let mut notices: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+        let difference = change::between(current, &new);
+        let seq = take(&self.mirror, new.clone()).await.map_err(refused)?;
+        self.reconciler.replace_settings(new.reconcile()).await.map_err(|cause| refused(cause.into()))?;
+        let registry = Arc::new(Registry::standard());
+        self.scim.reload(new.server.scim.clone(), Arc::clone(&registry), wire::quirks(&new));
+        self.admin.running.store(Arc::new(wire::snapshot(&new, registry, self.base_url.clone())));
+        if let Err(cause) = self.log.set_level(&new.log.level) {
+            notices.push(format!("the log level stays: {cause}"));
+        }
+        if let Some(tls) = &self.tls
+            && let Err(cause) = tls.reload()
+        {
+            notices.push(format!("the old certificate stays: {cause}"));
+        }
+        *current = new;
+        Ok(json!({
+            "ok": true,
+            "seq": seq,
+            "adds": difference.adds,
+            "removes": difference.removes,
+            "restarts": difference.restarts,
+            "notices": notices,
+        }))
+    }
+}
+
+/// Records `config` in the mirror, with what it makes there.
+async fn take(mirror: &Mirror, config: Config) -> Result<Option<Seq>, Error> {
+    mirror.write(origin(), move |tx| accept::accept(tx, &config)).await
+}
+
+fn reload_through(service: Arc<OnceLock<Weak<Service>>>) -> Reload {
+    Arc::new(move || -> Answering<'static> {
+        let service = service.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            match service {
+                Some(service) => service.reload().await,
+                None => {
+                    Err(AdminError::new(503, "the daemon is starting or stopping", "try again in a moment"))
+                }
+            }
+        })
+    })
+}
+
+fn refused(error: Error) -> AdminError {
+    match error {
+        Error::Mirror(cause) => cause.into(),
+        Error::Reconcile(reconcile::Error::Closed) => {
+            AdminError::new(503, "the daemon is stopping", "try again in a moment")
+        }
+        other => AdminError::config(other.to_string()),
+    }
+}

@@ -1,0 +1,125 @@
+//! What the admin API is told of the targets: by the running reconciler, or, where none runs, by what the mirror
+//! remembers of them.
+
+use serde_json::{Value, json};
+
+use crate::access::Verdict;
+use crate::http::admin_api::{AdminError, Answering, Targets};
+use crate::mirror::{Mirror, ReadTx, StoreError, target};
+use crate::model::TargetName;
+use crate::reconcile::{self, Reconciler};
+
+/// The targets of a running daemon.
+pub(super) struct Running(pub(super) Reconciler);
+
+impl Running {
+    /// The target asked for, or all of them.
+    fn chosen(&self, target: Option<TargetName>) -> Vec<TargetName> {
+        match target {
+            Some(target) => vec![target],
+            None => self.0.status().into_iter().map(|status| status.name).collect(),
+        }
+    }
+}
+
+impl Targets for Running {
+    fn status(&self) -> Answering<'_> {
+        Box::pin(async { serde_json::to_value(self.0.status()).map_err(|cause| bug(&cause)) })
+    }
+
+    fn plan(&self, target: Option<TargetName>) -> Answering<'_> {
+        Box::pin(async move {
+            let mut plans = Vec::new();
+            for name in self.chosen(target) {
+                let plan = self.0.plan(&name).await.map_err(refused)?;
+                plans.push(serde_json::to_value(plan).map_err(|cause| bug(&cause))?);
+            }
+            Ok(json!({ "targets": plans }))
+        })
+    }
+
+    fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_> {
+        Box::pin(async move {
+            // All at once: one that hangs in its reload command must not keep the others from starting.
+            let mut running = tokio::task::JoinSet::new();
+            for (place, name) in self.chosen(target).into_iter().enumerate() {
+                let reconciler = self.0.clone();
+                running.spawn(async move { (place, reconciler.sync(&name, adopt).await) });
+            }
+            let mut reports: Vec<(usize, Value)> = Vec::new();
+            while let Some(ended) = running.join_next().await {
+                let (place, report) = ended.map_err(|cause| bug(&cause))?;
+                let report = report.map_err(refused)?;
+                reports.push((place, serde_json::to_value(report).map_err(|cause| bug(&cause))?));
+            }
+            reports.sort_by_key(|(place, _)| *place);
+            let reports: Vec<Value> = reports.into_iter().map(|(_, report)| report).collect();
+            Ok(json!({ "targets": reports }))
+        })
+    }
+}
+
+/// The targets while no daemon runs: what was true when it last ran.
+pub(super) struct Resting {
+    /// The mirror.
+    pub(super) mirror: Mirror,
+    /// Name and type of each target in the config.
+    pub(super) targets: Vec<(TargetName, &'static str)>,
+}
+
+impl Resting {
+    fn remembered(&self, tx: &mut ReadTx<'_>) -> Result<Value, StoreError> {
+        let mut shown = Vec::new();
+        for (name, kind) in &self.targets {
+            let stored = target::state(tx, name)?.unwrap_or_default();
+            let held =
+                target::exceptions(tx, name)?.iter().filter(|one| one.verdict == Verdict::Held).count();
+            let state = match stored.record.state.as_str() {
+                "" => "waiting",
+                state => state,
+            };
+            shown.push(json!({
+                "name": name,
+                "type": kind,
+                "state": state,
+                "applied_seq": stored.applied.map_or(0, |change| change.seq.0),
+                "last_success": stored.record.last_success.map(|at| at.to_string()),
+                "last_error": stored.record.last_error,
+                "held_removals": held,
+                "problems": [],
+            }));
+        }
+        Ok(Value::Array(shown))
+    }
+}
+
+impl Targets for Resting {
+    fn status(&self) -> Answering<'_> {
+        Box::pin(async { Ok(self.mirror.read::<_, StoreError>(|tx| self.remembered(tx))?) })
+    }
+
+    fn plan(&self, _: Option<TargetName>) -> Answering<'_> {
+        Box::pin(async { Err(needs_daemon()) })
+    }
+
+    fn sync(&self, _: Option<TargetName>, _: bool) -> Answering<'_> {
+        Box::pin(async { Err(needs_daemon()) })
+    }
+}
+
+fn needs_daemon() -> AdminError {
+    AdminError::new(503, "no daemon runs, and only a daemon compares targets", "systemctl start rosterd")
+}
+
+fn bug(cause: &dyn std::fmt::Display) -> AdminError {
+    AdminError::new(500, format!("internal error: {cause}"), "")
+}
+
+fn refused(error: reconcile::Error) -> AdminError {
+    match error {
+        reconcile::Error::UnknownTarget(_) => AdminError::new(404, error.to_string(), "rosterd status"),
+        reconcile::Error::Setup(..) => AdminError::new(409, error.to_string(), "rosterd status"),
+        reconcile::Error::Closed => AdminError::new(503, error.to_string(), "try again in a moment"),
+        reconcile::Error::Store(cause) => cause.into(),
+    }
+}

@@ -1,0 +1,64 @@
+//! Turns what a config says into what each part wants to be started with.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::http::admin_api::Snapshot;
+use crate::model::DirectoryId;
+use crate::scim::dialect::Quirks;
+use crate::scim::schema::Registry;
+
+/// The quirks of directories that the config treats unlike their kind.
+pub(super) fn quirks(config: &Config) -> HashMap<DirectoryId, Quirks> {
+    config.directories.iter().filter_map(|one| Some((one.id.clone(), one.quirks?))).collect()
+}
+
+/// What the admin API goes by.
+pub(super) fn snapshot(config: &Config, registry: Arc<Registry>, base_url: String) -> Snapshot {
+    Snapshot {
+        roles: config.roles.clone(),
+        directory_order: config.directories.iter().map(|one| one.id.clone()).collect(),
+        claims: config.directories.iter().map(|one| (one.id.clone(), one.claims.clone())).collect(),
+        registry,
+        base_url,
+        problems: Vec::new(),
+    }
+}
+
+/// What an identity provider is told as base URL: the public one of the config, else where the daemon listens.
+pub(super) fn base_url(config: &Config, bound: Option<&str>) -> String {
+    let server = &config.server;
+    let root = server.scim.public_url.clone().unwrap_or_else(|| {
+        let scheme = if server.tls.is_some() { "https" } else { "http" };
+        let configured = server.listener.addresses.first().map(ToString::to_string);
+        let address = bound.map(str::to_owned).or(configured).unwrap_or_default();
+        format!("{scheme}://{}", reachable(&address))
+    });
+    format!("{}{}", root.trim_end_matches('/'), server.scim.base_path)
+}
+
+/// "Every address" is none that a client could connect to; this machine's name is the better guess.
+fn reachable(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(socket) if socket.ip().is_unspecified() => {
+            let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+            let name = name.trim();
+            format!("{}:{}", if name.is_empty() { "localhost" } else { name }, socket.port())
+        }
+        _ => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unspecified_address_is_not_handed_out() {
+        assert_eq!(reachable("127.0.0.1:80"), "127.0.0.1:80");
+        assert!(!reachable("0.0.0.0:80").contains("0.0.0.0"));
+        assert!(reachable("[::]:8443").ends_with(":8443"));
+    }
+}
