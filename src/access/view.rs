@@ -329,6 +329,14 @@ fn show_users(
     rows.into_values().collect()
 }
 
+/// One group being put together.
+#[derive(Default)]
+struct GroupRow {
+    external_id: Option<String>,
+    members: BTreeSet<String>,
+    nested: BTreeSet<String>,
+}
+
 fn show_groups(
     facts: &Facts,
     input: ViewInput<'_>,
@@ -336,18 +344,18 @@ fn show_groups(
     groups: &BTreeMap<GroupKey, String>,
     shown: &Shown,
 ) -> Vec<ViewGroup> {
-    let mut rows: BTreeMap<GroupKey, (Option<String>, BTreeSet<String>, BTreeSet<String>)> =
-        groups.keys().map(|key| (key.clone(), (None, BTreeSet::new(), BTreeSet::new()))).collect();
+    let mut rows: BTreeMap<GroupKey, GroupRow> =
+        groups.keys().map(|key| (key.clone(), GroupRow::default())).collect();
     for directory in &facts.directories {
         for group in &directory.groups {
             let Some(row) = rows.get_mut(&(directory.id.clone(), group.id)) else { continue };
-            row.0.clone_from(&group.external_id);
+            row.external_id.clone_from(&group.external_id);
             let subject = |user: &ResourceId| Subject { directory: directory.id.clone(), user: *user };
             // A user kept by an exception alone is a member only where that exception says so.
             let held = shown.group_users.get(&(directory.id.clone(), group.id));
             let members = group.users.iter().filter_map(|user| users.get(&subject(user)));
-            row.1.extend(members.filter(|name| held.is_some_and(|held| held.contains(*name))).cloned());
-            row.2.extend(
+            row.members.extend(members.filter(|name| held.is_some_and(|held| held.contains(*name))).cloned());
+            row.nested.extend(
                 group.groups.iter().filter_map(|id| groups.get(&(directory.id.clone(), *id))).cloned(),
             );
         }
@@ -358,12 +366,12 @@ fn show_groups(
             && let Some(row) = rows.get_mut(&(directory.clone(), *id))
             && let Some(name) = users.get(&exception.subject)
         {
-            row.1.insert(name.clone());
+            row.members.insert(name.clone());
         }
     }
     let mut list: Vec<ViewGroup> = rows
         .into_iter()
-        .filter_map(|((directory, id), (external_id, members, nested))| {
+        .filter_map(|((directory, id), GroupRow { external_id, members, nested })| {
             let key = (directory, id);
             let name = groups.get(&key)?.clone();
             let all_members = shown.group_users.get(&key).into_iter().flatten().cloned().collect();

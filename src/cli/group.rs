@@ -52,10 +52,9 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
             }
             let mut table = Table::new(&["group", "members", "directory", "id"], "No group matches.");
             for group in output::list(&answer, "groups") {
-                let members = match group.get("members") {
-                    Some(Value::Array(members)) => members.len().to_string(),
-                    Some(Value::Number(count)) => output::thousands(count.as_u64().unwrap_or_default()),
-                    _ => String::from("-"),
+                let members = match group.get("members_count").and_then(Value::as_u64) {
+                    Some(count) => output::thousands(count),
+                    None => String::from("-"),
                 };
                 table.row([
                     Cell::styled(display_of(group), style::BOLD),

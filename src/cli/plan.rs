@@ -75,23 +75,16 @@ pub(super) fn render(plan: &Value) -> String {
     let targets = output::list(plan, "targets");
     for target in targets {
         let held = output::list(target, "held_removals");
-        let hash = output::text(target, "hash");
-        out.push(format!(
-            "{}{}{} {}{}{}",
-            style::BOLD,
-            clean(output::text(target, "name")),
-            style::RESET,
-            style::DIM,
-            clean(hash),
-            style::RESET
-        ));
+        out.push(format!("{}{}{}", style::BOLD, clean(output::text(target, "name")), style::RESET));
         let kinds = [("add", '+', style::GREEN), ("change", '~', style::YELLOW), ("remove", '-', style::RED)];
         for (key, sign, colour) in kinds {
             out.extend(output::list(target, key).iter().map(|entry| entry_line(sign, colour, entry)));
         }
         out.extend(held.iter().map(|entry| entry_line('!', style::RED, entry)));
         if !held.is_empty() {
-            out.push(format!("  {} removals are held by the guard", held.len()));
+            // The hash covers the held removals; a decision on them names it.
+            let hash = clean(output::text(target, "hash"));
+            out.push(format!("  {} removals are held by the guard, as plan {hash}", held.len()));
         }
         if ["add", "change", "remove", "held_removals"].iter().all(|key| output::list(target, key).is_empty())
         {
@@ -147,8 +140,8 @@ mod tests {
         let plain = anstream::adapter::strip_str(&render(&plan)).to_string();
         assert_eq!(
             plain,
-            "opa 3f9a\n  + dana@example.com  role db-admin  member of Database Admins\n  ~ kim → kim.lee\n  \
-             ! erin  role:db-admin  gone\n  1 removals are held by the guard\n\
+            "opa\n  + dana@example.com  role db-admin  member of Database Admins\n  ~ kim → kim.lee\n  \
+             ! erin  role:db-admin  gone\n  1 removals are held by the guard, as plan 3f9a\n\
              Plan: 1 to add, 1 to change, 0 to remove, 1 held."
         );
     }

@@ -12,7 +12,7 @@ use crate::http::admin_api::{self, AdminState, Caller};
 use crate::http::health::Health;
 use crate::http::metrics::Metrics;
 use crate::mirror::Mirror;
-use crate::model::SystemClock;
+use crate::model::{Clock, SystemClock};
 use crate::scim::schema::Registry;
 
 use super::client::Answer;
@@ -40,12 +40,12 @@ impl Local {
         let state_dir = state_dir(&config);
         owner::become_owner(&state_dir)
             .map_err(|source| Error::StateDirectory { path: state_dir, source })?;
-        let mirror = Mirror::open(&config.mirror, Arc::new(SystemClock))?;
-        let targets = config.targets.iter().map(|one| (one.name.clone(), one.kind.as_str())).collect();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mirror = Mirror::open(&config.mirror, Arc::clone(&clock))?;
         let base_url = wire::base_url(&config, None);
         let health = Health::starting();
         health.set_unready("no daemon runs");
-        let resting = Arc::new(Resting { mirror: mirror.clone(), targets });
+        let resting = Arc::new(Resting { mirror: mirror.clone(), settings: config.reconcile(), clock });
         let state = AdminState {
             mirror,
             running: ArcSwap::from_pointee(wire::snapshot(&config, Arc::new(Registry::standard()), base_url)),

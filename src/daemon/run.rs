@@ -50,6 +50,7 @@ pub fn serve(path: &Path) -> Result<(), Error> {
     owner::become_owner(&state_dir)
         .map_err(|source| Error::StateDirectory { path: state_dir.clone(), source })?;
     let log = telemetry::init(&loaded.config.log)?;
+    log_panics();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -69,6 +70,17 @@ pub fn serve(path: &Path) -> Result<(), Error> {
         tracing::info!("stopped");
     }
     ended
+}
+
+/// A panic is a bug wherever it happens, so it goes to the log with its place. Its message may quote somebody's
+/// data and is shown at debug level only.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| String::from("an unknown place"), ToString::to_string);
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        tracing::error!(place, thread, "internal error: a panic; please report it with the lines above");
+        tracing::debug!("{panic}");
+    }));
 }
 
 /// The folder of the mirror, which is the state directory.

@@ -1,13 +1,15 @@
 //! What the admin API is told of the targets: by the running reconciler, or, where none runs, by what the mirror
 //! remembers of them.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::access::Verdict;
 use crate::http::admin_api::{AdminError, Answering, Targets};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
-use crate::model::TargetName;
-use crate::reconcile::{self, Reconciler};
+use crate::model::{Clock, TargetName};
+use crate::reconcile::{self, Reconciler, Settings, TargetSettings};
 
 /// The targets of a running daemon.
 pub(super) struct Running(pub(super) Reconciler);
@@ -63,14 +65,16 @@ impl Targets for Running {
 pub(super) struct Resting {
     /// The mirror.
     pub(super) mirror: Mirror,
-    /// Name and type of each target in the config.
-    pub(super) targets: Vec<(TargetName, &'static str)>,
+    /// What the config says of them.
+    pub(super) settings: Settings,
+    /// The wall clock.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Resting {
     fn remembered(&self, tx: &mut ReadTx<'_>) -> Result<Value, StoreError> {
         let mut shown = Vec::new();
-        for (name, kind) in &self.targets {
+        for TargetSettings { name, kind, .. } in &self.settings.targets {
             let stored = target::state(tx, name)?.unwrap_or_default();
             let held =
                 target::exceptions(tx, name)?.iter().filter(|one| one.verdict == Verdict::Held).count();
@@ -80,7 +84,7 @@ impl Resting {
             };
             shown.push(json!({
                 "name": name,
-                "type": kind,
+                "type": kind.as_str(),
                 "state": state,
                 "applied_seq": stored.applied.map_or(0, |change| change.seq.0),
                 "last_success": stored.record.last_success.map(|at| at.to_string()),
@@ -98,8 +102,16 @@ impl Targets for Resting {
         Box::pin(async { Ok(self.mirror.read::<_, StoreError>(|tx| self.remembered(tx))?) })
     }
 
-    fn plan(&self, _: Option<TargetName>) -> Answering<'_> {
-        Box::pin(async { Err(needs_daemon()) })
+    fn plan(&self, target: Option<TargetName>) -> Answering<'_> {
+        Box::pin(async move {
+            let all = self.settings.targets.iter().map(|one| one.name.clone());
+            let mut plans = Vec::new();
+            for name in target.map_or_else(|| all.collect(), |name| vec![name]) {
+                let plan = reconcile::plan_offline(&self.mirror, self.settings.clone(), &name, &*self.clock);
+                plans.push(serde_json::to_value(plan.map_err(refused)?).map_err(|cause| bug(&cause))?);
+            }
+            Ok(json!({ "targets": plans }))
+        })
     }
 
     fn sync(&self, _: Option<TargetName>, _: bool) -> Answering<'_> {
@@ -108,7 +120,7 @@ impl Targets for Resting {
 }
 
 fn needs_daemon() -> AdminError {
-    AdminError::new(503, "no daemon runs, and only a daemon compares targets", "systemctl start rosterd")
+    AdminError::new(503, "no daemon runs, and only a daemon writes targets", "systemctl start rosterd")
 }
 
 fn bug(cause: &dyn std::fmt::Display) -> AdminError {

@@ -58,7 +58,7 @@ impl Default for Settings {
             handshake_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             body_idle_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             write_timeout: Duration::from_secs(30),
             connections_max: 1_024,
             connections_per_address_max: 64,

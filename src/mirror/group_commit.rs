@@ -233,7 +233,9 @@ impl Handle {
     pub(super) fn close(&self) {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        // A command may have held the last handle; its thread cannot wait for itself and ends by itself.
+        let own = std::thread::current().id();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != own) {
             // Commands' panics are caught inside; one of the thread itself has nobody left to tell.
             let _ = thread.join();
         }

@@ -5,19 +5,19 @@ use std::time::Duration;
 /// Waits between the attempts of one webhook delivery after the first, which is at once (DESIGN §6.10).
 pub const DELIVERY: [Duration; 7] = [
     Duration::from_secs(5),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(30 * 60),
-    Duration::from_secs(2 * 3600),
-    Duration::from_secs(5 * 3600),
-    Duration::from_secs(10 * 3600),
-    Duration::from_secs(10 * 3600),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(5),
+    Duration::from_hours(10),
+    Duration::from_hours(10),
 ];
 
 /// Longest wait between two runs of a file target that fails.
-pub const RUN_MAX: Duration = Duration::from_secs(5 * 60);
+pub const RUN_MAX: Duration = Duration::from_mins(5);
 
 /// Longest `Retry-After` that is obeyed.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// When to try a delivery again after `attempts` of them failed; `None`: no more, it is parked. A `Retry-After` of
 /// the receiver puts it off further, never forward. Jitter adds up to a tenth, so that receivers that come back
@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn retry_after_only_puts_off_and_jitter_adds_a_tenth_at_most() {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert_eq!(delivery(1, Some(minute), 0), Some(minute));
-        assert_eq!(delivery(2, Some(minute), 0), Some(Duration::from_secs(300)));
+        assert_eq!(delivery(2, Some(minute), 0), Some(Duration::from_mins(5)));
         assert_eq!(delivery(1, Some(Duration::MAX), 0), Some(RETRY_AFTER_MAX));
         assert_eq!(delivery(2, None, u32::MAX), Some(Duration::from_secs(330)));
     }

@@ -245,11 +245,12 @@ impl Field {
     }
 
     fn wrong(&self, part: &str) -> CronError {
-        let mut allowed = format!("*, {} to {}", self.min, self.max);
-        if let (Some(first), Some(last)) = (self.names.first(), self.names.last()) {
-            allowed.push_str(&format!(", {first} to {last}"));
-        }
-        allowed.push_str(", ranges a-b, steps /n and lists with commas");
+        let names = match (self.names.first(), self.names.last()) {
+            (Some(first), Some(last)) => format!(", {first} to {last}"),
+            _ => String::new(),
+        };
+        let allowed =
+            format!("*, {} to {}{names}, ranges a-b, steps /n and lists with commas", self.min, self.max);
         CronError::Field { name: self.name, part: part.to_owned(), allowed }
     }
 }

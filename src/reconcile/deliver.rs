@@ -126,7 +126,7 @@ impl Sender {
         let request = Request { id: event, at: self.clock.now(), body: Bytes::from(head.event.body) };
         let attempt = self.client.send(&request).await;
         let now = self.clock.now();
-        let (after, next_at, error) = self.judge(&attempt.outcome, head.attempts, now);
+        let (after, next_at, error) = judge(&attempt.outcome, head.attempts, now);
         if let Some(error) = &error {
             let status = attempt.status;
             tracing::warn!(target_name = %self.name, event = %event, ?status, error, state = after.as_str(), "delivery failed");
@@ -153,24 +153,19 @@ impl Sender {
             })
             .await
     }
+}
 
-    /// Where a delivery stands after an attempt, `failed` attempts having failed before.
-    fn judge(
-        &self,
-        outcome: &Outcome,
-        failed: u32,
-        now: Timestamp,
-    ) -> (delivery::State, Timestamp, Option<String>) {
-        match outcome {
-            Outcome::Acknowledged => (delivery::State::Done, now, None),
-            // The event itself is not lost: it is sent when the target is set up anew.
-            Outcome::Gone => (delivery::State::Pending, now, Some("answered 410".to_owned())),
-            Outcome::Refused { why } => (delivery::State::Parked, now, Some(why.clone())),
-            Outcome::Retry { after, why } => {
-                match backoff::delivery(failed.saturating_add(1), *after, random()) {
-                    Some(wait) => (delivery::State::Pending, now.plus(wait), Some(why.clone())),
-                    None => (delivery::State::Parked, now, Some(why.clone())),
-                }
+/// Where a delivery stands after an attempt, `failed` attempts having failed before.
+fn judge(outcome: &Outcome, failed: u32, now: Timestamp) -> (delivery::State, Timestamp, Option<String>) {
+    match outcome {
+        Outcome::Acknowledged => (delivery::State::Done, now, None),
+        // The event itself is not lost: it is sent when the target is set up anew.
+        Outcome::Gone => (delivery::State::Pending, now, Some("answered 410".to_owned())),
+        Outcome::Refused { why } => (delivery::State::Parked, now, Some(why.clone())),
+        Outcome::Retry { after, why } => {
+            match backoff::delivery(failed.saturating_add(1), *after, random()) {
+                Some(wait) => (delivery::State::Pending, now.plus(wait), Some(why.clone())),
+                None => (delivery::State::Parked, now, Some(why.clone())),
             }
         }
     }

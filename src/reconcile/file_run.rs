@@ -4,12 +4,13 @@
 //! holding and the applied seq, then the end of the reload. A crash between any two is told apart at the next run by
 //! comparing the bytes on disk with these digests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::access::{View, ViewInput, view};
+use crate::access::{Entitlement, Exception, Problem, View, ViewInput, view};
 use crate::downstream::command;
 use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
-use crate::mirror::target::{self, Run, State as Saved};
+use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
 
@@ -71,20 +72,24 @@ impl Outcome {
 /// What a target should show now.
 pub(super) struct Wish {
     pub(super) view: View,
-    pub(super) exceptions: Vec<crate::access::Exception>,
+    pub(super) exceptions: Vec<Exception>,
     pub(super) problems: Vec<String>,
+    /// Names left out because nothing can carry them, or because another holds them.
+    pub(super) illegal: Vec<String>,
 }
 
 /// The view of `settings` at `snapshot`, given what the target holds.
 pub(super) fn wish(settings: &TargetSettings, snapshot: &Snapshot, stored: &Stored) -> Wish {
     let mut exceptions = stored.exceptions.clone();
     exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
-    let names: std::collections::BTreeMap<Subject, String> =
+    let names: BTreeMap<Subject, String> =
         stored.holdings.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
     let input = ViewInput { attribute: &settings.subject, exceptions: &exceptions, names: &names };
     let (view, found) = view(&snapshot.facts, &snapshot.access, input);
     let problems = snapshot.access.problems.iter().chain(&found).map(ToString::to_string).collect();
-    Wish { view, exceptions, problems }
+    let is_illegal = |one: &&Problem| matches!(one, Problem::BadName { .. } | Problem::Collision { .. });
+    let illegal = found.iter().filter(is_illegal).map(ToString::to_string).collect();
+    Wish { view, exceptions, problems, illegal }
 }
 
 /// What `plan` shows of any target. Blocking.
@@ -121,6 +126,14 @@ pub(super) struct FileRun<'a> {
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) settings: &'a TargetSettings,
     pub(super) file: &'a FileSettings,
+}
+
+/// What a run found when it began.
+struct At<'a> {
+    snapshot: &'a Snapshot,
+    stored: &'a Stored,
+    saved: &'a Saved,
+    started: Timestamp,
 }
 
 /// The bytes to be, and what they stand for.
@@ -191,7 +204,8 @@ impl FileRun<'_> {
         }
         let expect =
             if disk == OnDisk::Absent && !saved.record.adopted { Expect::Absent } else { Expect::Anything };
-        self.put(snapshot, &stored, &saved, made, &found, expect, started)
+        let at = At { snapshot, stored: &stored, saved: &saved, started };
+        self.put(&at, made, found.is_wanted, expect)
     }
 
     /// Renders what should be there.
@@ -207,8 +221,10 @@ impl FileRun<'_> {
         let mut shown = wish.view;
         let mut rendered = render(&shown)?;
         let mut refused = None;
-        if let Some(first) = rendered.left_out.first().filter(|_| self.file.on_illegal == OnIllegal::Error) {
-            let more = rendered.left_out.len().saturating_sub(1);
+        let illegal: Vec<String> =
+            wish.illegal.into_iter().chain(rendered.left_out.iter().map(ToString::to_string)).collect();
+        if let Some(first) = illegal.first().filter(|_| self.file.on_illegal == OnIllegal::Error) {
+            let more = illegal.len().saturating_sub(1);
             refused = Some(format!("{first} ({more} more); additions wait until it can be written"));
             shown = plan::only_held(&shown, &stored.holdings);
             let again = render(&shown)?;
@@ -220,20 +236,9 @@ impl FileRun<'_> {
     }
 
     /// Puts the bytes in place, records it, reloads.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one decision, made by the only caller")]
-    fn put(
-        &self,
-        snapshot: &Snapshot,
-        stored: &Stored,
-        saved: &Saved,
-        made: Made,
-        found: &Found,
-        expect: Expect,
-        started: Timestamp,
-    ) -> Result<Outcome, Failed> {
+    fn put(&self, at: &At<'_>, made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
         let digest = made.digest.to_string();
-        if !found.is_wanted && record::intended(saved) != Some(digest.as_str()) {
-            let digest = digest.clone();
+        if !is_wanted && record::intended(at.saved) != Some(digest.as_str()) {
             record::update(self.mirror, self.name(), move |_, saved| {
                 record::set_extra(saved, "intended", Some(digest.into()));
                 Ok(())
@@ -242,33 +247,47 @@ impl FileRun<'_> {
         let check = |bytes: &[u8]| self.file.format.check(bytes, &self.file.options);
         let applied = file::apply(&self.file.spec, &made.bytes, expect, &check)
             .map_err(|error| Failed::from(&error, &made.problems))?;
-        let (gone, put) = plan::difference(&stored.holdings, &made.wanted);
-        let inputs = Inputs {
-            facts: &snapshot.facts,
-            access: &snapshot.access,
-            roles: &snapshot.rules.roles,
-            holdings: &stored.holdings,
-            exceptions: &stored.exceptions,
-        };
-        let plan = plan::plan(self.name(), inputs, &made.wanted);
-        let swapped = match &applied {
+        let swapped = match applied {
             Applied::Swapped(swapped) => Some(swapped),
             Applied::Unchanged => None,
         };
-        let has_reload = self.file.reload.is_some();
-        let must_reload = has_reload && (swapped.is_some() || saved.record.reload_pending);
-        let mut outcome = Outcome {
+        let must_reload = self.file.reload.is_some() && (swapped.is_some() || at.saved.record.reload_pending);
+        let mut outcome = self.record(at, made, swapped.is_some(), must_reload)?;
+        if let Some(swapped) = swapped {
+            // The swap is recorded; a version that could not be kept is worth a word and no more.
+            if let Err(error) = file::settle(&self.file.spec, &swapped, at.snapshot.seq().0) {
+                outcome.problems.push(error.to_string());
+            }
+        }
+        if must_reload { self.reload(outcome) } else { Ok(outcome) }
+    }
+
+    /// Records what is in place now: digest, holding, applied seq and whether a reload is owed, in one transaction.
+    fn record(&self, at: &At<'_>, made: Made, changed: bool, must_reload: bool) -> Result<Outcome, Failed> {
+        let (gone, put) = plan::difference(&at.stored.holdings, &made.wanted);
+        let held: BTreeMap<(&Subject, &Entitlement), &str> = at
+            .stored
+            .holdings
+            .iter()
+            .map(|one| ((&one.subject, &one.entitlement), one.name.as_str()))
+            .collect();
+        let before = |one: &Holding| held.get(&(&one.subject, &one.entitlement)).copied();
+        let added = put.iter().filter(|one| before(one).is_none()).count();
+        let renamed = put.iter().filter(|one| before(one).is_some_and(|name| name != one.name)).count();
+        let outcome = Outcome {
             state: if made.refused.is_some() { State::Failing } else { State::InSync },
-            changed: swapped.is_some(),
-            added: plan.add.len() as u64,
-            removed: plan.remove.len() as u64,
-            renamed: plan.change.len() as u64,
+            changed,
+            added: added as u64,
+            removed: gone.len() as u64,
+            renamed: renamed as u64,
             error: made.refused,
             problems: made.problems,
             on_disk: Some(made.digest),
         };
-        let run = self.run_record(snapshot, &outcome, started);
-        let (name, applied_at, now) = (self.name().clone(), self.change_id(snapshot), self.clock.now());
+        let run = self.run_record(at.snapshot, &outcome, at.started);
+        let digest = made.digest.to_string();
+        let applied = ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() };
+        let (name, now) = (self.name().clone(), self.clock.now());
         let (state, error) = (outcome.state, outcome.error.clone());
         record::update(self.mirror, self.name(), move |tx, saved| {
             target::update_holdings(tx, &name, &gone, &put)?;
@@ -276,11 +295,11 @@ impl FileRun<'_> {
                 target::record_run(tx, &run, RUNS_KEPT)?;
             }
             record::set_extra(saved, "intended", None);
-            saved.applied = Some(applied_at);
+            saved.applied = Some(applied);
             saved.record.written = Some(digest);
             saved.record.adopted = true;
             saved.record.reload_pending = must_reload;
-            saved.record.state = state.as_str().to_owned();
+            state.as_str().clone_into(&mut saved.record.state);
             saved.record.last_attempt = Some(now);
             saved.record.last_error = error;
             if state == State::InSync && !must_reload {
@@ -289,17 +308,11 @@ impl FileRun<'_> {
             }
             Ok(())
         })?;
-        if let Some(swapped) = swapped {
-            // The swap is recorded; a version that could not be kept is worth a word and no more.
-            if let Err(error) = file::settle(&self.file.spec, swapped, snapshot.seq().0) {
-                outcome.problems.push(error.to_string());
-            }
-        }
-        if must_reload { self.reload(snapshot, outcome, started) } else { Ok(outcome) }
+        Ok(outcome)
     }
 
     /// Runs the reload command; until it succeeds the target is failing and the reload stays pending.
-    fn reload(&self, snapshot: &Snapshot, outcome: Outcome, started: Timestamp) -> Result<Outcome, Failed> {
+    fn reload(&self, outcome: Outcome) -> Result<Outcome, Failed> {
         let Some(argv) = &self.file.reload else { return Ok(outcome) };
         let failed = |error: String| Failed { error, problems: outcome.problems.clone() };
         let output = command::run(argv, Some(&self.file.spec.path), &self.file.spec.limits)
@@ -318,12 +331,7 @@ impl FileRun<'_> {
             }
             Ok(())
         })?;
-        let _ = (snapshot, started);
         Ok(outcome)
-    }
-
-    fn change_id(&self, snapshot: &Snapshot) -> ChangeId {
-        ChangeId { epoch: self.mirror.epoch(), seq: snapshot.seq() }
     }
 
     fn run_record(&self, snapshot: &Snapshot, outcome: &Outcome, started: Timestamp) -> Run {
@@ -359,7 +367,7 @@ impl FileRun<'_> {
         let (state, error, now) = (outcome.state, outcome.error.clone(), self.clock.now());
         let run = self.run_record(snapshot, outcome, started);
         record::update(self.mirror, self.name(), move |tx, saved| {
-            saved.record.state = state.as_str().to_owned();
+            state.as_str().clone_into(&mut saved.record.state);
             saved.record.last_attempt = Some(now);
             saved.record.last_error = error;
             if state == State::Failing {

@@ -161,6 +161,14 @@ impl Reconciler {
         self.targets().running.iter().map(|one| one.board.read()).collect()
     }
 
+    /// Targets whose task has ended although nobody told it to: a bug. The daemon ends the process then, since a daemon
+    /// with a dead target looks healthy and is not.
+    pub fn dead(&self) -> Vec<TargetName> {
+        let targets = self.targets();
+        let dead = targets.running.iter().filter(|one| one.tasks.iter().any(JoinHandle::is_finished));
+        dead.map(|one| one.settings.name.clone()).collect()
+    }
+
     /// Why `subject` holds each role, or only `role`, or why not. Empty if there is no such role.
     ///
     /// # Errors

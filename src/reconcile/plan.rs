@@ -463,7 +463,7 @@ mod tests {
             prop_assert_eq!(&result, &new);
             let plan = plan_of(&old, &new);
             prop_assert_eq!(plan.remove.len(), gone.len());
-            prop_assert_eq!(plan.total as usize, new.len());
+            prop_assert_eq!(plan.total, new.len() as u64);
         }
     }
 }

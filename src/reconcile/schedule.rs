@@ -72,7 +72,7 @@ impl Debounce {
 }
 
 /// How far the wall clock may be set back before a schedule is counted anew.
-const JUMP: Duration = Duration::from_secs(60);
+const JUMP: Duration = Duration::from_mins(1);
 
 /// A cron schedule under way.
 #[derive(Debug, Clone)]
@@ -150,7 +150,7 @@ mod tests {
         assert!(!works.is_due(Timestamp(24 * hour + 1)));
         assert!(!works.is_due(Timestamp(2 * hour + 1)));
         assert!(works.is_due(Timestamp(3 * hour)));
-        assert_eq!(works.wait(Timestamp(3 * hour)), Some(Duration::from_secs(60)));
+        assert_eq!(works.wait(Timestamp(3 * hour)), Some(Duration::from_mins(1)));
         assert_eq!(Clockwork::new(None, Timestamp(0)).wait(Timestamp(0)), None);
     }
 

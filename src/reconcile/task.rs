@@ -25,7 +25,7 @@ use super::{State, backoff, drift};
 const DRIFT_SETTLE: Duration = Duration::from_millis(200);
 
 /// How often a file is looked at where watching its folder is not enough.
-const DRIFT_POLL: Duration = Duration::from_secs(60);
+const DRIFT_POLL: Duration = Duration::from_mins(1);
 
 /// An order to one target.
 pub(super) enum Order {

@@ -35,6 +35,7 @@ impl Place {
         place.folder("out")?;
         place.folder("state")?;
         place.file("app-webhook-secret", webhook_secret)?;
+        place.file("db-admins.acl.j2", TEMPLATE)?;
         place.file("rosterd.toml", &config(&place.admin_socket(), webhook_url))?;
         Ok(place)
     }
@@ -64,8 +65,13 @@ impl Place {
         self.dir.join("notify.sock")
     }
 
-    /// The policy file.
+    /// The policy file that people are shown: a list for HAProxy.
     pub(super) fn policy(&self) -> PathBuf {
+        self.dir.join("out/db-admins.acl")
+    }
+
+    /// The whole access model, for policy engines.
+    pub(super) fn model(&self) -> PathBuf {
         self.dir.join("out/access.json")
     }
 
@@ -152,6 +158,14 @@ fn fill(bytes: &mut [u8]) -> Result<(), DemoError> {
     getrandom::fill(bytes).map_err(|cause| DemoError::Setup(format!("no random numbers: {cause}")))
 }
 
+/// A list for HAProxy's `acl … -f`: who may open the database console.
+const TEMPLATE: &str = r#"# Who may open the database console
+{% for role in roles if role.name == "db-admin" -%}
+{% for name in role.members %}{{ name | haproxy_word }}
+{% endfor %}{% endfor -%}
+# End of list
+"#;
+
 /// The demo's config. Paths are relative to the file, but a socket's must be absolute.
 fn config(admin_socket: &Path, webhook_url: &str) -> String {
     let socket = toml::Value::String(admin_socket.display().to_string());
@@ -169,6 +183,13 @@ path = "state/mirror.db"
 [[role]]
 name = "db-admin"
 groups = ["Database Admins"]
+
+[[target]]
+name = "haproxy"
+type = "file"
+template = "db-admins.acl.j2"
+path = "out/db-admins.acl"
+mode = "0600"
 
 [[target]]
 name = "access"

@@ -24,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Most lines of a difference that are shown.
 const DIFF_LINES_SHOWN: usize = 14;
 
+const DANA: &str = "dana@example.com";
+const ERIN: &str = "erin@example.com";
+
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
 const RED: &str = "\x1b[31m";
@@ -64,42 +67,41 @@ pub(super) async fn tell(
 
     stage.title("Okta tests the connection and assigns three people");
     stage.sent(&okta.test_connection().await?);
-    let before = stage.policy();
     let dana = stage.assign(&okta, "Dana", "Sample").await?;
     let erin = stage.assign(&okta, "Erin", "Vale").await?;
     let _frank = stage.assign(&okta, "Frank", "Moss").await?;
-    let everybody = ["dana@example.com", "erin@example.com", "frank@example.com"];
-    stage.file("the policy file", |file| users(file) == everybody).await?;
-    stage.difference(&before);
+    let everybody = [DANA, ERIN, "frank@example.com"];
+    stage.model("everybody in the policy file", |model| users(model) == everybody).await?;
+    say(&format!("  {} lists all three", place.model().display()));
 
-    stage.title("Okta pushes the group “Database Admins”, which the config maps to the role db-admin");
+    stage.title("Okta pushes the group “Database Admins”; the config gives its members the role db-admin");
     let before = stage.policy();
     let group = okta.push_group("Database Admins").await?;
     stage.sent(&group);
     let group = group.id()?;
-    stage.sent(&okta.add_members(&group, &[(&dana, everybody[0]), (&erin, everybody[1])]).await?);
-    stage.file("the role in the policy file", |file| admins(file) == everybody[..2]).await?;
+    stage.sent(&okta.add_members(&group, &[(&dana, DANA), (&erin, ERIN)]).await?);
+    stage.admins(&[DANA, ERIN]).await?;
     stage.difference(&before);
-    stage.webhooks("access.granted", &[(everybody[0], &dana), (everybody[1], &erin)]).await?;
+    stage.webhooks("access.granted", &[(DANA, &dana), (ERIN, &erin)]).await?;
 
     stage.title("Erin leaves the group");
     let before = stage.policy();
     let sent = okta.remove_member(&group, &erin).await?;
     stage.sent(&sent);
-    stage.file("the revocation in the policy file", |file| admins(file) == everybody[..1]).await?;
+    stage.admins(&[DANA]).await?;
     stage.revoked(sent.at);
     stage.difference(&before);
-    stage.webhooks("access.revoked", &[(everybody[1], &erin)]).await?;
+    stage.webhooks("access.revoked", &[(ERIN, &erin)]).await?;
 
     stage.title("Dana leaves the company: Okta deactivates the account");
     let before = stage.policy();
     let sent = okta.deactivate(&dana).await?;
     stage.sent(&sent);
-    let gone = |file: &Value| admins(file).is_empty() && !users(file).contains(&everybody[0]);
-    stage.file("the deactivation in the policy file", gone).await?;
+    stage.admins(&[]).await?;
     stage.revoked(sent.at);
     stage.difference(&before);
-    stage.webhooks("access.revoked", &[(everybody[0], &dana)]).await?;
+    stage.model("the deactivation in the policy file", |model| !users(model).contains(&DANA)).await?;
+    stage.webhooks("access.revoked", &[(DANA, &dana)]).await?;
 
     stage.verdict()?;
     Ok(desk)
@@ -168,18 +170,27 @@ impl Stage<'_> {
         std::fs::read_to_string(self.place.policy()).unwrap_or_default()
     }
 
-    /// Waits until the policy file is as it should be.
-    async fn file(&self, what: &'static str, enough: impl Fn(&Value) -> bool) -> Result<(), DemoError> {
+    /// Waits until exactly these people are administrators in the policy file.
+    async fn admins(&self, people: &[&str]) -> Result<(), DemoError> {
+        let follows = || admins(&self.policy()).is_some_and(|found| found == people);
+        self.wait("the change in the policy file", follows).await
+    }
+
+    /// Waits until the whole model is as it should be.
+    async fn model(&self, what: &'static str, enough: impl Fn(&Value) -> bool) -> Result<(), DemoError> {
+        let read = || std::fs::read_to_string(self.place.model()).unwrap_or_default();
+        self.wait(what, || serde_json::from_str(&read()).is_ok_and(|model| enough(&model))).await
+    }
+
+    async fn wait(&self, what: &'static str, enough: impl Fn() -> bool) -> Result<(), DemoError> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            if serde_json::from_str(&self.policy()).is_ok_and(|file| enough(&file)) {
-                return Ok(());
-            }
+        while !enough() {
             if Instant::now() > deadline {
                 return Err(DemoError::Missing(what, PATIENCE));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        Ok(())
     }
 
     fn revoked(&self, since: Instant) {
@@ -203,11 +214,12 @@ impl Stage<'_> {
         }
     }
 
-    /// Waits for one verified event of `kind` about each of `people` (name and id), and shows them.
+    /// Waits for one verified event of `kind` about the role for each of `people` (name and id), and shows them.
     async fn webhooks(&self, kind: &'static str, people: &[(&str, &str)]) -> Result<(), DemoError> {
         let about = |arrival: &Arrival, (name, id): (&str, &str)| {
             let body = arrival.body.to_string();
-            arrival.verified && arrival.kind == kind && (body.contains(name) || body.contains(id))
+            let named = body.contains(name) || body.contains(id);
+            arrival.verified && arrival.kind == kind && named && body.contains("role:db-admin")
         };
         let enough =
             |all: &[Arrival]| people.iter().all(|person| all.iter().any(|arrival| about(arrival, *person)));
@@ -218,7 +230,7 @@ impl Stage<'_> {
         for person in people {
             for arrival in arrived.iter().filter(|arrival| about(arrival, *person)) {
                 (self.say)(&format!(
-                    "  ← webhook {}  {} {}   {GREEN}signature verified{RESET}",
+                    "  ← webhook {}  {} role:db-admin {}   {GREEN}signature verified{RESET}",
                     arrival.id, arrival.kind, person.0
                 ));
             }
@@ -248,18 +260,16 @@ fn span(time: Duration) -> String {
     }
 }
 
-/// The names of the file's users, in its order.
-fn users(file: &Value) -> Vec<&str> {
-    let users = file.get("users").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+/// The names of the model's users, in its order.
+fn users(model: &Value) -> Vec<&str> {
+    let users = model.get("users").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     users.iter().filter_map(|user| user.get("name").and_then(Value::as_str)).collect()
 }
 
-/// Who holds `db-admin` in the file.
-fn admins(file: &Value) -> Vec<&str> {
-    let roles = file.get("roles").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let role = roles.iter().find(|role| role.get("name").and_then(Value::as_str) == Some("db-admin"));
-    let members = role.and_then(|role| role.get("members")).and_then(Value::as_array);
-    members.map(Vec::as_slice).unwrap_or_default().iter().filter_map(Value::as_str).collect()
+/// Who is let in by the policy file, read as HAProxy reads it; `None` for a file that is not whole.
+fn admins(policy: &str) -> Option<Vec<&str>> {
+    let whole = policy.ends_with("# End of list\n");
+    whole.then(|| policy.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect())
 }
 
 #[cfg(test)]
@@ -267,11 +277,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_read_as_the_json_format_writes_it() {
-        let file = json!({"users": [{"name": "a"}, {"name": "b"}],
-            "roles": [{"name": "x", "members": []}, {"name": "db-admin", "members": ["b"]}]});
-        assert_eq!(users(&file), ["a", "b"]);
-        assert_eq!(admins(&file), ["b"]);
-        assert!(admins(&json!({})).is_empty());
+    fn the_files_are_read_as_their_readers_read_them() {
+        assert_eq!(users(&json!({"users": [{"name": "a"}, {"name": "b"}]})), ["a", "b"]);
+        assert_eq!(admins("# Who\na@b\n# End of list\n"), Some(vec!["a@b"]));
+        assert_eq!(admins("# Who\n# End of list\n"), Some(vec![]));
+        assert_eq!(admins(""), None);
     }
 }

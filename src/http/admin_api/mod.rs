@@ -244,9 +244,8 @@ impl Request<'_> {
         if self.body.is_empty() {
             return Ok(serde_json::Map::new());
         }
-        let object = match scim::json::parse(self.body)? {
-            Value::Object(object) => object,
-            _ => return Err(AdminError::invalid("the body must be a JSON object")),
+        let Value::Object(object) = scim::json::parse(self.body)? else {
+            return Err(AdminError::invalid("the body must be a JSON object"));
         };
         match object.keys().find(|key| !known.contains(&key.as_str())) {
             Some(key) => {

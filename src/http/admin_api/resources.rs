@@ -78,8 +78,9 @@ pub(super) async fn list(request: &Request<'_>, kind: ResourceType) -> Result<Va
                     "`rosterd directory list` shows all",
                 ));
             }
-            let all = directories.into_iter().filter(|d| wanted.as_ref().is_none_or(|id| *id == d.id));
-            page(tx, all.collect(), kind, bound.as_ref(), cursor, count)
+            let all: Vec<Directory> =
+                directories.into_iter().filter(|d| wanted.as_ref().is_none_or(|id| *id == d.id)).collect();
+            page(tx, &all, kind, bound.as_ref(), cursor.as_ref(), count)
         })
         .await?;
     let name = if kind == ResourceType::User { "users" } else { "groups" };
@@ -98,20 +99,20 @@ fn read_cursor(text: &str) -> Result<(DirectoryId, i64), AdminError> {
 
 fn page(
     tx: &mut ReadTx<'_>,
-    directories: Vec<Directory>,
+    directories: &[Directory],
     kind: ResourceType,
     bound: Option<&Bound>,
-    cursor: Option<(DirectoryId, i64)>,
+    cursor: Option<&(DirectoryId, i64)>,
     count: u32,
 ) -> Result<(Vec<Value>, Option<String>), AdminError> {
     let mut lines = Vec::new();
     // Everything before the cursor's directory has been shown.
-    let start = match &cursor {
+    let start = match cursor {
         None => 0,
         Some((id, _)) => directories.iter().position(|d| d.id == *id).unwrap_or(directories.len()),
     };
     for directory in directories.iter().skip(start) {
-        let rid = cursor.as_ref().filter(|(id, _)| *id == directory.id).map_or(0, |(_, rid)| *rid);
+        let rid = cursor.filter(|(id, _)| *id == directory.id).map_or(0, |(_, rid)| *rid);
         let room = count.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX));
         if room == 0 {
             return Ok((lines, Some(format!("{}:0", directory.id))));

@@ -49,7 +49,7 @@ impl AdminSocket {
         let Some(uid) = peer.uid else {
             discard(body, &self.limits).await;
             let error = AdminError::new(403, "the admin API is served on its unix socket only", "");
-            return json_answer(error.into());
+            return json_answer(&Reply::from(error));
         };
         let body = match read_body(body, BODY_BYTES_MAX, &self.limits).await {
             Ok(body) => body,
@@ -59,17 +59,18 @@ impl AdminSocket {
                     BodyError::TooSlow => (408, "the body took too long"),
                     BodyError::Broken => (400, "the body ended early"),
                 };
-                return json_answer(AdminError::new(status, message, "").into());
+                return json_answer(&Reply::from(AdminError::new(status, message, "")));
             }
         };
-        json_answer(handle(&self.state, Caller::Peer(uid), &head.method, path, head.uri.query(), &body).await)
+        let query = head.uri.query();
+        json_answer(&handle(&self.state, Caller::Peer(uid), &head.method, path, query, &body).await)
     }
 }
 
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-fn json_answer(reply: Reply) -> Answer {
+fn json_answer(reply: &Reply) -> Answer {
     let body = if reply.body.is_null() { Vec::new() } else { reply.body.to_string().into_bytes() };
     Answer::new(reply.status, JSON, body)
 }

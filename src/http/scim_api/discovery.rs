@@ -25,11 +25,11 @@ impl ScimApi {
                 };
                 Some(discovery::service_provider_config(&capabilities, base))
             }
-            Route::ResourceTypes => Some(list(discovery::resource_types(registry, base))),
+            Route::ResourceTypes => Some(list(&discovery::resource_types(registry, base))),
             Route::ResourceTypeOne(name) => discovery::resource_types(registry, base)
                 .into_iter()
                 .find(|found| found["id"].as_str().is_some_and(|id| id.eq_ignore_ascii_case(name))),
-            Route::Schemas => Some(list(discovery::schemas(registry, base))),
+            Route::Schemas => Some(list(&discovery::schemas(registry, base))),
             Route::SchemaOne(urn) => discovery::schema(registry, urn, base),
             _ => None,
         };
@@ -39,7 +39,7 @@ impl ScimApi {
     }
 }
 
-fn list(resources: Vec<Value>) -> Value {
+fn list(resources: &[Value]) -> Value {
     json!({
         "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"],
         "totalResults": resources.len(),

@@ -251,7 +251,9 @@ impl Cursors {
             *slot = byte;
         }
         // The last four bytes stay zero under the mask: the check on reading.
-        plain.iter().zip(self.0).map(|(byte, mask)| format!("{:02x}", byte ^ mask)).collect()
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+        let masked = plain.iter().zip(self.0).map(|(byte, mask)| byte ^ mask);
+        masked.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 
     fn read(&self, text: &str) -> Option<Position> {

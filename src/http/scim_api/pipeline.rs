@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response};
 
@@ -24,6 +24,7 @@ use crate::http::{framing, network};
 use crate::mirror::token::Principal;
 use crate::model::{Actor, Origin, RequestId};
 use crate::scim::dialect::{Quirks, Used};
+use crate::scim::etag::Precondition;
 
 /// A request that was let in, with everything its meaning needs.
 pub(super) struct Call {
@@ -33,8 +34,8 @@ pub(super) struct Call {
     pub method: Method,
     /// Decoded pairs of the query.
     pub query: Vec<(String, String)>,
-    /// Conditional headers.
-    pub headers: HeaderMap,
+    /// `If-Match` and `If-None-Match`.
+    pub precondition: Precondition,
     /// The body, empty where none was sent.
     pub body: Bytes,
     /// Who.
@@ -120,7 +121,8 @@ impl ScimApi {
         }
         let running = self.running.load_full();
         let near = peer.address.map(|address| address.ip());
-        let trusted = near.is_some_and(|ip| running.settings.trusted_proxies.iter().any(|n| n.contains(ip)));
+        // Whoever connects to a unix socket was let in by its mode: a proxy on this machine.
+        let trusted = near.is_none_or(|ip| running.settings.trusted_proxies.iter().any(|n| n.contains(ip)));
         let client = if trusted {
             network::forwarded(&head.headers, &running.settings.trusted_proxies).client.or(near)
         } else {
@@ -194,7 +196,7 @@ impl ScimApi {
         let early = if principal.enabled {
             refuse_early(&route, head)
         } else {
-            Some(error::later(503, Duration::from_secs(300), "this directory is disabled by its operator"))
+            Some(error::later(503, Duration::from_mins(5), "this directory is disabled by its operator"))
         };
         if let Some(answer) = early {
             discard(body, &self.limits).await;
@@ -216,7 +218,7 @@ impl ScimApi {
             route,
             method: head.method.clone(),
             query,
-            headers: head.headers.clone(),
+            precondition: precondition(&head.headers),
             body,
             quirks,
             base: base::url(&running.settings, head, peer, trusted),
@@ -236,9 +238,8 @@ impl ScimApi {
     async fn dispatch(&self, call: &Call, used: &mut Used) -> Answer {
         let result = match &call.route {
             Route::Root | Route::Search(None) => self.query_everything(call, used).await,
-            Route::Search(Some(kind)) => self.query(call, *kind, used).await,
             Route::Collection(kind) if call.method == Method::POST => self.create(call, *kind, used).await,
-            Route::Collection(kind) => self.query(call, *kind, used).await,
+            Route::Collection(kind) | Route::Search(Some(kind)) => self.query(call, *kind, used).await,
             Route::Resource(kind, id) => match call.method {
                 Method::PUT => self.replace(call, *kind, id, used).await,
                 Method::PATCH => self.patch(call, *kind, id, used).await,
@@ -258,12 +259,21 @@ impl ScimApi {
     }
 }
 
+fn precondition(headers: &HeaderMap) -> Precondition {
+    let joined = |name| {
+        let values: Vec<&str> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| values.join(","))
+    };
+    Precondition::new(joined(IF_MATCH).as_deref(), joined(IF_NONE_MATCH).as_deref())
+}
+
 /// How long a request over the in-flight bound waits for its turn before it gets 429.
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
 
 fn is_allowed(client: Option<IpAddr>, running: &Running) -> bool {
     let allowed = &running.settings.allow_from;
-    allowed.is_empty() || client.is_none_or(|client| allowed.iter().any(|network| network.contains(client)))
+    allowed.is_empty() || client.is_some_and(|client| allowed.iter().any(|network| network.contains(client)))
 }
 
 /// What can be said before the body is read.

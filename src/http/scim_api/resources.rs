@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
+use hyper::header::{ETAG, LOCATION};
 use serde_json::Value;
 
 use super::ScimApi;
@@ -109,15 +109,6 @@ impl Call {
         })
     }
 
-    fn precondition(&self) -> Precondition {
-        let joined = |name| {
-            let values: Vec<&str> =
-                self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-            (!values.is_empty()).then(|| values.join(","))
-        };
-        Precondition::new(joined(IF_MATCH).as_deref(), joined(IF_NONE_MATCH).as_deref())
-    }
-
     /// The body as JSON.
     pub(super) fn json(&self) -> Result<Value, Error> {
         if self.body.is_empty() {
@@ -149,7 +140,7 @@ impl ScimApi {
         let Some(loaded) = self.fetch(call, kind, id, &projection).await? else {
             return Err(no_such_resource().into());
         };
-        if call.precondition().check_read(loaded.stored.version)? {
+        if call.precondition.check_read(loaded.stored.version)? {
             return Ok(shown(200, call, &loaded, &projection));
         }
         Ok(Answer::empty(304).with(ETAG, &ETag(loaded.stored.version).to_string()))
@@ -225,7 +216,7 @@ impl ScimApi {
         id: &str,
         used: &mut Used,
     ) -> Result<Answer, mirror::Error> {
-        let (id, projection, precondition) = (known(id)?, call.projection()?, call.precondition());
+        let (id, projection, precondition) = (known(id)?, call.projection()?, call.precondition.clone());
         let stored = self.store_whole(call, kind, id, precondition, call.json()?, used).await?;
         self.written(call, kind, stored, &projection).await
     }
@@ -260,7 +251,7 @@ impl ScimApi {
         id: &str,
         used: &mut Used,
     ) -> Result<Answer, mirror::Error> {
-        let (id, projection, precondition) = (known(id)?, call.projection()?, call.precondition());
+        let (id, projection, precondition) = (known(id)?, call.projection()?, call.precondition.clone());
         let stored = self.store_patched(call, kind, id, precondition, call.json()?, used).await?;
         match patch::patch_answer(call.principal.kind, kind, call.names_attributes(), stored.members) {
             PatchAnswer::Resource => self.written(call, kind, stored, &projection).await,
@@ -313,7 +304,7 @@ impl ScimApi {
         kind: ResourceType,
         id: &str,
     ) -> Result<Answer, mirror::Error> {
-        self.remove(call, kind, known(id)?, call.precondition()).await?;
+        self.remove(call, kind, known(id)?, call.precondition.clone()).await?;
         Ok(Answer::empty(204))
     }
 

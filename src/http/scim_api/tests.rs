@@ -328,3 +328,61 @@ async fn quirks_that_fire_are_counted_by_directory_and_name() {
     assert!(text.contains("rosterd_scim_quirks_total{directory=\"acme\",quirk="), "{text}");
     assert!(text.contains("route=\"Users/{id}\",method=\"PATCH\",status=\"204\""), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_paged_by_number_and_by_cursor_sorted_and_searched() {
+    let store = Store::new();
+    let (token, _) = store.directory("acme", DirectoryKind::Generic).await;
+    let (other, _) = store.directory("other", DirectoryKind::Generic).await;
+    let server = Server::scim(&store);
+    created(&server, &other, "/Users", &user("foreign@example.com")).await;
+    for name in ["c", "a", "e", "b", "d"] {
+        created(&server, &token, "/Users", &user(&format!("{name}@example.com"))).await;
+    }
+    created(&server, &token, "/Groups", &group("Crew", &[])).await;
+    let names = |list: &Value| -> String {
+        let found = list["Resources"].as_array().unwrap().iter();
+        found.filter_map(|r| r["userName"].as_str().or(r["displayName"].as_str())?.chars().next()).collect()
+    };
+    let get = async |path: &str| server.scim_request(&token, "GET", path, "").await.expect(200);
+    let page = get("/Users?startIndex=2&count=2").await;
+    assert_eq!(
+        (names(&page).as_str(), &page["totalResults"], &page["startIndex"]),
+        ("ae", &json!(5), &json!(2))
+    );
+    let beyond = get("/Users?startIndex=99").await;
+    assert_eq!((&beyond["totalResults"], &beyond["Resources"]), (&json!(5), &json!([])));
+    assert_eq!(names(&get("/Users?sortBy=userName&sortOrder=descending").await), "edcba");
+    for sort in ["", "&sortBy=userName"] {
+        let (mut cursor, mut seen) = (String::new(), String::new());
+        loop {
+            let page = get(&format!("/Users?count=2&cursor={cursor}{sort}")).await;
+            seen.push_str(&names(&page));
+            assert_eq!(page["totalResults"], 5);
+            match page["nextCursor"].as_str() {
+                Some(next) => next.clone_into(&mut cursor),
+                None => break,
+            }
+        }
+        assert_eq!(seen, if sort.is_empty() { "caebd" } else { "abcde" });
+        let wrong = format!("/Users?count=2&cursor={cursor}&filter=active+eq+true");
+        let error = server.scim_request(&token, "GET", &wrong, "").await.expect(400);
+        assert_eq!(error["scimType"], "invalidCursor");
+    }
+    assert_eq!(names(&get("/Users?filter=userName+eq+%22A%40example.com%22").await), "a");
+    let search = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],
+        "filter": "userName sw \"b\"", "attributes": ["userName"]});
+    let found = server.scim_request(&token, "POST", "/Users/.search", &search.to_string()).await.expect(200);
+    assert_eq!(names(&found), "b");
+    assert_eq!(found["Resources"][0]["active"], Value::Null);
+    let everything = get("/").await;
+    assert_eq!((names(&everything).as_str(), &everything["totalResults"]), ("caebdC", &json!(6)));
+    assert_eq!(names(&get("/?startIndex=5&count=2").await), "dC");
+    let root = json!({"filter": "displayName eq \"crew\""}).to_string();
+    let found = server.scim_request(&token, "POST", "/.search", &root).await.expect(200);
+    assert_eq!(names(&found), "C");
+    for wrong in ["/Users?filter=nosuch+eq+1", "/?filter=nosuch+eq+1", "/Users?filter=userName"] {
+        let error = server.scim_request(&token, "GET", wrong, "").await.expect(400);
+        assert_eq!(error["scimType"], "invalidFilter", "{wrong}");
+    }
+}
