@@ -94,6 +94,8 @@ fn filters_find_what_the_grammar_says() {
         ("userName ew \"B\"", &["bob"]),
         ("title pr", &["ann", "bob"]),
         ("not (title pr)", &["cas"]),
+        ("title ne \"Pilot\"", &["bob", "cas"]),
+        ("not (title eq \"Pilot\")", &["bob", "cas"]),
         ("userName gt \"ann\" and userName lt \"cas\"", &["bob"]),
         ("userName ge \"bob\"", &["bob", "cas"]),
         ("userName le \"bob\"", &["ann", "bob"]),
@@ -224,6 +226,43 @@ fn a_search_by_post_answers_like_the_query() {
         assert!(list["Resources"][0]["userName"].is_null() && list["Resources"][0]["members"].is_null());
         assert_eq!(list["Resources"][0]["displayName"], "Crew");
     }
+}
+
+#[test]
+fn a_query_at_the_root_and_a_search_by_cursor_reach_everything() {
+    let (_daemon, mut scim) = start();
+    let id = create(&mut scim, &user("ann", json!({})));
+    let group = scim.create_group("Crew", &[&id]);
+    let list = scim.get("/?filter=id%20pr").expect(200).json();
+    assert_eq!((&list["totalResults"], &list["Resources"][1]["id"]), (&json!(2), &json!(group)));
+    create(&mut scim, &user("bob", json!({})));
+    let mut search =
+        json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"], "cursor": "", "count": 1});
+    let first = scim.send("POST", "/Users/.search", Some(&search)).expect(200).json();
+    search["cursor"] = first["nextCursor"].clone();
+    let second = scim.send("POST", "/Users/.search", Some(&search)).expect(200).json();
+    assert_eq!((names(&first), names(&second)), (vec!["ann".to_owned()], vec!["bob".to_owned()]));
+    assert!(second["nextCursor"].is_null(), "{second}");
+}
+
+#[test]
+fn a_bulk_operation_with_another_version_is_412_and_one_over_the_size_is_413() {
+    let (_daemon, mut scim) = start();
+    let made = scim.send("POST", "/Users", Some(&user("ann", json!({})))).expect(201);
+    let path = format!("/Users/{}", id_of(&made));
+    let put = |version: &str| {
+        json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": [
+            {"method": "PUT", "path": path, "version": version, "data": user("ann", json!({"title": "Pilot"}))}]})
+    };
+    for (version, status) in [("W/\"99\"", "412"), (made.header("ETag").unwrap(), "200")] {
+        let answer = scim.send("POST", "/Bulk", Some(&put(version))).expect(200).json();
+        assert_eq!(answer["Operations"][0]["status"], status, "{answer}");
+    }
+    let most =
+        scim.get("/ServiceProviderConfig").expect(200).json()["bulk"]["maxPayloadSize"].as_u64().unwrap();
+    let large = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": [
+        {"method": "POST", "path": "/Users", "bulkId": "1", "data": user("big", json!({"title": "a".repeat(most as usize)}))}]});
+    refused(&scim.send("POST", "/Bulk", Some(&large)), 413, "");
 }
 
 #[test]
