@@ -47,6 +47,7 @@ pub(super) struct Service {
     admin: Arc<AdminState>,
     tls: Option<Arc<Tls>>,
     base_url: String,
+    state_dir: PathBuf,
     /// The config in force; locked while a reload runs, so that two never overlap.
     config: Mutex<Config>,
 }
@@ -101,6 +102,7 @@ impl Service {
             admin,
             tls,
             base_url,
+            state_dir: config.state_dir().to_owned(),
             config: Mutex::new(config),
         });
         // Set once, here; a reload before this moment finds nobody and says so.
@@ -121,6 +123,11 @@ impl Service {
     /// The file the config was read from.
     pub(super) fn config_path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folder of the mirror.
+    pub(super) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone()
     }
 
     /// Counters.

@@ -20,6 +20,7 @@ mod bad_input;
 mod commands;
 mod crash;
 mod directories;
+mod disk;
 mod lifecycle;
 mod listeners;
 mod service;
