@@ -1,6 +1,8 @@
 //! Recorded conversations of identity providers, played against the daemon; answers *and* resulting files.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 
 use rosterd::scim::dialect::Quirk;
 use serde_json::Value;
@@ -133,6 +135,22 @@ fn each_quirk_has_steps_that_fail_without_it() {
     }
     // Whatever was refused, nothing broke.
     assert!(!failed.iter().any(|line| line.contains("got 5")), "{failed:#?}");
+}
+
+#[test]
+fn each_quirk_that_a_request_needed_is_counted() {
+    let daemon = Daemon::start("");
+    let directory = daemon.add_directory("Quirks", "generic");
+    let mut client = Client::new(daemon.address);
+    trace::play(&mut client, &directory.token, &load("generic").remove(0), "counted1", |_, _| {});
+    let mut admin = UnixStream::connect(daemon.path("admin.sock")).unwrap();
+    admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+    let mut metrics = String::new();
+    admin.read_to_string(&mut metrics).unwrap();
+    for quirk in Quirk::ALL {
+        let series = format!("rosterd_scim_quirks_total{{directory=\"{}\",quirk=\"{quirk}\"}}", directory.id);
+        assert!(metrics.contains(&series), "no {series} in {metrics}");
+    }
 }
 
 /// After each step of a whole conversation the policy file ends up as the directory says.
