@@ -563,3 +563,6 @@ async fn a_410_disables_the_target_and_says_so() {
     assert!(receiver.answers.lock().unwrap().is_empty());
     reconciler.shutdown().await;
 }
+
+#[path = "guard_run_tests.rs"]
+mod guard_run;
