@@ -98,16 +98,20 @@ fn shown(args: &Args, admin: &Admin) -> Result<Vec<Value>, Error> {
 fn said(report: &Value) -> String {
     let target = clean(output::text(report, "target"));
     let count = |key| output::thousands(output::number(report, key));
-    let mut text = format!("{target}: {} removals let go", count("released"));
-    if output::number(report, "held_removals") > 0 {
-        text += &format!("; {} are held still, see `rosterd plan {target}`", count("held_removals"));
-    }
-    match (output::text(report, "state"), output::text(report, "error")) {
-        ("", _) => text += "; applied as soon as the daemon runs",
-        (_, "") => {}
-        (state, error) => text += &format!("; the target is {state}: {}", clean(error)),
-    }
-    text + "\nTo undo it, grant the access again at the identity provider."
+    let held = match output::number(report, "held_removals") {
+        0 => String::new(),
+        _ => format!("; {} are held still, see `rosterd plan {target}`", count("held_removals")),
+    };
+    let after = match (output::text(report, "state"), output::text(report, "error")) {
+        ("", _) => "; applied as soon as the daemon runs".to_owned(),
+        (_, "") => String::new(),
+        (state, error) => format!("; the target is {state}: {}", clean(error)),
+    };
+    format!(
+        "{target}: {} removals let go{held}{after}\n\
+         To undo it, grant the access again at the identity provider.",
+        count("released")
+    )
 }
 
 #[cfg(test)]

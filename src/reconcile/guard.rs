@@ -103,9 +103,12 @@ pub struct Judged {
     pub expired: u64,
 }
 
+/// What a target holds, to look things up in.
+type Keys<'a> = BTreeSet<(&'a Subject, &'a Entitlement)>;
+
 /// Takes a verdict on every removal that has none yet, and lets go of verdicts that have had their time.
 pub fn judge(guard: &Guard, book: &mut Book, scene: Scene<'_>) -> Judged {
-    let held_keys: BTreeSet<Key> = scene.holdings.iter().map(plan::key_of).collect();
+    let held_keys: Keys<'_> = scene.holdings.iter().map(|one| (&one.subject, &one.entitlement)).collect();
     forget(guard, book, scene, &held_keys);
     let expired = expire(guard, book, scene.now);
     let mut fresh: Vec<&Holding> = Vec::new();
@@ -121,7 +124,8 @@ pub fn judge(guard: &Guard, book: &mut Book, scene: Scene<'_>) -> Judged {
         }
     }
     // A hold that holds nothing only slows down; it ends once the window is quiet enough.
-    if book.held().next().is_none() && !is_over(guard, book, scene, &held_keys, &[]) {
+    let is_idle = book.hold.is_some() && book.held().next().is_none();
+    if is_idle && !is_over(guard, book, scene, &held_keys, &[]) {
         book.hold = None;
     }
     let held = if fresh.is_empty() { 0 } else { decide(guard, book, scene, &held_keys, &fresh) };
@@ -130,13 +134,7 @@ pub fn judge(guard: &Guard, book: &mut Book, scene: Scene<'_>) -> Judged {
 }
 
 /// The verdict on removals that arrive together. Answers how many are held.
-fn decide(
-    guard: &Guard,
-    book: &mut Book,
-    scene: Scene<'_>,
-    held_keys: &BTreeSet<Key>,
-    fresh: &[&Holding],
-) -> u64 {
+fn decide(guard: &Guard, book: &mut Book, scene: Scene<'_>, held_keys: &Keys<'_>, fresh: &[&Holding]) -> u64 {
     let people: BTreeSet<&Subject> = fresh.iter().map(|one| &one.subject).collect();
     let begins = book.hold.is_none() && is_over(guard, book, scene, held_keys, fresh);
     if begins {
@@ -171,14 +169,15 @@ fn decide(
 }
 
 /// Drops verdicts that are over: the identity provider grants it again, protection ended, the window passed.
-fn forget(guard: &Guard, book: &mut Book, scene: Scene<'_>, held_keys: &BTreeSet<Key>) {
+fn forget(guard: &Guard, book: &mut Book, scene: Scene<'_>, held_keys: &Keys<'_>) {
     book.exceptions.retain(|key, one| {
         !scene.base.contains_key(key)
-            && (one.verdict != Verdict::Protected || (held_keys.contains(key) && (scene.is_protected)(key)))
+            && (one.verdict != Verdict::Protected
+                || (held_keys.contains(&(&key.0, &key.1)) && (scene.is_protected)(key)))
     });
     let stands = book.hold.is_some();
     book.passed.retain(|key, one| {
-        let is_pending = held_keys.contains(key);
+        let is_pending = held_keys.contains(&(&key.0, &key.1));
         let counts = one.how != How::Approved && (stands || is_recent(guard, one, scene.now));
         !scene.base.contains_key(key) && (is_pending || counts)
     });
@@ -218,13 +217,7 @@ fn scopes<'a>(subject: &'a Subject, entitlement: &'a Entitlement) -> impl Iterat
 
 /// Whether what the window let through, with `fresh` added, is over a limit or empties a role or the target. What a
 /// person approved does not count.
-fn is_over(
-    guard: &Guard,
-    book: &Book,
-    scene: Scene<'_>,
-    held_keys: &BTreeSet<Key>,
-    fresh: &[&Holding],
-) -> bool {
+fn is_over(guard: &Guard, book: &Book, scene: Scene<'_>, held_keys: &Keys<'_>, fresh: &[&Holding]) -> bool {
     let recent: Vec<&Holding> = book
         .passed
         .values()
@@ -240,7 +233,7 @@ fn is_over(
     for scope in all().flat_map(|one| scopes(&one.subject, &one.entitlement)) {
         *lost.entry(scope).or_default() += 1;
     }
-    let gone = recent.iter().copied().filter(|one| !held_keys.contains(&plan::key_of(one)));
+    let gone = recent.iter().copied().filter(|one| !held_keys.contains(&(&one.subject, &one.entitlement)));
     let mut total: BTreeMap<Scope<'_>, u64> = BTreeMap::new();
     for scope in scene.holdings.iter().chain(gone).flat_map(|one| scopes(&one.subject, &one.entitlement)) {
         *total.entry(scope).or_default() += 1;

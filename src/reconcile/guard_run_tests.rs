@@ -176,6 +176,51 @@ async fn additions_flow_unless_all_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_renamed_while_all_waits_takes_nothing_away() {
+    let world = World::new().await;
+    let (mut target, users, group) = crowd(&world, 30).await;
+    target.guard.hold = Waits::All;
+    let mut settings = settings(vec![target], &["sre"]);
+    settings.roles[0].groups = vec![format!("id:{}", group.id).parse().unwrap()];
+    let reconciler = Reconciler::start(world.mirror.clone(), settings, world.clock.clone()).unwrap();
+    sync(&reconciler).await;
+    for user in &users[..10] {
+        world.deactivate(user).await;
+    }
+    sync(&reconciler).await;
+    let id = group.id;
+    world
+        .write(move |tx, acme| {
+            resource::patch(tx, acme, ResourceType::Group, &id, &Precondition::default(), |doc| {
+                doc.insert("displayName".into(), "site reliability".into());
+                Ok(Patched { doc_changed: true, ..Patched::default() })
+            })
+        })
+        .await;
+    let report = sync(&reconciler).await;
+    assert_eq!((report.state, report.removed), (State::Held, 0));
+    assert_eq!(stored(&world).holdings.len(), 60);
+    reconciler.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_the_configuration_drops_goes_through_the_guard() {
+    let world = World::new().await;
+    let (target, ..) = crowd(&world, 20).await;
+    let reconciler = world.start(vec![target.clone()]);
+    sync(&reconciler).await;
+    let without = Settings { targets: vec![target], ..Settings::default() };
+    reconciler.replace_settings(without).await.unwrap();
+    assert_eq!(sync(&reconciler).await.state, State::Held);
+    assert_eq!(admins(&world).len(), 20);
+    let plan = reconciler.plan(&name("opa")).await.unwrap();
+    assert!(plan.held_removals.iter().all(|line| line.why == "the role is no longer configured"));
+    approve(&reconciler, plan.hash).await;
+    assert!(!world.text("opa.json").contains("admin"));
+    reconciler.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_name_is_a_change_and_is_not_counted() {
     let world = World::new().await;
     let (target, users, _) = crowd(&world, 20).await;

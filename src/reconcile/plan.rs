@@ -188,16 +188,25 @@ pub fn exception_of(holding: &Holding, verdict: Verdict, since: Seq, batch: u64)
 /// Only what of `view` the target held already: what a target shows that cannot be rendered whole, so that
 /// revocations land and additions wait (DESIGN §6.4).
 pub fn only_held(view: &View, holdings: &[Holding]) -> View {
-    let held: BTreeSet<(&Subject, String)> =
-        holdings.iter().map(|holding| (&holding.subject, label(holding))).collect();
+    // By who and what, never by name: a group that is called something else now is the same group.
+    let held: BTreeSet<(&Subject, &Entitlement)> =
+        holdings.iter().map(|holding| (&holding.subject, &holding.entitlement)).collect();
     let known: BTreeSet<&Subject> = holdings.iter().map(|holding| &holding.subject).collect();
-    let mut view = view.clone();
-    view.users.retain(|user| known.contains(&user.subject()));
+    let groups: BTreeMap<&str, Entitlement> = view
+        .groups
+        .iter()
+        .map(|group| (group.name.as_str(), Entitlement::Group(group.directory.clone(), group.id)))
+        .collect();
+    let holds = |subject: &Subject, what: Option<&Entitlement>| {
+        what.is_some_and(|what| held.contains(&(subject, what)))
+    };
+    let mut shown = view.clone();
+    shown.users.retain(|user| known.contains(&user.subject()));
     let mut roles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for user in &mut view.users {
+    for user in &mut shown.users {
         let subject = user.subject();
-        user.roles.retain(|role| held.contains(&(&subject, role.clone())));
-        user.groups.retain(|group| held.contains(&(&subject, group.clone())));
+        user.roles.retain(|role| holds(&subject, RoleName::parse(role).ok().map(Entitlement::Role).as_ref()));
+        user.groups.retain(|group| holds(&subject, groups.get(group.as_str())));
         for name in user.roles.iter().map(|role| format!("r{role}")) {
             roles.entry(name).or_default().insert(user.name.clone());
         }
@@ -206,17 +215,17 @@ pub fn only_held(view: &View, holdings: &[Holding]) -> View {
         }
     }
     let has = |key: String, name: &String| roles.get(&key).is_some_and(|names| names.contains(name));
-    for role in &mut view.roles {
+    for role in &mut shown.roles {
         role.members.retain(|name| has(format!("r{}", role.name), name));
     }
-    for group in &mut view.groups {
+    for group in &mut shown.groups {
         group.members.retain(|name| has(format!("g{}", group.name), name));
         group.all_members.retain(|name| has(format!("g{}", group.name), name));
         // Nesting could bring in who was not there; those who were are named one by one.
         group.groups.clear();
         group.members.clone_from(&group.all_members);
     }
-    view
+    shown
 }
 
 /// What of the holdings goes and what comes or is shown differently.
