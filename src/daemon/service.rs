@@ -210,7 +210,7 @@ impl Service {
         match self.swap(&mut current, loaded).await {
             Ok(told) => tracing::info!(%told, "the changed config only adds and is in force"),
             Err(error) => {
-                tracing::error!(%error, "the changed config was refused; the old one stays in force")
+                tracing::error!(%error, "the changed config was refused; the old one stays in force");
             }
         }
     }
@@ -220,7 +220,7 @@ impl Service {
         match self.tls.as_ref().map(|tls| tls.reload()) {
             Some(Ok(true)) => tracing::info!("a renewed certificate is in use"),
             Some(Err(cause)) => {
-                tracing::warn!(%cause, "the renewed certificate cannot be used; the old one stays")
+                tracing::warn!(%cause, "the renewed certificate cannot be used; the old one stays");
             }
             Some(Ok(false)) | None => {}
         }
