@@ -207,9 +207,8 @@ fn during_a_hold_single_removals_pass_additions_flow_and_kill_9_changes_nothing(
     assert!(!company.holders().contains(&name) && company.holders().contains(&user_name(GONE + 8)));
 
     // Decided while no daemon runs, applied when it does.
-    let hash = company.hash();
     company.daemon.kill();
-    let report = company.daemon.cli_json(&["approve", "file", "--plan", &hash]);
+    let report = company.daemon.cli_json(&["approve", "--all", "--yes"]);
     assert_eq!(report["targets"][0]["released"], 118);
     company.daemon.run();
     wait_until("all are out", || company.holders().len() == 20);
