@@ -472,6 +472,7 @@ enum Step {
     Grant(Vec<u8>),
     Wait(u16),
     Fail(Vec<u8>),
+    Crash(Vec<u8>),
     Approve(usize),
     Out(u8),
     Reject(bool),
@@ -484,6 +485,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => people().prop_map(Step::Grant),
         2 => (0u16..120).prop_map(Step::Wait),
         1 => people().prop_map(Step::Fail),
+        1 => people().prop_map(Step::Crash),
         1 => (0usize..4).prop_map(Step::Approve),
         1 => (0u8..60).prop_map(Step::Out),
         1 => any::<bool>().prop_map(Step::Reject),
@@ -504,6 +506,14 @@ proptest! {
                 Step::Revoke(people) => { target.revoke(people); }
                 Step::Grant(people) => { target.grant(people); }
                 Step::Wait(minutes) => { target.wait(MINUTE * u32::from(minutes)); }
+                // Judged, and the process died before the verdicts were stored.
+                Step::Crash(people) => {
+                    for n in people {
+                        target.access.retain(|(who, _)| *who != subject(n));
+                    }
+                    target.judge();
+                    target.book = before.clone();
+                }
                 // Judged, and the run broke off before anything was applied.
                 Step::Fail(people) => {
                     for n in people {
