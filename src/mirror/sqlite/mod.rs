@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, Mode, flock};
 
@@ -142,6 +143,8 @@ fn pragmas(connection: &Connection, cache_kib: u32) -> Result<(), StoreError> {
          PRAGMA cache_size = -{cache_kib}; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;"
     );
     connection.execute_batch(&sql).map_err(store_error)?;
+    // Plans must not depend on bound values: otherwise each new value has its statement parsed and planned again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(store_error)?;
     let limits = [
         (Limit::SQLITE_LIMIT_LENGTH, 4 << 20),
         (Limit::SQLITE_LIMIT_SQL_LENGTH, 64 << 10),
