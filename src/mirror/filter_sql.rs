@@ -104,11 +104,13 @@ impl Compiler {
                 _ => {}
             }
         }
-        let sql = self.compare_stored(path, op, value);
         match self.indexed(path, op, value) {
-            Some(narrow) if path.multi_valued => format!("({narrow} AND {sql})"),
+            Some(narrow) if path.multi_valued => {
+                let sql = self.compare_stored(path, op, value);
+                format!("({narrow} AND {sql})")
+            }
             Some(column) => column,
-            None => sql,
+            None => self.compare_stored(path, op, value),
         }
     }
 
