@@ -6,6 +6,7 @@ mod connection;
 mod functions;
 mod migrate;
 mod pool;
+mod statistics;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -78,6 +79,7 @@ pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, StoreE
     migrate::run(&mut first, &settings.path, fresh, now)?;
     quick_check(&first, &settings.path)?;
     first.execute_batch("PRAGMA optimize = 0x10002;").map_err(store_error)?;
+    statistics::pin(&mut first)?;
     let number = |sql: &str| first.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(store_error);
     let epoch = number("SELECT value FROM counter WHERE name = 'epoch'")?;
     let newest = number("SELECT value FROM counter WHERE name = 'seq'")?;
