@@ -211,6 +211,24 @@ impl Mirror {
         answer
     }
 
+    /// [`Mirror::read`] for an `f` that runs one statement, which is a consistent snapshot by itself: spares the
+    /// transaction around it. Of two statements each would see its own state.
+    ///
+    /// # Errors
+    /// As [`Mirror::read`].
+    pub fn read_one<T, E: From<StoreError>>(
+        &self,
+        f: impl FnOnce(&mut ReadTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut reader = self.inner.readers.take()?;
+        let answer = reader.connection().map_err(E::from).and_then(|connection| {
+            let sql: &mut dyn engine::Sql = connection;
+            f(&mut ReadTx::new(sql, self.inner.clock.now(), self.inner.epoch))
+        });
+        reader.give_back();
+        answer
+    }
+
     /// [`Mirror::read`] on a thread that may block: for lists, exports, facts.
     ///
     /// # Errors
