@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::ScimApi;
 use super::pipeline::Call;
-use super::resources::{Loaded, Wanted, load, write};
+use super::resources::{Loaded, Wanted, load_page, write};
 use super::route::Route;
 use crate::http::answer::{Answer, SCIM_JSON};
 use crate::mirror::directory::DirectoryRef;
@@ -181,10 +181,7 @@ fn run(
 ) -> Result<Found, StoreError> {
     let Prepared { kind, filter, sort, wanted } = prepared;
     let page = query::list(tx, directory, *kind, filter.as_ref(), sort.as_ref(), window)?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for stored in page.items {
-        items.push(load(tx, directory, stored, *wanted)?);
-    }
+    let items = load_page(tx, directory, page.items, *wanted)?;
     let next = match (page.next, window) {
         (Some(rid), _) => Some(Position::After(rid)),
         (None, Window::Index { skip, .. }) => {

@@ -61,6 +61,23 @@ pub(super) fn load(
     Ok(Loaded { stored, groups, members })
 }
 
+/// [`load`] for a whole page, in few statements.
+pub(super) fn load_page(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    page: Vec<Stored>,
+    wanted: Wanted,
+) -> Result<Vec<Loaded>, StoreError> {
+    let mut groups = wanted.groups.then(|| member::groups_of_all(tx, directory, &page)).transpose()?;
+    let mut members = wanted.members.then(|| member::members_of_all(tx, directory, &page)).transpose()?;
+    let loaded = page.into_iter().map(|stored| Loaded {
+        groups: groups.as_mut().map(|all| all.remove(&stored.rid).unwrap_or_default()),
+        members: members.as_mut().map(|all| all.remove(&stored.rid).unwrap_or_default()),
+        stored,
+    });
+    Ok(loaded.collect())
+}
+
 /// Writes a resource into an answer's body.
 pub(super) fn write(out: &mut Vec<u8>, call: &Call, loaded: &Loaded, projection: &Projection) {
     let Loaded { stored, groups, members } = loaded;
@@ -274,13 +291,20 @@ impl ScimApi {
         let request = patch::parse(body)?;
         let options = patch::Options::of(call.quirks);
         let directory = call.principal.directory.clone();
-        self.mirror
+        let (stored, shown) = self
+            .mirror
             .write(call.origin(), move |tx| {
-                resource::patch(tx, &directory, kind, &id, &precondition, |doc| {
-                    patch::apply(registry.resource(kind), doc, &request, &options)
-                })
+                let mut shown = Used::NONE;
+                let stored = resource::patch(tx, &directory, kind, &id, &precondition, |doc| {
+                    let patched = patch::apply(registry.resource(kind), doc, &request, &options)?;
+                    shown = patched.used();
+                    Ok(patched)
+                })?;
+                Ok::<_, mirror::Error>((stored, shown))
             })
-            .await
+            .await?;
+        *used = used.union(shown);
+        Ok(stored)
     }
 
     /// The whole resource after a write. It is read again, since what else it shows (groups, members) is not the

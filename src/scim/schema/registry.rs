@@ -48,8 +48,7 @@ impl ResourceSchema {
             .map(|(schema, _)| schema.urn.clone())
             .collect();
         let extensions: Vec<Arc<Schema>> = extensions.into_iter().map(|(schema, _)| schema).collect();
-        let hides =
-            std::iter::once(&core).chain(&extensions).any(|schema| standard::hides(&schema.attributes));
+        let hides = std::iter::once(&core).chain(&extensions).any(|schema| standard::hides(schema));
         Self { resource_type, core, extensions, required, common: standard::common(), hides }
     }
 
