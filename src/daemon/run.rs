@@ -22,6 +22,7 @@ use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, SystemClock};
 use crate::telemetry;
 
+use super::config_watch::ConfigWatch;
 use super::service::{Parts, Service};
 use super::watchdog::{self, Watchdog};
 use super::{Error, notify, owner};
@@ -115,12 +116,15 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     let local = serving_admin(&metrics);
     tasks.spawn(server::serve(admin, local, service.admin(), stopping));
 
+    let config_watch = ConfigWatch::start(service.config_path());
     let watchdog = start_watchdog(&mirror)?;
+    let (version, config_file) = (env!("CARGO_PKG_VERSION"), service.config_path().display());
+    tracing::info!(version, config = %config_file, mirror = %config.mirror.path.display(), "rosterd started");
     for address in &bound {
         tracing::info!(%address, "serving SCIM");
     }
     notify::ready(&service.status_line());
-    let ended = attend(&service, &mirror, &mut signals, &mut tasks).await;
+    let ended = attend(&service, &mirror, &mut signals, config_watch, &mut tasks).await;
     if ended.is_ok() {
         notify::stopping();
         tracing::info!("stopping");
@@ -139,6 +143,7 @@ async fn attend(
     service: &Arc<Service>,
     mirror: &Mirror,
     signals: &mut Signals,
+    mut config_watch: ConfigWatch,
     tasks: &mut JoinSet<std::io::Result<()>>,
 ) -> Result<(), Error> {
     let mut failed = mirror.failed();
@@ -166,11 +171,22 @@ async fn attend(
                 Ok(Err(cause)) => Error::System(cause),
                 Ok(Ok(())) | Err(_) => Error::Dead("a listener"),
             }),
+            () = config_watch.touched() => {
+                let service = Arc::clone(service);
+                tokio::spawn(async move { service.config_touched().await });
+            }
             _ = upkeep.tick() => {
+                service.renew_certificate();
                 flush_marks(mirror).await;
                 notify::status(&service.status_line());
             }
-            _ = probe.tick() => probe_once(service, mirror).await,
+            _ = probe.tick() => {
+                if let Some(target_name) = service.dead_target() {
+                    tracing::error!(%target_name, "the target's task ended by itself");
+                    return Err(Error::Dead("a target's task"));
+                }
+                probe_once(service, mirror).await;
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ mod commands;
 mod crash;
 mod directories;
 mod lifecycle;
+mod listeners;
 mod service;
 mod traces;
 mod webhook;
