@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
 use super::problem::{Kind, Problem, Problems, Source, sort};
 use super::reader::{Report, Table, Value, what};
 use super::secret::Files;
-use super::{Config, Loaded, directory, role, server, target};
+use super::{Config, Loaded, directory, role, schema, server, target};
 use crate::reconcile::TargetKind;
-use crate::scim::schema::Registry;
 
 /// Reads `source`; everything it names is found by `files`.
 pub(super) fn read(source: &Source, mut files: Files) -> Result<Loaded, Problems> {
@@ -67,7 +67,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let directories: Vec<_> =
         sections.into_iter().filter_map(|section| directory::directory(section, files)).collect();
 
-    let registry = Registry::standard();
+    let (schemas, registry) = schema::schemas(root.tables("schema"), files);
     let sections = root.tables("role");
     unique(&sections, "name");
     let roles: Vec<_> =
@@ -82,11 +82,11 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     root.planned("guard", "limits on what may be taken away come later: nothing is held back");
     root.planned("publish", "publishing to readers comes later");
     root.planned("reader", "readers come later");
-    root.planned("schema", "operator-defined schemas come later");
     root.finish();
     (directories.len() == asked).then(|| {
         let templates = files.templates.take();
-        Config { server, admin, mirror, directories, roles, targets, log, templates }
+        let registry = Arc::new(registry);
+        Config { server, admin, mirror, directories, schemas, registry, roles, targets, log, templates }
     })
 }
 

@@ -96,7 +96,6 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     for (text, line, key) in [
         ("[publish]\nlisten = \"0.0.0.0:1\"\n", 1, "publish"),
         ("[[reader]]\nname = \"x\"\n", 1, "reader"),
-        ("[[schema]]\n", 1, "schema"),
         ("[guard]\nmin_removals = 5\n", 1, "guard"),
         ("[mirror]\nhistory = \"400d\"\n", 2, "mirror.history"),
         ("[[role]]\nname = \"a\"\ngroups = [\"A\"]\nprotected = true\n", 4, "role.a.protected"),

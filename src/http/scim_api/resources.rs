@@ -11,7 +11,7 @@ use super::pipeline::Call;
 use crate::http::answer::{Answer, SCIM_JSON};
 use crate::mirror::directory::DirectoryRef;
 use crate::mirror::resource::{self, Stored};
-use crate::mirror::{self, ReadTx, StoreError, member};
+use crate::mirror::{self, ReadTx, StoreError, member, unique};
 use crate::model::{ResourceId, ResourceType};
 use crate::scim::dialect::{self, Used};
 use crate::scim::error::Error;
@@ -222,7 +222,14 @@ impl ScimApi {
         dialect::rewrite_resource(&mut body, call.quirks, schema, used);
         let draft = draft(schema, body, Mode::Create, &Rules::default())?;
         let directory = call.principal.directory.clone();
-        self.mirror.write(call.origin(), move |tx| resource::create(tx, &directory, kind, draft)).await
+        let registry = Arc::clone(&call.running.registry);
+        self.mirror
+            .write(call.origin(), move |tx| {
+                let stored = resource::create(tx, &directory, kind, draft)?;
+                unique::check(tx, &directory, registry.resource(kind), &stored)?;
+                Ok(stored)
+            })
+            .await
     }
 
     /// RFC 7644 §3.5.1.
@@ -255,7 +262,9 @@ impl ScimApi {
         self.mirror
             .write(call.origin(), move |tx| {
                 let schema = registry.resource(kind);
-                resource::replace(tx, &directory, schema, &id, &precondition, draft)
+                let stored = resource::replace(tx, &directory, schema, &id, &precondition, draft)?;
+                unique::check(tx, &directory, schema, &stored)?;
+                Ok(stored)
             })
             .await
     }
@@ -300,6 +309,7 @@ impl ScimApi {
                     shown = patched.used();
                     Ok(patched)
                 })?;
+                unique::check(tx, &directory, registry.resource(kind), &stored)?;
                 Ok::<_, mirror::Error>((stored, shown))
             })
             .await?;

@@ -113,7 +113,7 @@ impl ResourceSchema {
 }
 
 /// An extension schema an operator defines.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Extension {
     /// The resource type it extends.
     pub resource_type: ResourceType,
