@@ -167,6 +167,9 @@ fn targets(old: &Config, new: &Config, found: &mut Difference) {
         if was.subject != is.subject {
             found.removes.push(format!("{key}.subject changes"));
         }
+        if was.attributes != is.attributes {
+            found.note(has_all(&is.attributes, &was.attributes), format!("{key}.attributes changes"));
+        }
         if was.apply != is.apply || was.on_change != is.on_change {
             found.removes.push(format!("{key}: apply or on_change changes"));
         }

@@ -76,8 +76,10 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let sections = root.tables("target");
     unique(&sections, "name");
     unique_paths(&sections);
-    let targets: Vec<_> =
-        sections.into_iter().filter_map(|section| target::target(section, files, &state)).collect();
+    let targets: Vec<_> = sections
+        .into_iter()
+        .filter_map(|section| target::target(section, files, &state, &registry))
+        .collect();
 
     root.planned("guard", "limits on what may be taken away come later: nothing is held back");
     root.planned("publish", "publishing to readers comes later");

@@ -359,6 +359,7 @@ mod tests {
             active: true,
             groups: texts(groups),
             roles: texts(roles),
+            attributes: None,
         }
     }
 

@@ -22,6 +22,8 @@ mod crash;
 mod directories;
 mod lifecycle;
 mod listeners;
+mod schemas;
+mod scim;
 mod service;
 mod traces;
 mod webhook;

@@ -32,18 +32,23 @@ fn play_all(kind: &str, names: &[&str]) {
 }
 
 #[test]
-fn okta_trace_passes_twice_on_one_store() {
-    play_all("okta", &["okta"]);
-}
-
-#[test]
-fn entra_trace_passes_twice_on_one_store() {
-    play_all("entra", &["entra"]);
-}
-
-#[test]
-fn both_traces_pass_on_a_generic_directory() {
-    play_all("generic", &["okta", "entra"]);
+fn both_traces_pass_twice_on_every_kind_of_directory() {
+    let kinds = [
+        "okta",
+        "entra",
+        "generic",
+        "google",
+        "onelogin",
+        "jumpcloud",
+        "ping",
+        "cyberark",
+        "rippling",
+        "keycloak",
+        "authentik",
+    ];
+    for kind in kinds {
+        play_all(kind, &["okta", "entra"]);
+    }
 }
 
 /// After each step of a whole conversation the policy file ends up as the directory says.
