@@ -269,7 +269,8 @@ fn bulk_links_forward_in_circles_and_inside_path_filters() {
     let all = done["Operations"].as_array().unwrap();
     let statuses: Vec<&str> = all.iter().map(|one| one["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["201", "201", "201", "201", "200", "200", "409", "400"], "{done}");
-    for one in all.iter().take(6) {
+    // What a later operation changed again has a newer version by now.
+    for one in [0, 1, 2, 4, 5].map(|at| &all[at]) {
         let location = one["location"].as_str().unwrap();
         let path = location.split_once("/scim/v2").unwrap().1;
         assert_eq!(scim.get(path).expect(200).json()["meta"]["version"], one["version"], "{location}");

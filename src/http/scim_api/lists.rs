@@ -16,7 +16,7 @@ use crate::mirror::{self, ReadTx, StoreError};
 use crate::model::{ResourceType, Timestamp};
 use crate::scim::dialect::{self, Used};
 use crate::scim::error::Error;
-use crate::scim::filter::{self, Bound, CompareOp};
+use crate::scim::filter::{self, AttrPath, Bound, CompareOp};
 use crate::scim::list::{self, ListRequest, Paging, Sort};
 use crate::scim::schema::ResourceSchema;
 
@@ -145,13 +145,11 @@ fn prepare(
     Ok(Prepared { kind, filter, sort, wanted: Wanted::of(kind, schema, &request.projection) })
 }
 
-/// The attribute of `sortBy`, looked up as the filter `… pr` would be.
+/// The attribute of `sortBy`.
 fn bind_sort(sort: &Sort, schema: &ResourceSchema) -> Result<query::Sort, Error> {
-    let parsed = filter::parse(&format!("{} pr", sort.path)).map_err(|_| cannot_sort())?;
-    match filter::bind(&parsed, schema).map_err(|_| cannot_sort())? {
-        Bound::Present(path) => Ok(query::Sort { path, descending: sort.descending }),
-        _ => Err(cannot_sort()),
-    }
+    let path = AttrPath::parse(&sort.path).ok_or_else(cannot_sort)?;
+    let path = filter::bind_path(&path, schema).map_err(|_| cannot_sort())?;
+    Ok(query::Sort { path, descending: sort.descending })
 }
 
 fn cannot_sort() -> Error {
