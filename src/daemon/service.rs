@@ -46,6 +46,7 @@ pub(super) struct Service {
     admin: Arc<AdminState>,
     tls: Option<Arc<Tls>>,
     base_url: String,
+    state_dir: PathBuf,
     /// The config in force; locked while a reload runs, so that two never overlap.
     config: Mutex<Config>,
 }
@@ -100,6 +101,7 @@ impl Service {
             admin,
             tls,
             base_url,
+            state_dir: config.state_dir().to_owned(),
             config: Mutex::new(config),
         });
         // Set once, here; a reload before this moment finds nobody and says so.
@@ -120,6 +122,11 @@ impl Service {
     /// The file the config was read from.
     pub(super) fn config_path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folder of the mirror.
+    pub(super) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone()
     }
 
     /// Counters.
@@ -202,7 +209,7 @@ impl Service {
         match self.swap(&mut current, loaded).await {
             Ok(told) => tracing::info!(%told, "the changed config only adds and is in force"),
             Err(error) => {
-                tracing::error!(%error, "the changed config was refused; the old one stays in force")
+                tracing::error!(%error, "the changed config was refused; the old one stays in force");
             }
         }
     }
@@ -212,7 +219,7 @@ impl Service {
         match self.tls.as_ref().map(|tls| tls.reload()) {
             Some(Ok(true)) => tracing::info!("a renewed certificate is in use"),
             Some(Err(cause)) => {
-                tracing::warn!(%cause, "the renewed certificate cannot be used; the old one stays")
+                tracing::warn!(%cause, "the renewed certificate cannot be used; the old one stays");
             }
             Some(Ok(false)) | None => {}
         }
