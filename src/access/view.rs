@@ -293,6 +293,9 @@ fn subject_of((directory, id): &GroupKey) -> Subject {
     Subject { directory: directory.clone(), user: *id }
 }
 
+/// A text attribute by its name.
+type Text<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 fn show_users(
     facts: &Facts,
     access: &Access,
@@ -311,7 +314,6 @@ fn show_users(
         };
         (!input.attributes.is_empty()).then(|| input.attributes.iter().filter_map(of).collect())
     };
-    type Text<'a> = &'a dyn Fn(&str) -> Option<String>;
     let mut show = |subject: &Subject, user_name: &str, user: Option<&UserFacts>, text: Text<'_>| {
         let Some(name) = users.get(subject) else { return };
         rows.entry(name.clone()).or_insert_with(|| ViewUser {

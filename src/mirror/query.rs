@@ -178,15 +178,14 @@ fn key_of(compiler: &mut Compiler, selections: &[Selection<'_>]) -> String {
     if selections.iter().all(|one| one.sort.is_none()) {
         return "r.type".to_owned();
     }
-    let mut key = String::from("(CASE r.type");
-    for one in selections {
-        if let Some(path) = one.sort {
-            let value = compiler.sort_key(path);
-            key.push_str(&format!(" WHEN {} THEN {value}", type_number(one.resource_type)));
-        }
-    }
-    key.push_str(" END)");
-    key
+    let branches: Vec<String> = selections
+        .iter()
+        .filter_map(|one| {
+            let value = compiler.sort_key(one.sort?);
+            Some(format!("WHEN {} THEN {value}", type_number(one.resource_type)))
+        })
+        .collect();
+    format!("(CASE r.type {} END)", branches.join(" "))
 }
 
 /// Rows that come after the mark.
