@@ -148,7 +148,7 @@ fn word() -> impl Strategy<Value = String> + Clone {
         "ς",
         "Σ",
         "İ",
-        // Others begin, end or lie within these, and not each in each way.
+        // Other words begin, end or lie within these, and not each in each way.
         "b",
         "bAc",
         "x\"y",
