@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject};
 
 use super::name::{Named, is_carriable, text_of};
-use super::{Access, Doc, Entitlement, Facts, Problem, SubjectAttribute};
+use super::{Access, Doc, Entitlement, Facts, Problem, SubjectAttribute, UserFacts};
 
 /// The documented model behind every file: also what a template sees.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,6 +43,10 @@ pub struct ViewUser {
     pub groups: Vec<String>,
     /// Names of the roles the user holds, sorted.
     pub roles: Vec<String>,
+    /// The values of the target's `attributes`, by the name the config gives them; what the user lacks, or no target
+    /// could carry, is missing. None at all where the target names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<BTreeMap<String, String>>,
 }
 
 impl ViewUser {
@@ -120,6 +124,8 @@ pub struct Exception {
 pub struct ViewInput<'a> {
     /// How this target names a subject.
     pub attribute: &'a SubjectAttribute,
+    /// Key `attributes`: what a user shows besides.
+    pub attributes: &'a [SubjectAttribute],
     /// Removals not carried out at this target.
     pub exceptions: &'a [Exception],
     /// Names as the target shows them now: in a collision the earlier holder keeps its name.
@@ -299,6 +305,9 @@ fn subject_of((directory, id): &GroupKey) -> Subject {
     Subject { directory: directory.clone(), user: *id }
 }
 
+/// A text attribute by its name.
+type Text<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 fn show_users(
     facts: &Facts,
     access: &Access,
@@ -310,7 +319,14 @@ fn show_users(
         map.get(subject).into_iter().flatten().cloned().collect()
     };
     let mut rows: BTreeMap<String, ViewUser> = BTreeMap::new();
-    let mut show = |subject: &Subject, user_name: &str, text: &dyn Fn(&str) -> Option<String>| {
+    let attributes = |user: Option<&UserFacts>| {
+        let of = |attribute: &SubjectAttribute| match attribute.of(user?) {
+            Named::One(value) if is_carriable(&value) => Some((attribute.to_string(), value)),
+            _ => None,
+        };
+        (!input.attributes.is_empty()).then(|| input.attributes.iter().filter_map(of).collect())
+    };
+    let mut show = |subject: &Subject, user_name: &str, user: Option<&UserFacts>, text: Text<'_>| {
         let Some(name) = users.get(subject) else { return };
         rows.entry(name.clone()).or_insert_with(|| ViewUser {
             name: name.clone(),
@@ -323,20 +339,21 @@ fn show_users(
             active: true,
             groups: list(&shown.user_groups, subject),
             roles: list(&shown.user_roles, subject),
+            attributes: attributes(user),
         });
     };
     for directory in &facts.directories {
         for user in &directory.users {
             let subject = Subject { directory: directory.id.clone(), user: user.id };
             if !access.left_out.contains_key(&subject) {
-                show(&subject, &user.user_name, &|name| text_of(&user.doc, name));
+                show(&subject, &user.user_name, Some(user), &|name| text_of(&user.doc, name));
             }
         }
     }
     for exception in input.exceptions {
         let text = |name: &str| text_of(&exception.attributes, name);
         let user_name = text("userName").unwrap_or_else(|| exception.name.clone());
-        show(&exception.subject, &user_name, &text);
+        show(&exception.subject, &user_name, None, &text);
     }
     rows.into_values().collect()
 }

@@ -12,7 +12,7 @@ fn show(
 ) -> (View, Vec<Problem>) {
     let access = crate::access::access(facts, &[role("admin", &["sre"])], Timestamp(0));
     let attribute = attribute.parse().unwrap();
-    view(facts, &access, ViewInput { attribute: &attribute, exceptions, names })
+    view(facts, &access, ViewInput { attribute: &attribute, attributes: &[], exceptions, names })
 }
 
 fn world() -> Facts {

@@ -7,6 +7,7 @@ use super::{Config, Directory};
 use crate::access::Role;
 use crate::model::DirectoryId;
 use crate::reconcile::{FileSettings, TargetKind, TargetSettings, WebhookSettings};
+use crate::scim::schema::Extension;
 
 /// How a new config differs from the one that is running. Each entry is a key with what happens to it, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,6 +59,7 @@ pub fn between(old: &Config, new: &Config) -> Difference {
         found.adds.push("log.level changes".to_owned());
     }
     directories(&old.directories, &new.directories, &mut found);
+    schemas(old, new, &mut found);
     roles(old, new, &mut found);
     targets(old, new, &mut found);
     found
@@ -104,6 +106,23 @@ fn directories(old: &[Directory], new: &[Directory], found: &mut Difference) {
     }
 }
 
+/// A schema that comes and asks for nothing only adds; any other difference may refuse a push or change a filter.
+fn schemas(old: &Config, new: &Config, found: &mut Difference) {
+    let key = |one: &Extension| format!("schema.{}", one.schema.urn);
+    let same =
+        |a: &Extension, b: &Extension| a.resource_type == b.resource_type && a.schema.is(&b.schema.urn);
+    for was in &old.schemas {
+        match new.schemas.iter().find(|is| same(was, is)) {
+            None => found.removes.push(format!("{} goes; its values stay as they are", key(was))),
+            Some(is) if is != was => found.removes.push(format!("{} changes", key(was))),
+            Some(_) => {}
+        }
+    }
+    for is in new.schemas.iter().filter(|is| !old.schemas.iter().any(|was| same(was, is))) {
+        found.note(!is.required, format!("{} comes", key(is)));
+    }
+}
+
 fn roles(old: &Config, new: &Config, found: &mut Difference) {
     for was in &old.roles {
         match new.roles.iter().find(|role| role.name == was.name) {
@@ -147,6 +166,9 @@ fn targets(old: &Config, new: &Config, found: &mut Difference) {
         };
         if was.subject != is.subject {
             found.removes.push(format!("{key}.subject changes"));
+        }
+        if was.attributes != is.attributes {
+            found.note(has_all(&is.attributes, &was.attributes), format!("{key}.attributes changes"));
         }
         if was.apply != is.apply || was.on_change != is.on_change {
             found.removes.push(format!("{key}: apply or on_change changes"));

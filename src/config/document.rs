@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
 use super::problem::{Kind, Problem, Problems, Source, sort};
 use super::reader::{Report, Table, Value, what};
 use super::secret::Files;
-use super::{Config, Loaded, directory, guard, role, server, target};
+use super::{Config, Loaded, directory, guard, role, schema, server, target};
 use crate::reconcile::TargetKind;
 use crate::reconcile::guard::Guard;
-use crate::scim::schema::Registry;
 
 /// Reads `source`; everything it names is found by `files`.
 pub(super) fn read(source: &Source, mut files: Files) -> Result<Loaded, Problems> {
@@ -68,7 +68,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let directories: Vec<_> =
         sections.into_iter().filter_map(|section| directory::directory(section, files)).collect();
 
-    let registry = Registry::standard();
+    let (schemas, registry) = schema::schemas(root.tables("schema"), files);
     let sections = root.tables("role");
     unique(&sections, "name");
     let roles: Vec<_> =
@@ -78,16 +78,18 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let sections = root.tables("target");
     unique(&sections, "name");
     unique_paths(&sections);
-    let targets: Vec<_> =
-        sections.into_iter().filter_map(|section| target::target(section, files, &state, &general)).collect();
+    let targets: Vec<_> = sections
+        .into_iter()
+        .filter_map(|section| target::target(section, files, &state, &general, &registry))
+        .collect();
 
     root.planned("publish", "publishing to readers comes later");
     root.planned("reader", "readers come later");
-    root.planned("schema", "operator-defined schemas come later");
     root.finish();
     (directories.len() == asked).then(|| {
         let templates = files.templates.take();
-        Config { server, admin, mirror, directories, roles, targets, log, templates }
+        let registry = Arc::new(registry);
+        Config { server, admin, mirror, directories, schemas, registry, roles, targets, log, templates }
     })
 }
 

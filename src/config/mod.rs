@@ -5,11 +5,11 @@
 //! differ ([`change::between`]).
 //!
 //! INVARIANT: reading a config writes nothing, connects nowhere and runs no command. It opens the config file,
-//! the templates it names and the secret files it names, all for reading.
+//! the templates, schemas and secret files it names, all for reading.
 //!
 //! - `document`: one parsed file, from text to [`Config`]
 //! - `reader`: tables and values with their places; unknown keys
-//! - `server`, `directory`, `role`, `target`: one section each
+//! - `server`, `directory`, `schema`, `role`, `target`: one section each
 //! - `secret`: where a `*_file` is looked up, and which files are refused
 //! - `value`: durations, sizes, modes
 //! - `problem`: what is wrong, where, and what was probably meant
@@ -22,6 +22,7 @@ mod guard;
 mod problem;
 mod reader;
 mod role;
+mod schema;
 mod secret;
 mod server;
 mod target;
@@ -30,6 +31,7 @@ mod value;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use directory::Directory;
 pub use problem::{Kind, Place, Problem, Problems};
@@ -39,6 +41,7 @@ pub use value::parse_duration;
 use crate::access::Role;
 use crate::http::listener;
 use crate::reconcile::{self, DirectorySettings, TargetSettings};
+use crate::scim::schema::{Extension, Registry};
 use crate::{mirror, telemetry};
 use problem::Source;
 use secret::Files;
@@ -60,6 +63,10 @@ pub struct Config {
     pub mirror: mirror::Settings,
     /// `[[directory]]`, in order of precedence.
     pub directories: Vec<Directory>,
+    /// `[[schema]]`.
+    pub schemas: Vec<Extension>,
+    /// The standard schemas and those of `[[schema]]`.
+    pub registry: Arc<Registry>,
     /// `[[role]]`.
     pub roles: Vec<Role>,
     /// `[[target]]`.

@@ -17,12 +17,14 @@ use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
 use crate::downstream::format::{self, Format, Options, Template, Validate};
 use crate::downstream::webhook::{self, SigningSecret};
-use crate::model::TargetName;
+use crate::model::{ResourceType, TargetName};
 use crate::reconcile::cron::Cron;
 use crate::reconcile::events::EventFilter;
 use crate::reconcile::guard::Guard;
 use crate::reconcile::schedule::Wait;
 use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
+use crate::scim::filter;
+use crate::scim::schema::Registry;
 use crate::telemetry::escape;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,7 @@ pub(super) fn target(
     files: &Files,
     state: &Path,
     general: &Guard,
+    registry: &Registry,
 ) -> Option<TargetSettings> {
     let name = section
         .require("name", "what commands and messages call it, such as `opa`")
@@ -62,6 +65,7 @@ pub(super) fn target(
     let kind = section.require("type", "use one of file, webhook").and_then(|value| kind(&value));
     refuse_foreign(&section, kind);
     let subject = section.get("subject").and_then(|value| value.parsed(str::parse::<SubjectAttribute>));
+    let attributes = section.get("attributes").map_or_else(Vec::new, |value| attributes(&value, registry));
     let apply = section
         .get("apply")
         .and_then(|value| value.word(&[("auto", Apply::Auto), ("manual", Apply::Manual)]));
@@ -81,6 +85,7 @@ pub(super) fn target(
     Some(TargetSettings {
         name: name?,
         subject: subject.unwrap_or_default(),
+        attributes,
         apply: apply.unwrap_or_default(),
         on_change: on_change.unwrap_or(true),
         schedule,
@@ -88,6 +93,26 @@ pub(super) fn target(
         guard,
         kind: kind?,
     })
+}
+
+/// What users show besides. A name that no schema knows is a slip; what is never returned is nobody's to see.
+fn attributes(value: &Value<'_>, registry: &Registry) -> Vec<SubjectAttribute> {
+    let schema = registry.resource(ResourceType::User);
+    let mut found = Vec::new();
+    for value in value.list_or_one() {
+        let Some(attribute) = value.parsed(str::parse::<SubjectAttribute>) else { continue };
+        let is_known = || {
+            let parsed = filter::parse(&format!("{attribute} pr"));
+            parsed.and_then(|parsed| filter::bind(&parsed, schema)).map(|_| ())
+        };
+        match (&attribute, is_known()) {
+            (SubjectAttribute::Path(_), Err(error)) => {
+                value.fail(what(format!("`{}`: {}", value.path(), error.detail)));
+            }
+            _ => found.push(attribute),
+        }
+    }
+    found
 }
 
 fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {

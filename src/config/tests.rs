@@ -99,7 +99,6 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     for (text, line, key) in [
         ("[publish]\nlisten = \"0.0.0.0:1\"\n", 1, "publish"),
         ("[[reader]]\nname = \"x\"\n", 1, "reader"),
-        ("[[schema]]\n", 1, "schema"),
         ("[mirror]\nhistory = \"400d\"\n", 2, "mirror.history"),
         ("[admin]\nlisten = \"127.0.0.1:8081\"\n", 2, "admin.listen"),
         ("[mirror]\nurl_file = \"pg\"\n", 2, "mirror.url_file"),
@@ -409,7 +408,12 @@ mod shipped {
     }
 
     fn said(text: &str) -> String {
-        format!("{:#?}", read(text).unwrap_or_else(|problems| panic!("{problems}")).config)
+        format!(
+            "{:#?}",
+            read_in(&folder(), text, Secrets::Optional)
+                .unwrap_or_else(|problems| panic!("{problems}"))
+                .config
+        )
     }
 
     #[test]
@@ -457,6 +461,63 @@ mod shipped {
             }
         }
         assert!(count >= 3);
+    }
+}
+
+mod schemas {
+    use super::*;
+    use crate::model::ResourceType;
+
+    const BADGE: &str = include_str!("../../config/examples/badge.json");
+
+    fn load_with(schema: &str, text: &str) -> Result<Loaded, Problems> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("badge.json"), schema).unwrap();
+        read_in(folder.path(), text, Secrets::Required)
+    }
+
+    #[test]
+    fn an_operators_schema_is_known_to_filters_of_roles() {
+        let role = "[[role]]\nname = \"blue\"\nusers = 'urn:example:params:scim:schemas:Badge:1.0:User:colour eq \"Blue\"'\n";
+        let loaded = load_with(BADGE, &format!("[[schema]]\nfile = \"badge.json\"\n{role}")).unwrap();
+        let users = loaded.config.registry.resource(ResourceType::User);
+        assert_eq!((users.extensions.len(), loaded.config.roles.len()), (2, 1));
+        assert!(!users.is_required(&users.extensions[1].urn));
+        let found = load_with(BADGE, role).unwrap_err().to_string();
+        assert!(found.contains("not a SCIM filter over users"), "{found}");
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_used_is_named_with_its_place() {
+        let twice = "[[schema]]\nfile = \"badge.json\"\n[[schema]]\nfile = \"badge.json\"\nrequired = true\n";
+        for (schema, text, line, part) in [
+            (BADGE, twice, 4, "is defined twice"),
+            ("{}", "[[schema]]\nfile = \"badge.json\"\n", 2, "not a schema as in RFC 7643"),
+            (BADGE, "[[schema]]\nfile = \"other.json\"\n", 2, "cannot read the schema"),
+            (BADGE, "[[schema]]\nfile = \"badge.json\"\nresource = \"Robot\"\n", 3, "cannot be `Robot`"),
+            (BADGE, "[[schema]]\nresource = \"User\"\n", 1, "is missing"),
+        ] {
+            let problems = load_with(schema, text).unwrap_err();
+            let found = problems.iter().next().unwrap();
+            assert_eq!(found.place.as_ref().unwrap().line, line, "{found}");
+            assert!(found.to_string().contains(part), "{found}");
+        }
+        let both =
+            "[[schema]]\nfile = \"badge.json\"\n[[schema]]\nfile = \"badge.json\"\nresource = \"Group\"\n";
+        assert_eq!(load_with(BADGE, both).unwrap().config.schemas.len(), 2);
+    }
+
+    #[test]
+    fn only_a_schema_that_comes_and_asks_for_nothing_adds() {
+        let none = load_with(BADGE, "").unwrap().config;
+        let with = load_with(BADGE, "[[schema]]\nfile = \"badge.json\"\n").unwrap().config;
+        let required =
+            load_with(BADGE, "[[schema]]\nfile = \"badge.json\"\nrequired = true\n").unwrap().config;
+        assert!(change::between(&none, &with).only_adds());
+        assert!(change::between(&with, &with).is_empty());
+        for (old, new) in [(&with, &none), (&none, &required), (&with, &required), (&required, &with)] {
+            assert!(!change::between(old, new).only_adds());
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use crate::http::health::Health;
 use crate::http::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::model::{Clock, SystemClock};
-use crate::scim::schema::Registry;
 
 use super::client::Answer;
 use super::targets::Resting;
@@ -47,7 +46,7 @@ impl Local {
         let resting = Arc::new(Resting { mirror: mirror.clone(), settings: config.reconcile(), clock });
         let state = AdminState {
             mirror,
-            running: ArcSwap::from_pointee(wire::snapshot(&config, Arc::new(Registry::standard()), base_url)),
+            running: ArcSwap::from_pointee(wire::snapshot(&config, Arc::clone(&config.registry), base_url)),
             targets: Some(resting),
             reload: None,
             health: Arc::new(health),

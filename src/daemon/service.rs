@@ -16,7 +16,6 @@ use crate::http::tls::Tls;
 use crate::mirror::{Mirror, StoreError, directory};
 use crate::model::{Actor, Clock, Origin, Seq, TargetName};
 use crate::reconcile::{self, Reconciler, State};
-use crate::scim::schema::Registry;
 use crate::telemetry;
 
 use super::targets::Running;
@@ -69,7 +68,7 @@ impl Service {
         let settings = config.reconcile();
         take(&mirror, config.clone()).await?;
         let reconciler = Reconciler::start(mirror.clone(), settings, Arc::clone(&clock))?;
-        let registry = Arc::new(Registry::standard());
+        let registry = Arc::clone(&config.registry);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::starting()));
         let base_url = wire::base_url(&config, bound.first().map(String::as_str));
         let scim = Arc::new(ScimApi::new(
@@ -245,7 +244,7 @@ impl Service {
         let difference = change::between(current, &new);
         let seq = take(&self.mirror, new.clone()).await.map_err(refused)?;
         self.reconciler.replace_settings(new.reconcile()).await.map_err(|cause| refused(cause.into()))?;
-        let registry = Arc::new(Registry::standard());
+        let registry = Arc::clone(&new.registry);
         self.scim.reload(new.server.scim.clone(), Arc::clone(&registry), wire::quirks(&new));
         self.admin.running.store(Arc::new(wire::snapshot(&new, registry, self.base_url.clone())));
         if let Err(cause) = self.log.set_level(&new.log.level) {

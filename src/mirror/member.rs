@@ -27,6 +27,9 @@ pub(super) const GROUPS_OF: &str = "WITH RECURSIVE up (rid) AS (\
 pub(super) const MEMBERS: &str = "SELECT r.id, r.type, r.label FROM member m CROSS JOIN resource r \
     WHERE r.rid = m.member_rid AND m.group_rid = ?1 AND r.dir = ?2 ORDER BY m.member_rid";
 
+/// How many resources one statement asks for; the last one is repeated up to it, so that all pages share a statement.
+const AT_ONCE: usize = 64;
+
 /// Groups that a user or group is in, directly or through others, in a stable order. Cycles are survived.
 ///
 /// # Errors
@@ -38,6 +41,30 @@ pub fn groups_of(
 ) -> Result<Vec<GroupRef>, StoreError> {
     tx.all(GROUPS_OF, &[Param::Int(resource.rid), Param::Int(directory.key)], |row| {
         Ok(GroupRef { id: id_of(row.blob(0)?)?, display: row.text(1)?.to_owned(), direct: row.int(2)? == 1 })
+    })
+}
+
+/// [`groups_of`] for each resource of a page, by [`Stored::rid`], in few statements.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn groups_of_all(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    page: &[Stored],
+) -> Result<HashMap<i64, Vec<GroupRef>>, StoreError> {
+    let sql = format!(
+        "WITH RECURSIVE up (start, rid) AS (\
+           SELECT member_rid, group_rid FROM member WHERE member_rid IN ({}) \
+           UNION SELECT up.start, m.group_rid FROM up JOIN member m ON m.member_rid = up.rid) \
+         SELECT up.start, r.id, r.label, \
+           EXISTS (SELECT 1 FROM member d WHERE d.group_rid = r.rid AND d.member_rid = up.start) \
+         FROM up JOIN resource r ON r.rid = up.rid WHERE r.dir = ?1 ORDER BY up.start, r.rid",
+        places()
+    );
+    in_batches(tx, directory, page, &sql, |row| {
+        let direct = row.int(3)? == 1;
+        Ok(GroupRef { id: id_of(row.blob(1)?)?, display: row.text(2)?.to_owned(), direct })
     })
 }
 
@@ -57,6 +84,57 @@ pub fn members(
             display: row.text(2)?.to_owned(),
         })
     })
+}
+
+/// [`members`] for each group of a page, by [`Stored::rid`], in few statements.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn members_of_all(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    page: &[Stored],
+) -> Result<HashMap<i64, Vec<MemberOut>>, StoreError> {
+    let sql = format!(
+        "SELECT m.group_rid, r.id, r.type, r.label FROM member m JOIN resource r ON r.rid = m.member_rid \
+         WHERE m.group_rid IN ({}) AND r.dir = ?1 ORDER BY m.group_rid, m.member_rid",
+        places()
+    );
+    in_batches(tx, directory, page, &sql, |row| {
+        Ok(MemberOut {
+            id: id_of(row.blob(1)?)?,
+            kind: type_of(row.int(2)?)?,
+            display: row.text(3)?.to_owned(),
+        })
+    })
+}
+
+/// `?2, ?3, …`: one for each of [`AT_ONCE`].
+fn places() -> String {
+    let places: Vec<String> = (0..AT_ONCE).map(|n| format!("?{}", n + 2)).collect();
+    places.join(", ")
+}
+
+/// Runs `sql` for all of the page; column 0 says whose row it is.
+fn in_batches<T>(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    page: &[Stored],
+    sql: &str,
+    map: impl Fn(&dyn Row) -> Result<T, StoreError>,
+) -> Result<HashMap<i64, Vec<T>>, StoreError> {
+    let mut found: HashMap<i64, Vec<T>> = HashMap::with_capacity(page.len());
+    for batch in page.chunks(AT_ONCE) {
+        let Some(last) = batch.last() else { continue };
+        let mut params = Vec::with_capacity(AT_ONCE + 1);
+        params.push(Param::Int(directory.key));
+        params.extend(batch.iter().map(|one| Param::Int(one.rid)));
+        params.resize(AT_ONCE + 1, Param::Int(last.rid));
+        for (rid, one) in tx.all(sql, &params, |row| Ok((row.int(0)?, map(row)?)))? {
+            found.entry(rid).or_default().push(one);
+        }
+    }
+    Ok(found)
 }
 
 /// A member found.

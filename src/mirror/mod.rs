@@ -25,6 +25,7 @@ pub mod sqlite;
 pub mod target;
 pub mod token;
 pub mod tx;
+pub mod unique;
 pub mod verify;
 
 #[cfg(test)]
@@ -157,6 +158,11 @@ impl Mirror {
         let readers = sqlite::Pool::new(opened.engine, settings.readers);
         let marks = token::Marks::default();
         Ok(Self { inner: Arc::new(Inner { writer, readers, clock, epoch, marks, _lock: opened.lock }) })
+    }
+
+    /// What the clock says that the mirror goes by.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
 
     /// Runs a command on the writer; resolves once the batch it rode in is durable. On `Err` from `f` nothing of

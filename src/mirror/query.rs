@@ -1,5 +1,7 @@
 //! Lists: filter, order, page.
 
+use serde_json::Value;
+
 use crate::model::ResourceType;
 use crate::scim::filter::{Bound, BoundPath};
 
@@ -29,7 +31,7 @@ pub enum Window {
         /// Largest page; 0 for the total alone.
         count: u32,
     },
-    /// `count` resources after the one at this position; 0 begins. With a sort the order is the position's.
+    /// `count` resources after the one at this position; 0 begins. Not with a sort: [`ordered`] pages those.
     After {
         /// [`Stored::rid`] of the last resource of the page before.
         rid: i64,
@@ -103,12 +105,140 @@ pub fn list(
     Ok(Page { total, items, next })
 }
 
+/// What to list of one resource type.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    /// Which type.
+    pub resource_type: ResourceType,
+    /// Which of them; `None` are all.
+    pub filter: Option<&'a Bound>,
+    /// By what; `None` puts them all behind each other, users first. [`Sort::descending`] is not looked at.
+    pub sort: Option<&'a BoundPath>,
+}
+
+/// A place in a sorted list that holds on while others come and go: the value sorted by, as JSON, and the position
+/// among equals.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    /// `null` where the resource has no such value.
+    pub key: Value,
+    /// [`Stored::rid`].
+    pub rid: i64,
+}
+
+/// Where a page of a sorted list begins.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// Leaving out so many.
+    Skip(u64),
+    /// Behind this place.
+    Behind(&'a Mark),
+}
+
+/// One page of `count` over several types in one order (RFC 7644 §3.4.2.3), and the place of its last resource if
+/// others follow.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn ordered(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    selections: &[Selection<'_>],
+    descending: bool,
+    start: Start<'_>,
+    count: u32,
+) -> Result<(Page, Option<Mark>), StoreError> {
+    let mut compiler = Compiler::new(directory);
+    let where_ = any_of(&mut compiler, directory, selections);
+    let total =
+        tx.first(&format!("SELECT count(*) FROM resource r WHERE {where_}"), &compiler.params(), |row| {
+            row.int(0)
+        })?;
+    let total = total.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+    if count == 0 || selections.is_empty() {
+        return Ok((Page { total, items: Vec::new(), next: None }, None));
+    }
+    let key = key_of(&mut compiler, selections);
+    let (behind, skip) = match start {
+        Start::Skip(skip) => (String::new(), i64::try_from(skip).unwrap_or(i64::MAX)),
+        Start::Behind(mark) => (format!(" AND {}", behind(&mut compiler, &key, mark, descending)), 0),
+    };
+    let word = if descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
+    let limit = compiler.param(Owned::Int(i64::from(count) + 1));
+    let offset = compiler.param(Owned::Int(skip));
+    let sql = format!(
+        "SELECT {STORED}, json_quote({key}) FROM resource r WHERE {where_}{behind} \
+         ORDER BY {key} {word}, r.rid LIMIT {limit} OFFSET {offset}"
+    );
+    let mut rows =
+        tx.all(&sql, &compiler.params(), |row| Ok((stored_of(row)?, row.opt_text(8)?.map(str::to_owned))))?;
+    let more = rows.len() > count as usize;
+    rows.truncate(count as usize);
+    let next = rows.last().filter(|_| more).map(|(last, key)| Mark {
+        key: key.as_deref().and_then(|key| serde_json::from_str(key).ok()).unwrap_or_default(),
+        rid: last.rid,
+    });
+    let items = rows.into_iter().map(|(stored, _)| stored).collect();
+    Ok((Page { total, items, next: None }, next))
+}
+
+fn any_of(compiler: &mut Compiler, directory: &DirectoryRef, selections: &[Selection<'_>]) -> String {
+    let parts: Vec<String> = selections
+        .iter()
+        .map(|one| format!("({})", clause(compiler, directory, one.resource_type, one.filter)))
+        .collect();
+    if parts.is_empty() { "0".to_owned() } else { format!("({})", parts.join(" OR ")) }
+}
+
+/// The value that a list over several types is sorted by; a type that lacks the attribute has none.
+fn key_of(compiler: &mut Compiler, selections: &[Selection<'_>]) -> String {
+    if selections.iter().all(|one| one.sort.is_none()) {
+        return "r.type".to_owned();
+    }
+    let branches: Vec<String> = selections
+        .iter()
+        .filter_map(|one| {
+            let value = compiler.sort_key(one.sort?);
+            Some(format!("WHEN {} THEN {value}", type_number(one.resource_type)))
+        })
+        .collect();
+    format!("(CASE r.type {} END)", branches.join(" "))
+}
+
+/// Rows that come after the mark.
+fn behind(compiler: &mut Compiler, key: &str, mark: &Mark, descending: bool) -> String {
+    let rid = compiler.param(Owned::Int(mark.rid));
+    let value = match &mark.key {
+        Value::String(text) => Some(Owned::Text(text.clone())),
+        Value::Number(number) => number.as_i64().map(Owned::Int).or_else(|| number.as_f64().map(Owned::Real)),
+        _ => None,
+    };
+    match (value.map(|value| compiler.param(value)), descending) {
+        (Some(value), false) => {
+            format!("({key} > {value} OR ({key} = {value} AND r.rid > {rid}) OR {key} IS NULL)")
+        }
+        (Some(value), true) => format!("({key} < {value} OR ({key} = {value} AND r.rid > {rid}))"),
+        (None, false) => format!("({key} IS NULL AND r.rid > {rid})"),
+        (None, true) => format!("({key} IS NOT NULL OR r.rid > {rid})"),
+    }
+}
+
 fn condition(
     directory: &DirectoryRef,
     resource_type: ResourceType,
     filter: Option<&Bound>,
 ) -> (String, Compiler) {
     let mut compiler = Compiler::new(directory);
+    let sql = clause(&mut compiler, directory, resource_type, filter);
+    (sql, compiler)
+}
+
+fn clause(
+    compiler: &mut Compiler,
+    directory: &DirectoryRef,
+    resource_type: ResourceType,
+    filter: Option<&Bound>,
+) -> String {
     let dir = compiler.param(Owned::Int(directory.key));
     let kind = match resource_type {
         ResourceType::User => "r.type = 1",
@@ -119,7 +249,7 @@ fn condition(
         sql.push_str(" AND ");
         sql.push_str(&compiler.condition(filter));
     }
-    (sql, compiler)
+    sql
 }
 
 /// One row more than the page, to see whether another follows.

@@ -339,9 +339,10 @@ fn updated_kind(resource_type: ResourceType, old: &Doc, new: &Doc) -> Kind {
     }
 }
 
-/// SCIM `active` of a document; the scim core writes it into every user it creates.
+/// SCIM `active` of a user's document. The scim core writes it into every user it creates, so where it is missing
+/// it was removed: that is not active.
 pub(super) fn is_active(doc: &Doc) -> bool {
-    doc.get("active").and_then(Value::as_bool).unwrap_or(true)
+    doc.get("active").and_then(Value::as_bool).unwrap_or(false)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
@@ -414,7 +415,7 @@ impl Columns {
             emails.dedup();
         }
         Self {
-            active: is_active(doc),
+            active: !is_user || is_active(doc),
             user_name_key: user_name.map(fold),
             display_name_key: display_name.map(fold),
             external_id: text("externalId").map(str::to_owned),

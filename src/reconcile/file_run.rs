@@ -97,7 +97,12 @@ pub(super) fn wish(
     exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
     let names: BTreeMap<Subject, String> =
         stored.holdings.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
-    let input = ViewInput { attribute: &settings.subject, exceptions: &exceptions, names: &names };
+    let input = ViewInput {
+        attribute: &settings.subject,
+        attributes: &settings.attributes,
+        exceptions: &exceptions,
+        names: &names,
+    };
     let (view, found) = view(&snapshot.facts, &snapshot.access, input);
     let problems = snapshot.access.problems.iter().chain(&found).map(ToString::to_string).collect();
     let is_illegal = |one: &&Problem| matches!(one, Problem::BadName { .. } | Problem::Collision { .. });

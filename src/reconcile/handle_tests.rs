@@ -63,6 +63,7 @@ impl World {
         TargetSettings {
             name: target.clone(),
             subject: crate::access::SubjectAttribute::default(),
+            attributes: Vec::new(),
             apply: Apply::Auto,
             on_change: true,
             schedule: None,

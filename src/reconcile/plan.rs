@@ -388,6 +388,7 @@ mod tests {
             active: true,
             groups: texts(groups),
             roles: texts(roles),
+            attributes: None,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct TargetSettings {
     pub name: TargetName,
     /// Key `subject`: the attribute that names a person here. Default `userName`.
     pub subject: SubjectAttribute,
+    /// Key `attributes`: what users show here besides; for templates and the format `json`. Default none.
+    pub attributes: Vec<SubjectAttribute>,
     /// Key `apply`. Default `auto`.
     pub apply: Apply,
     /// Key `on_change`: a change wakes this target. Default true.

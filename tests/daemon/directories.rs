@@ -37,6 +37,49 @@ fn a_token_sees_nothing_of_another_directory_on_any_endpoint() {
     let absent = second.patch(&format!("/Groups/{other_group}"), add(missing));
     assert_eq!((foreign.status, foreign.json()["scimType"].clone()), (400, json!("invalidValue")));
     assert_eq!(foreign.text().replace(&user, ""), absent.text().replace(missing, ""));
+    // Bulk, searches and cursors tell no more.
+    let bulk = |id: &str| {
+        let data = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [{"op": "replace", "path": "displayName", "value": "Stolen"}]});
+        json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": [
+            {"method": "PATCH", "path": format!("/Users/{id}"), "data": data},
+            {"method": "PUT", "path": format!("/Users/{id}"), "data": put_user},
+            {"method": "DELETE", "path": format!("/Users/{id}")},
+            {"method": "POST", "path": "/Groups", "bulkId": "g", "data": {"schemas": [], "displayName": "G", "members": [{"value": id}]}},
+            {"method": "PATCH", "path": format!("/Groups/{other_group}"), "data": {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+                "Operations": [{"op": "replace", "path": "members", "value": [{"value": id}]}]}}]})
+    };
+    let foreign = second.send("POST", "/Bulk", Some(&bulk(&user))).expect(200);
+    let absent = second.send("POST", "/Bulk", Some(&bulk(missing))).expect(200);
+    let statuses: Vec<_> =
+        foreign.json()["Operations"].as_array().unwrap().iter().map(|o| o["status"].clone()).collect();
+    assert_eq!(statuses, ["404", "404", "404", "400", "400"]);
+    assert_eq!(foreign.text().replace(&user, ""), absent.text().replace(missing, ""));
+    for filter in [
+        "id eq \"ID\"",
+        "externalId eq \"ID\"",
+        "groups.value eq \"ID\"",
+        "members.value eq \"ID\"",
+        "id eq \"ID\" and members eq \"ID\"",
+        "id eq \"ID\" and manager eq \"ID\"",
+    ] {
+        for id in [&user, &group] {
+            let search = |id: &str| json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"], "filter": filter.replace("ID", id)});
+            for endpoint in ["/.search", "/Users/.search", "/Groups/.search"] {
+                let foreign = second.send("POST", endpoint, Some(&search(id)));
+                let absent = second.send("POST", endpoint, Some(&search(missing)));
+                assert_eq!(
+                    (foreign.status, foreign.text()),
+                    (absent.status, absent.text()),
+                    "{filter} {endpoint}"
+                );
+                assert!(foreign.status == 400 || foreign.json()["totalResults"] == 0, "{filter} {endpoint}");
+            }
+        }
+    }
+    // A manager is a plain text here, so naming another directory's user reaches nobody.
+    let named = json!([{"op": "add", "path": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager", "value": {"value": user}}]);
+    let shown = second.patch(&format!("/Users/{other_user}"), named).expect(200).json();
+    assert!(!shown.to_string().contains("displayName\":\"alice@example.com\",\"value"), "{shown}");
     let listed = second.get("/Users?filter=userName%20eq%20%22alice%40example.com%22").expect(200).json();
     assert_eq!((&listed["totalResults"], &listed["Resources"][0]["id"]), (&json!(1), &json!(other_user)));
     let by_member =

@@ -25,6 +25,8 @@ mod guard;
 mod lifecycle;
 mod listeners;
 mod protocol;
+mod schemas;
+mod scim;
 mod service;
 mod traces;
 mod webhook;

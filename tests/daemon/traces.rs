@@ -4,7 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
-use rosterd::scim::dialect::Quirk;
+use rosterd::model::DirectoryKind;
+use rosterd::scim::dialect::Quirks;
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
@@ -37,13 +38,23 @@ fn play_all(kind: &str, names: &[&str]) {
 }
 
 #[test]
-fn okta_trace_passes_twice_on_one_store() {
-    play_all("okta", &["okta"]);
-}
-
-#[test]
-fn entra_trace_passes_twice_on_one_store() {
-    play_all("entra", &["entra"]);
+fn both_traces_pass_twice_on_every_kind_of_directory() {
+    let kinds = [
+        "okta",
+        "entra",
+        "generic",
+        "google",
+        "onelogin",
+        "jumpcloud",
+        "ping",
+        "cyberark",
+        "rippling",
+        "keycloak",
+        "authentik",
+    ];
+    for kind in kinds {
+        play_all(kind, &["okta", "entra"]);
+    }
 }
 
 #[test]
@@ -125,7 +136,7 @@ fn each_quirk_has_steps_that_fail_without_it() {
     daemon.run();
     let mut client = Client::new(daemon.address);
     let (_, failed) = trace::play(&mut client, token, &load("generic").remove(0), "plain001", |_, _| {});
-    for quirk in Quirk::ALL {
+    for quirk in Quirks::for_kind(DirectoryKind::Generic).iter() {
         let needs = |line: &&String| {
             line.split_once('"').is_some_and(|(_, name)| {
                 name.strip_prefix(quirk.name()).is_some_and(|rest| rest.starts_with([':', '"']))
@@ -147,7 +158,7 @@ fn each_quirk_that_a_request_needed_is_counted() {
     admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
     let mut metrics = String::new();
     admin.read_to_string(&mut metrics).unwrap();
-    for quirk in Quirk::ALL {
+    for quirk in Quirks::for_kind(DirectoryKind::Generic).iter() {
         let series = format!("rosterd_scim_quirks_total{{directory=\"{}\",quirk=\"{quirk}\"}}", directory.id);
         assert!(metrics.contains(&series), "no {series} in {metrics}");
     }

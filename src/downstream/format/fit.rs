@@ -125,6 +125,7 @@ pub fn example_view() -> View {
         active: true,
         groups: groups.iter().map(|&group| group.into()).collect(),
         roles: roles.iter().map(|&role| role.into()).collect(),
+        attributes: None,
     };
     let group = |n: u8, name: &str, members: &[&str], groups: &[&str], all: &[&str]| ViewGroup {
         name: name.into(),

@@ -86,7 +86,12 @@ impl Template {
     /// # Errors
     /// Whatever stops it, with its line.
     pub fn try_example(&self) -> Result<(), RenderError> {
-        self.render(&fit::example_view(), &json::placeholder_options()).map(|_| ())
+        let mut view = fit::example_view();
+        for user in &mut view.users {
+            // Nobody has any, but a target may name some.
+            user.attributes = Some(std::collections::BTreeMap::new());
+        }
+        self.render(&view, &json::placeholder_options()).map(|_| ())
     }
 
     fn environment(&self, refusals: &Refusals, steps: u64) -> Result<Environment<'_>, RenderError> {

@@ -40,7 +40,7 @@ fn line(directory: &DirectoryId, stored: &Stored) -> Value {
     let more = match stored.resource_type {
         ResourceType::User => json!({
             "user_name": member_of(&found, "userName"),
-            "active": found.get("active").and_then(Value::as_bool).unwrap_or(true),
+            "active": found.get("active").and_then(Value::as_bool).unwrap_or(false),
         }),
         ResourceType::Group => json!({ "members_count": stored.members }),
     };

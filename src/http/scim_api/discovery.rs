@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::ScimApi;
 use super::error;
+use super::lists::CURSOR_AGE_MAX_SECS;
 use super::pipeline::Call;
 use super::route::Route;
 use crate::http::answer::{Answer, SCIM_JSON};
@@ -21,6 +22,7 @@ impl ScimApi {
             Route::ServiceProviderConfig => {
                 let capabilities = Capabilities {
                     bulk_payload_bytes_max: self.limits.large_body_bytes_max as u64,
+                    cursor_timeout_secs: Some(CURSOR_AGE_MAX_SECS),
                     ..Capabilities::default()
                 };
                 Some(discovery::service_provider_config(&capabilities, base))

@@ -11,7 +11,7 @@ use super::pipeline::Call;
 use crate::http::answer::{Answer, SCIM_JSON};
 use crate::mirror::directory::DirectoryRef;
 use crate::mirror::resource::{self, Stored};
-use crate::mirror::{self, ReadTx, StoreError, member};
+use crate::mirror::{self, ReadTx, StoreError, member, unique};
 use crate::model::{ResourceId, ResourceType};
 use crate::scim::dialect::{self, Used};
 use crate::scim::error::Error;
@@ -72,6 +72,23 @@ pub(super) fn complete(stored: Stored, wanted: Wanted) -> Result<Loaded, Stored>
     }
     let (groups, members) = (wanted.groups.then(Vec::new), wanted.members.then(Vec::new));
     Ok(Loaded { stored, groups, members })
+}
+
+/// [`load`] for a whole page, in few statements.
+pub(super) fn load_page(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    page: Vec<Stored>,
+    wanted: Wanted,
+) -> Result<Vec<Loaded>, StoreError> {
+    let mut groups = wanted.groups.then(|| member::groups_of_all(tx, directory, &page)).transpose()?;
+    let mut members = wanted.members.then(|| member::members_of_all(tx, directory, &page)).transpose()?;
+    let loaded = page.into_iter().map(|stored| Loaded {
+        groups: groups.as_mut().map(|all| all.remove(&stored.rid).unwrap_or_default()),
+        members: members.as_mut().map(|all| all.remove(&stored.rid).unwrap_or_default()),
+        stored,
+    });
+    Ok(loaded.collect())
 }
 
 /// Writes a resource into an answer's body.
@@ -222,7 +239,14 @@ impl ScimApi {
         dialect::rewrite_resource(&mut body, call.quirks, schema, used);
         let draft = draft(schema, body, Mode::Create, &Rules::default())?;
         let directory = call.principal.directory.clone();
-        self.mirror.write(call.origin(), move |tx| resource::create(tx, &directory, kind, draft)).await
+        let registry = Arc::clone(&call.running.registry);
+        self.mirror
+            .write(call.origin(), move |tx| {
+                let stored = resource::create(tx, &directory, kind, draft)?;
+                unique::check(tx, &directory, registry.resource(kind), &stored)?;
+                Ok(stored)
+            })
+            .await
     }
 
     /// RFC 7644 §3.5.1.
@@ -255,7 +279,9 @@ impl ScimApi {
         self.mirror
             .write(call.origin(), move |tx| {
                 let schema = registry.resource(kind);
-                resource::replace(tx, &directory, schema, &id, &precondition, draft)
+                let stored = resource::replace(tx, &directory, schema, &id, &precondition, draft)?;
+                unique::check(tx, &directory, schema, &stored)?;
+                Ok(stored)
             })
             .await
     }
@@ -291,18 +317,20 @@ impl ScimApi {
         let request = patch::parse(body)?;
         let options = patch::Options::of(call.quirks);
         let directory = call.principal.directory.clone();
-        let written = self.mirror.write(call.origin(), move |tx| {
-            // Some quirks show only at the document.
-            let mut applied = Used::NONE;
-            let stored = resource::patch(tx, &directory, kind, &id, &precondition, |doc| {
-                let patched = patch::apply(registry.resource(kind), doc, &request, &options)?;
-                applied = patched.used();
-                Ok(patched)
-            })?;
-            Ok::<_, mirror::Error>((stored, applied))
-        });
-        let (stored, applied) = written.await?;
-        *used = used.union(applied);
+        let (stored, shown) = self
+            .mirror
+            .write(call.origin(), move |tx| {
+                let mut shown = Used::NONE;
+                let stored = resource::patch(tx, &directory, kind, &id, &precondition, |doc| {
+                    let patched = patch::apply(registry.resource(kind), doc, &request, &options)?;
+                    shown = patched.used();
+                    Ok(patched)
+                })?;
+                unique::check(tx, &directory, registry.resource(kind), &stored)?;
+                Ok::<_, mirror::Error>((stored, shown))
+            })
+            .await?;
+        *used = used.union(shown);
         Ok(stored)
     }
 

@@ -172,6 +172,9 @@ fn word() -> impl Strategy<Value = String> + Clone {
         "ς",
         "Σ",
         "İ",
+        // Other words begin, end or lie within these, and not each in each way.
+        "b",
+        "bAc",
         "x\"y",
         "%",
         "_",

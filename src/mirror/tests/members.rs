@@ -163,3 +163,31 @@ fn reading_memberships_starts_from_the_member_index_never_from_the_resources() {
         assert!(!plan.iter().any(|line| line.contains("BLOOM") || line.contains("AUTOMATIC")), "{plan:#?}");
     }
 }
+
+#[test]
+fn a_page_loads_groups_and_members_as_one_by_one() {
+    let store = Store::new();
+    let users: Vec<_> = (0..130).map(|n| store.user(&format!("u{n}"))).collect();
+    let mut groups = vec![store.group("Bottom", &[&users[0], &users[1], &users[129]])];
+    groups.push(store.group("Middle", &[&groups[0], &users[1]]));
+    groups.push(store.group("Top", &[&groups[1]]));
+    groups.push(store.group("Empty", &[]));
+    store.read(|tx| {
+        let up = member::groups_of_all(tx, &store.acme, &users)?;
+        let down = member::members_of_all(tx, &store.acme, &groups)?;
+        for user in &users {
+            assert_eq!(
+                up.get(&user.rid).cloned().unwrap_or_default(),
+                member::groups_of(tx, &store.acme, user)?
+            );
+        }
+        for group in &groups {
+            assert_eq!(
+                down.get(&group.rid).cloned().unwrap_or_default(),
+                member::members(tx, &store.acme, group)?
+            );
+        }
+        assert_eq!((up.len(), down.len()), (3, 3));
+        Ok(())
+    });
+}

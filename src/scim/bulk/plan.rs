@@ -130,7 +130,8 @@ impl Planner<'_> {
     }
 }
 
-/// Every bulkId that the data refers to: texts that are `bulkId:` and a name.
+/// Every bulkId that the data refers to: texts that are `bulkId:` and a name, and in the path of a PATCH operation
+/// also the quoted ones of its filter.
 fn references(data: &Value) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     let mut stack = vec![data];
@@ -138,11 +139,28 @@ fn references(data: &Value) -> BTreeSet<&str> {
         match value {
             Value::String(text) => found.extend(text.strip_prefix(PREFIX)),
             Value::Array(items) => stack.extend(items),
-            Value::Object(object) => stack.extend(object.values()),
+            Value::Object(object) => {
+                for (key, value) in object {
+                    match value {
+                        Value::String(text) if is_path(key) => found.extend(quoted(text)),
+                        value => stack.push(value),
+                    }
+                }
+            }
             _ => {}
         }
     }
     found
+}
+
+fn is_path(key: &str) -> bool {
+    key.eq_ignore_ascii_case("path")
+}
+
+/// `"bulkId:x"` in the filter of a path: each `x`.
+fn quoted(path: &str) -> impl Iterator<Item = &str> {
+    let quoted = path.split('"').skip(1).step_by(2);
+    quoted.filter_map(|text| text.strip_prefix(PREFIX))
 }
 
 /// Puts ids in the place of the bulkIds that `ids` knows.
@@ -162,7 +180,20 @@ pub fn resolve<S: std::hash::BuildHasher>(
                 }
             }
             Value::Array(items) => stack.extend(items),
-            Value::Object(object) => stack.extend(object.values_mut()),
+            Value::Object(object) => {
+                for (key, value) in object.iter_mut() {
+                    match value {
+                        Value::String(text) if is_path(key) => {
+                            let names: Vec<String> = quoted(text).map(str::to_owned).collect();
+                            for name in names {
+                                let id = resolved(&name, ids)?;
+                                *text = text.replace(&format!("\"{PREFIX}{name}\""), &format!("\"{id}\""));
+                            }
+                        }
+                        value => stack.push(value),
+                    }
+                }
+            }
             _ => {}
         }
     }

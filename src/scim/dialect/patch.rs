@@ -53,6 +53,7 @@ impl Options {
             create_from_filter: quirks.has(Quirk::CreateFromFilter),
             members_remove_by_value: quirks.has(Quirk::MembersRemoveByValue),
             keep_unknown_paths: quirks.has(Quirk::UnknownPaths),
+            removed_active_is_false: quirks.has(Quirk::RemovedActive),
         }
     }
 }
@@ -64,6 +65,7 @@ impl Patched {
         Used::NONE
             .with(Quirk::CreateFromFilter, self.created_from_filter)
             .with(Quirk::UnknownPaths, self.unknown_path)
+            .with(Quirk::RemovedActive, self.removed_active)
     }
 }
 

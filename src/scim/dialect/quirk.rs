@@ -42,17 +42,22 @@ pub enum Quirk {
     ValuePathComparison,
     /// `manager` without its URN in paths and bodies.
     ManagerWithoutUrn,
+    /// `remove` of `active`.
+    RemovedActive,
 }
 
 use DirectoryKind::{
-    Authentik, Cyberark, Entra, Generic, Google, Jumpcloud, Keycloak, Okta, Onelogin, Ping, Rippling,
+    Authentik, Cyberark, Entra, Google, Jumpcloud, Keycloak, Okta, Onelogin, Ping, Rippling,
 };
 
 const EVERY: &[DirectoryKind] = &DirectoryKind::ALL;
+/// Every kind but `generic`.
+const NAMED: &[DirectoryKind] =
+    &[Okta, Entra, Google, Onelogin, Jumpcloud, Ping, Cyberark, Rippling, Keycloak, Authentik];
 
 impl Quirk {
     /// Every quirk, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OpLetterCase,
         Self::BooleanStrings,
         Self::MembersRemoveByValue,
@@ -70,6 +75,7 @@ impl Quirk {
         Self::UnknownPaths,
         Self::ValuePathComparison,
         Self::ManagerWithoutUrn,
+        Self::RemovedActive,
     ];
 
     /// The name in configuration, metrics and documentation: kebab-case.
@@ -92,6 +98,7 @@ impl Quirk {
             Self::UnknownPaths => "unknown-paths",
             Self::ValuePathComparison => "value-path-comparison",
             Self::ManagerWithoutUrn => "manager-without-urn",
+            Self::RemovedActive => "removed-active",
         }
     }
 
@@ -145,25 +152,20 @@ impl Quirk {
             Self::ManagerWithoutUrn => {
                 "`manager` without its URN as a path or as a top-level key is the enterprise extension's"
             }
+            Self::RemovedActive => {
+                "`remove` with path `active` stores `false`, which answers then show. Without it the attribute is \
+                 unassigned, as RFC 7644 section 3.5.2.2 has it, and the user counts as inactive all the same"
+            }
         }
     }
 
-    /// The kinds of directory it is on for, unless configured otherwise.
+    /// The kinds of directory it is on for, unless configured otherwise. What only accepts what the RFC would
+    /// refuse is on for every kind: an identity provider changes its habits without notice, and a refused push is
+    /// access that was not taken away.
     pub fn kinds(self) -> &'static [DirectoryKind] {
         match self {
-            Self::OpLetterCase => &[Entra, Onelogin, Ping, Cyberark, Rippling, Keycloak, Generic],
-            Self::BooleanStrings | Self::MembersRemoveByValue | Self::StrayKeys => EVERY,
-            Self::FlatKeys => &[Entra, Okta, Onelogin, Rippling, Keycloak, Generic],
-            Self::ManagerAsString => &[Entra, Okta, Onelogin, Ping, Rippling, Generic],
-            Self::CreateFromFilter => &[Entra, Okta, Onelogin, Rippling, Generic],
-            Self::PatchSchemas => &[Authentik, Entra, Onelogin, Rippling, Keycloak, Generic],
-            Self::NullPath => &[Authentik, Entra, Keycloak, Generic],
-            Self::SingleObject => &[Onelogin, Entra, Google, Ping, Rippling, Keycloak, Generic],
-            Self::LegacyUrns => &[Onelogin, Ping, Cyberark, Generic],
-            Self::UrnDot | Self::WrappedScalar | Self::ValuePathComparison => &[Entra, Generic],
-            Self::EmptyString => &[Entra, Jumpcloud, Onelogin, Okta, Google, Rippling, Generic],
-            Self::UnknownPaths => &[Entra, Okta, Onelogin, Jumpcloud, Keycloak, Generic],
-            Self::ManagerWithoutUrn => &[Entra, Onelogin, Generic],
+            Self::RemovedActive => NAMED,
+            _ => EVERY,
         }
     }
 
@@ -282,11 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn generic_has_every_quirk_and_every_kind_removes_members_by_value() {
-        assert!(Quirk::ALL.into_iter().all(|quirk| Quirks::for_kind(DirectoryKind::Generic).has(quirk)));
+    fn every_kind_tolerates_what_only_accepts_and_generic_shows_a_removed_active_as_the_rfc_does() {
         for kind in DirectoryKind::ALL {
-            assert!(Quirks::for_kind(kind).has(Quirk::MembersRemoveByValue), "{kind}");
+            let expected = Quirks::for_kind(DirectoryKind::Okta)
+                .with(Quirk::RemovedActive, kind != DirectoryKind::Generic);
+            assert_eq!(Quirks::for_kind(kind), expected, "{kind}");
         }
+        assert_eq!(Quirks::for_kind(DirectoryKind::Okta).iter().count(), Quirk::ALL.len());
     }
 
     #[test]

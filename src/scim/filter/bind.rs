@@ -196,6 +196,23 @@ fn is_common(extension: Option<&Schema>, attribute: &Attribute) -> bool {
     extension.is_none() && matches!(attribute.name.as_str(), "id" | "schemas" | "meta")
 }
 
+/// Looks an attribute up to sort by it (RFC 7644 §3.4.2.3): `id` and the parts of `meta` too; a complex attribute stands
+/// for its `value`.
+///
+/// # Errors
+/// `invalidFilter`: no such attribute, one that nobody may read, or a complex one without `value`.
+pub fn bind_path(path: &AttrPath, schema: &ResourceSchema) -> Result<BoundPath, Error> {
+    let Resolved::Attribute { extension, attribute, sub } = resolve(schema, path) else {
+        return Err(unknown());
+    };
+    let sub = match sub {
+        None if attribute.is_complex() => Some(attribute.sub("value").ok_or_else(unknown)?),
+        sub => sub,
+    };
+    readable(attribute, sub)?;
+    Ok(bound_path(extension, attribute, sub))
+}
+
 fn bind_present(path: &AttrPath, schema: &ResourceSchema) -> Result<Bound, Error> {
     match resolve(schema, path) {
         Resolved::Schema(found) => Ok(schema_present(found, schema)),

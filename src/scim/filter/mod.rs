@@ -15,7 +15,7 @@ mod resolve;
 mod tests;
 mod token;
 
-pub use bind::{Bound, BoundPath, bind, bind_element};
+pub use bind::{Bound, BoundPath, bind, bind_element, bind_path};
 pub(super) use eval::element_matches;
 pub use eval::{Attributes, fold, matches};
 pub use parse::parse;

@@ -29,7 +29,7 @@ pub fn apply(
     for operation in &request.operations {
         run.operation(operation)?;
     }
-    run.complete()?;
+    run.complete(&before)?;
     let mut out = run.out;
     out.doc_changed = *doc != before;
     Ok(out)
@@ -294,7 +294,9 @@ impl<'a> Run<'a> {
         value: Value,
     ) -> Result<(), Error> {
         if is_active(extension, attribute) && is_unassigned(&value) {
-            return self.clear(extension, attribute);
+            // Who is not said to be active is not: access taken away must not come back by an empty value.
+            self.doc.insert(attribute.name.clone(), Value::Bool(false));
+            return Ok(());
         }
         self.spend(extension, attribute, 1)?;
         self.within(extension, |container| write(container, attribute, op, value))
@@ -321,22 +323,26 @@ impl<'a> Run<'a> {
     }
 
     fn clear(&mut self, extension: Option<&Schema>, attribute: &Attribute) -> Result<(), Error> {
-        if is_active(extension, attribute) {
-            // Who is not said to be active is not: access taken away must not come back by an empty value.
+        if is_active(extension, attribute) && self.options.removed_active_is_false {
+            self.out.removed_active = true;
             self.doc.insert(attribute.name.clone(), Value::Bool(false));
             return Ok(());
         }
         self.within(extension, |container| clear(container, attribute))
     }
 
-    /// After the last operation: an extension that has come has its required attributes, and a required one is
-    /// there. Each operation has seen to the core's.
-    fn complete(&self) -> Result<(), Error> {
+    /// After the last operation: an extension that is there has its required attributes, and a required one has not
+    /// gone. Each operation has seen to the core's.
+    fn complete(&self, before: &Doc) -> Result<(), Error> {
         for extension in &self.schema.extensions {
             let missing = match self.doc.get(&extension.urn).and_then(Value::as_object) {
                 Some(inner) => {
                     let mut all = extension.attributes.iter();
                     all.find(|attribute| attribute.required && !inner.contains_key(&attribute.name))
+                }
+                // A resource older than its schema may stay without it; it may not lose it.
+                None if self.schema.is_required(&extension.urn) && before.contains_key(&extension.urn) => {
+                    return Err(Error::mutability("a required extension cannot be removed"));
                 }
                 None => None,
             };

@@ -75,6 +75,8 @@ pub struct Options {
     /// A path to an attribute no schema knows is kept as opaque data (quirk `unknown-paths`), instead of 400
     /// `invalidPath`. A path-less value's unknown keys are always kept.
     pub keep_unknown_paths: bool,
+    /// `remove` of `active` stores false (quirk `removed-active`), instead of leaving it unassigned.
+    pub removed_active_is_false: bool,
 }
 
 /// What a request did.
@@ -88,6 +90,8 @@ pub struct Patched {
     pub created_from_filter: bool,
     /// A path to an unknown attribute was taken ([`Options::keep_unknown_paths`] was needed).
     pub unknown_path: bool,
+    /// A removed `active` became false ([`Options::removed_active_is_false`] was needed).
+    pub removed_active: bool,
 }
 
 /// One change of a group's members. Adding who is in and removing who is not change nothing.

@@ -148,7 +148,7 @@ fn each_operation_and_path_form_of_rfc_7644_3_5_2() {
             "/emails/0/primary",
             json!(false),
         ),
-        (json!({"op": "remove", "path": "active"}), "/active", json!(false)),
+        (json!({"op": "remove", "path": "active"}), "/active", json!(null)),
         (json!({"op": "replace", "path": "active", "value": null}), "/active", json!(false)),
         (json!({"op": "replace", "value": {"active": null}}), "/active", json!(false)),
         (json!({"op": "replace", "value": {"password": "x"}}), "/password", json!(null)),

@@ -3,6 +3,8 @@
 //! INVARIANT: what comes out follows the schema: canonical names, the schema's types, nothing unassigned. What no
 //! schema knows is kept as it came, under its own name.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Doc, MemberRef, members};
@@ -120,6 +122,9 @@ fn merge_level(
     new: &mut Doc,
 ) -> Result<(), Error> {
     for attribute in attributes {
+        if attribute.is_complex() && !attribute.multi_valued && !is_carried(attribute) {
+            merge_parts(extension, attribute, old, new)?;
+        }
         if !is_carried(attribute) {
             continue;
         }
@@ -138,6 +143,26 @@ fn merge_level(
             }
             Some(_) => {}
         }
+    }
+    Ok(())
+}
+
+/// The parts of a single complex value that may not change, or that no answer shows. Those of an array's elements
+/// come and go with their element.
+fn merge_parts(
+    extension: Option<&Schema>,
+    attribute: &Attribute,
+    old: &Doc,
+    new: &mut Doc,
+) -> Result<(), Error> {
+    let Some(Value::Object(before)) = old.get(&attribute.name) else { return Ok(()) };
+    let mut after = match new.get_mut(&attribute.name) {
+        Some(Value::Object(after)) => std::mem::take(after),
+        _ => Doc::new(),
+    };
+    merge_level(extension, &attribute.sub_attributes, before, &mut after)?;
+    if !after.is_empty() {
+        new.insert(attribute.name.clone(), Value::Object(after));
     }
     Ok(())
 }
@@ -279,10 +304,19 @@ fn any(attribute: &Attribute, place: Place<'_>, value: Value, rules: Rules) -> R
             kept.push(item);
         }
     }
+    keep_distinct(&mut kept);
     if attribute.is_complex() {
         keep_one_primary(&mut kept);
     }
     Ok(if kept.is_empty() { None } else { Some(Value::Array(kept)) })
+}
+
+/// RFC 7643 §2.4: no element is there twice. The first of equal ones stays.
+fn keep_distinct(items: &mut Vec<Value>) {
+    if items.len() > 1 {
+        let mut seen = HashSet::with_capacity(items.len());
+        items.retain(|item| seen.insert(item.to_string()));
+    }
 }
 
 /// RFC 7643 §2.4: at most one element is primary. The last that says so wins.

@@ -48,8 +48,7 @@ impl ResourceSchema {
             .map(|(schema, _)| schema.urn.clone())
             .collect();
         let extensions: Vec<Arc<Schema>> = extensions.into_iter().map(|(schema, _)| schema).collect();
-        let hides =
-            std::iter::once(&core).chain(&extensions).any(|schema| standard::hides(&schema.attributes));
+        let hides = std::iter::once(&core).chain(&extensions).any(|schema| standard::hides(schema));
         Self { resource_type, core, extensions, required, common: standard::common(), hides }
     }
 
@@ -114,7 +113,7 @@ impl ResourceSchema {
 }
 
 /// An extension schema an operator defines.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Extension {
     /// The resource type it extends.
     pub resource_type: ResourceType,

@@ -44,10 +44,13 @@ pub(super) fn common() -> Arc<Schema> {
     Arc::clone(&COMMON)
 }
 
-/// True if one of the attributes, `password` aside since it is never stored, is not returned by default.
-pub(super) fn hides(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let hidden = matches!(attribute.returned, Returned::Never | Returned::Request);
-        (hidden && !attribute.is("password")) || hides(&attribute.sub_attributes)
+/// True if one of the attributes is stored in documents and not returned by default; `password` and the members of
+/// a group are not in them.
+pub(super) fn hides(schema: &Schema) -> bool {
+    let hidden = |one: &Attribute| matches!(one.returned, Returned::Never | Returned::Request);
+    let is_group = schema.is(CORE_GROUP_URN);
+    schema.attributes.iter().any(|attribute| {
+        let elsewhere = attribute.is("password") || (is_group && attribute.is("members"));
+        !elsewhere && (hidden(attribute) || attribute.sub_attributes.iter().any(hidden))
     })
 }
