@@ -289,12 +289,16 @@ fn named_format(value: &Value<'_>) -> Option<&'static Format> {
     value.word(&words)
 }
 
-/// A format's options as the renderer takes them: texts, numbers and flags.
+/// A format's options as the renderer takes them: texts, numbers, flags, lists of texts and tables of texts.
 fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
     let table = value.table()?;
     let values = table.entries().map(|(name, value)| {
         let found = if value.is_text() {
             value.text().map(Json::from)
+        } else if value.is_list() {
+            value.texts().map(Json::from)
+        } else if value.is_table() {
+            text_table(&value)
         } else if value.is_integer() {
             value.integer(0..=u64::from(u32::MAX)).map(Json::from)
         } else {
@@ -303,6 +307,12 @@ fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
         Some((name.to_owned(), found?))
     });
     values.collect()
+}
+
+fn text_table(value: &Value<'_>) -> Option<Json> {
+    let table = value.table()?;
+    let entries = table.entries().map(|(name, value)| Some((name.to_owned(), Json::from(value.text()?))));
+    Some(Json::Object(entries.collect::<Option<_>>()?))
 }
 
 /// Longest template that is read.
