@@ -7,6 +7,10 @@
 
 mod account;
 mod apache_groups;
+mod border0_policy;
+mod casbin;
+mod cedar_entities;
+mod csv;
 mod csv_check;
 mod escape;
 mod extrausers;
@@ -14,18 +18,26 @@ mod filters;
 mod fit;
 mod haproxy_map;
 mod json;
+mod jsonl;
+mod k8s_rbac;
+mod lines;
 mod nginx_map;
+mod opa_bundle;
+mod opa_data;
+mod openfga_tuples;
 mod options;
 mod pam_access;
 mod people;
 mod pg_hba_list;
 mod pg_ident;
 mod pg_roles;
+mod spicedb_relationships;
 mod ssh_principals;
 mod sudoers;
 mod template;
 #[cfg(test)]
 mod testing;
+mod yaml;
 
 use std::fmt;
 
@@ -41,17 +53,28 @@ pub use template::{Template, Validate};
 /// Every format, sorted by name.
 pub const FORMATS: &[Format] = &[
     apache_groups::FORMAT,
+    border0_policy::FORMAT,
+    casbin::FORMAT,
+    cedar_entities::FORMAT,
+    csv::FORMAT,
     extrausers::FORMAT,
     haproxy_map::FORMAT,
     json::FORMAT,
+    jsonl::FORMAT,
+    k8s_rbac::FORMAT,
     nginx_map::FORMAT,
+    opa_bundle::FORMAT,
+    opa_data::FORMAT,
+    openfga_tuples::FORMAT,
     pam_access::FORMAT,
     pg_hba_list::FORMAT,
     pg_ident::FORMAT,
     pg_roles::FORMAT,
+    spicedb_relationships::FORMAT,
     ssh_principals::FORMAT,
     sudoers::FORMAT,
     template::FORMAT,
+    yaml::FORMAT,
 ];
 
 /// One way to write the access model, as listed by `rosterd export --list`.
@@ -147,14 +170,18 @@ impl Format {
 
     /// Whether the bytes are text, which always ends in a newline.
     pub fn is_text(&self) -> bool {
-        self.content_type != "application/gzip"
+        self.content_type != opa_bundle::CONTENT_TYPE
     }
 
-    /// This format's view of the data set of the documentation, for `export --list`.
+    /// This format's view of the data set of the documentation, for `export --list`; an archive as its files.
     pub fn example(&self) -> String {
         let (view, options) = self.example_input();
         let rendered = self.render(&view, &options).unwrap_or_default();
-        String::from_utf8_lossy(&rendered.bytes).into_owned()
+        if self.is_text() {
+            String::from_utf8_lossy(&rendered.bytes).into_owned()
+        } else {
+            opa_bundle::listing(&rendered.bytes).unwrap_or_default()
+        }
     }
 
     /// What the example is rendered from. A format that takes account names only has the view as with
@@ -224,9 +251,10 @@ mod tests {
         assert!(FORMATS.windows(2).all(|pair| pair[0].name < pair[1].name));
         for format in FORMATS {
             let example = format.example();
-            assert!(example.ends_with('\n') && example.len() > 40, "{}", format.name);
-            let options = (format.example)();
-            let rendered = format.render(&example_view(), &options).unwrap();
+            assert!(example.ends_with('\n') && example.len() > 10, "{}", format.name);
+            let (view, options) = format.example_input();
+            let rendered = format.render(&view, &options).unwrap();
+            assert_eq!(rendered.left_out, [], "{}", format.name);
             format.check(&rendered.bytes, &options).unwrap();
             assert_eq!(format.check_options(&options.values), Vec::<String>::new(), "{}", format.name);
             assert!(format.options.windows(2).all(|pair| pair[0].name < pair[1].name), "{}", format.name);
