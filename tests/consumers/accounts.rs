@@ -32,6 +32,12 @@ fn inside(binds: &[(&Path, &str)], command: &[&str]) -> std::process::Output {
         .unwrap()
 }
 
+/// A file as sudo demands it.
+fn root_file(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o440)).unwrap();
+}
+
 fn shown(out: &std::process::Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
 }
@@ -59,7 +65,7 @@ fn sudo_lets_holders_run_the_rule_and_nobody_else() {
     std::fs::create_dir(daemon.path("sudoers.d")).unwrap();
     passwd(daemon.dir.path());
     let include = format!("root ALL=(ALL:ALL) ALL\n@includedir {}\n", daemon.path("sudoers.d").display());
-    std::fs::write(daemon.path("sudoers"), include).unwrap();
+    root_file(&daemon.path("sudoers"), &include);
     daemon.run();
     let story = Story::open(&daemon, "sudoers.d/rosterd", "");
     let (passwd, sudoers) = (daemon.path("passwd"), daemon.path("sudoers"));
@@ -88,14 +94,16 @@ fn sudo_takes_names_that_bite_for_the_one_user_of_that_name() {
     let daemon = Daemon::start(&format!("{ROLE}{target}"));
     let directory = daemon.add_directory("Acme", "generic");
     let mut scim = daemon.scim(&directory);
-    let names = ["%sre", "!bob", "SRE", "a b", "a\"b", "a\\b", "x@y", "é", "a,b", "Defaults", "x41b", "a=b"];
-    let ids: Vec<String> = names.iter().map(|name| scim.create_user(name)).collect();
+    let names =
+        ["%sre", "!bob", "a b", "a\"b", "a\\b", "x@y", "é", "a,b", "defaults", "x41b", "a=b", "user_alias"];
+    // sudo ignores case, so this one would be `carl`.
+    let ids: Vec<String> = names.iter().chain(&["CARL"]).map(|name| scim.create_user(name)).collect();
     scim.create_group("Crew", &ids.iter().map(String::as_str).collect::<Vec<_>>());
     crate::support::wait_until("all are listed", || {
         daemon.read("rosterd").matches(", ").count() == names.len() - 1
     });
     let mut text = std::fs::read_to_string("/etc/passwd").unwrap();
-    let others = ["bob", "sre", "b", "a", "x", "y", "Ab", "wheel"];
+    let others = ["bob", "sre", "b", "a", "x", "y", "ab", "Ab", "wheel", "carl", "CARL"];
     for (n, name) in names.iter().chain(&others).enumerate() {
         text.push_str(&format!("{name}:x:{0}:{0}::/nonexistent:/bin/sh\n", 61_000 + n));
     }

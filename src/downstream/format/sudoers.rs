@@ -2,7 +2,7 @@
 //!
 //! A user is written without quotes, the first byte and all but `[A-Za-z0-9_.-]` as `\xHH`, so that it is never an
 //! alias, a group, a keyword or a command; `#` (a uid) and `+` (a netgroup) in front keep their meaning even so and are
-//! left out. What may be run, and as whom, comes from the option `rules` alone. A role nobody holds has no alias and no
+//! left out, and so are capitals, since sudo ignores case. What may be run, and as whom, comes from the option `rules` alone. A role nobody holds has no alias and no
 //! rule, since an empty alias is an error to sudo.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,8 +81,13 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     Ok(Rendered { bytes: text.into_bytes(), left_out })
 }
 
+/// A user in escapes. sudo compares users without regard to ASCII case (`case_insensitive_user` is on by default), so
+/// that `SRE` would let the account `sre` in; accounts are in lower case, and a name that is not is left out.
 fn user(name: &str) -> Result<String, &'static str> {
     account::not_taken(name)?;
+    if name.contains(|c: char| c.is_ascii_uppercase()) {
+        return Err("the name has capitals, and sudo would take it for the account in lower case");
+    }
     escape::sudo_user(name)
 }
 
@@ -163,7 +168,7 @@ mod tests {
 
     #[test]
     fn uids_netgroups_and_system_accounts_are_left_out() {
-        for bad in ["#0", "+net", "root", "ALL", "sudo"] {
+        for bad in ["#0", "+net", "root", "ALL", "sudo", "SRE", "Bob"] {
             let (text, left_out) = outcome("sudoers", &named(bad), &ops());
             assert!(!text.contains("User_Alias") && left_out.len() == 1, "{bad}: {text}");
         }
@@ -204,8 +209,9 @@ mod tests {
             let users = text.lines().find_map(|line| line.strip_prefix("User_Alias ROSTERD_ADMIN = "));
             match users {
                 Some(users) => {
-                    prop_assert_eq!(sudo_reads(users), name);
+                    prop_assert_eq!(&sudo_reads(users), &name);
                     prop_assert!(users.starts_with("\\x") && text.lines().count() == 3);
+                    prop_assert_eq!(&name, &name.to_ascii_lowercase());
                 }
                 None => prop_assert_eq!((left_out.len(), text.lines().count()), (1, 1)),
             }
