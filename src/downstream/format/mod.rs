@@ -25,6 +25,11 @@ mod spicedb_relationships;
 mod template;
 mod yaml;
 
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod name_tests;
+
 use std::fmt;
 
 use serde_json::{Map, Value};
