@@ -1,4 +1,5 @@
-//! The real programs read what the real daemon writes, and decide as meant.
+//! The readers themselves decide: the real daemon is told a story over SCIM, and what it writes is given to the real
+//! program or library. A reader that is not installed is a printed skip, and with CI set a failure.
 #![allow(
     missing_docs,
     clippy::pedantic,
@@ -18,8 +19,17 @@ mod support;
 
 mod accounts;
 mod apache;
+mod border0;
+mod casbin;
+mod cedar;
 mod haproxy;
+mod harness;
+mod kubernetes;
 mod nginx;
+mod opa;
+mod openfga;
+mod plain;
 mod postgresql;
+mod spicedb;
 mod sshd;
 mod story;

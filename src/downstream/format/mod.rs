@@ -39,6 +39,11 @@ mod template;
 mod testing;
 mod yaml;
 
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod name_tests;
+
 use std::fmt;
 
 use serde_json::{Map, Value};
