@@ -20,6 +20,7 @@ mod bad_input;
 mod commands;
 mod crash;
 mod directories;
+mod export;
 mod lifecycle;
 mod service;
 mod traces;
