@@ -1,5 +1,6 @@
 //! `rosterd status`: one screen of state.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -9,6 +10,9 @@ use super::args::Json;
 use super::exit::{Error, Exit};
 use super::output::{self, Cell, Table, clean, style};
 use crate::model::{Clock as _, SystemClock};
+
+/// Problems on one screen; `--json` has all.
+const PROBLEMS_SHOWN: usize = 12;
 
 /// Arguments of `rosterd status`.
 #[derive(Debug, clap::Args)]
@@ -46,13 +50,32 @@ fn render(status: &Value) -> String {
         String::new(),
         targets(output::list(status, "targets")).render(),
     ];
-    let problems = output::list(status, "problems");
+    let problems = problems(status);
     if !problems.is_empty() {
         out.push(String::new());
         out.push(format!("{}Problems{}", style::BOLD, style::RESET));
-        out.extend(problems.iter().filter_map(Value::as_str).map(|problem| format!("  {}", clean(problem))));
+        out.extend(problems.iter().take(PROBLEMS_SHOWN).map(|problem| format!("  {}", clean(problem))));
+        if let Some(more) = problems.len().checked_sub(PROBLEMS_SHOWN).filter(|more| *more > 0) {
+            out.push(format!("  … and {more} more: rosterd status --json"));
+        }
     }
     out.join("\n")
+}
+
+/// What is wrong, each once: what concerns everything, then what targets report, with their names.
+fn problems(status: &Value) -> Vec<String> {
+    let texts = |value: &Value| -> Vec<String> {
+        output::list(value, "problems").iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+    };
+    let mut found = texts(status);
+    let mut of_targets: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for target in output::list(status, "targets") {
+        for problem in texts(target).into_iter().filter(|problem| !found.contains(problem)) {
+            of_targets.entry(problem).or_default().push(output::text(target, "name"));
+        }
+    }
+    found.extend(of_targets.into_iter().map(|(problem, names)| format!("{}: {problem}", names.join(", "))));
+    found
 }
 
 fn targets(targets: &[Value]) -> Table {
@@ -102,11 +125,14 @@ mod tests {
         let status = json!({"version": "0.1.0", "epoch": 1, "seq": 12410,
             "directories": [{"id": "acme", "name": "Acme", "kind": "okta", "enabled": true, "users": 3, "groups": 1, "last_push": null}],
             "targets": [{"name": "opa", "type": "file", "state": "failing", "applied_seq": 3, "last_success": null,
-                "last_error": "disk full", "held_removals": 0}],
+                "last_error": "disk full", "held_removals": 0, "problems": ["two users are called `bob`"]}],
             "problems": ["role `x`: no group `Y`"]});
         let plain = anstream::adapter::strip_str(&render(&status)).to_string();
         assert!(plain.starts_with("rosterd 0.1.0  epoch 1  seq 12,410\n\nDIRECTORY"), "{plain}");
         assert!(plain.contains("opa     file  failing  3        never         -     disk full"), "{plain}");
-        assert!(plain.ends_with("Problems\n  role `x`: no group `Y`"), "{plain}");
+        assert!(
+            plain.ends_with("Problems\n  role `x`: no group `Y`\n  opa: two users are called `bob`"),
+            "{plain}"
+        );
     }
 }

@@ -83,7 +83,12 @@ impl Config {
 
     /// The state directory: where the mirror, its lock, kept versions and rejected files are.
     pub fn state_dir(&self) -> &Path {
-        self.mirror.path.parent().unwrap_or_else(|| Path::new("/"))
+        // A bare file name has an empty parent, which names no folder.
+        self.mirror
+            .path
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty())
+            .unwrap_or_else(|| Path::new("."))
     }
 }
 

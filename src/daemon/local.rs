@@ -16,7 +16,6 @@ use crate::model::{Clock, SystemClock};
 use crate::scim::schema::Registry;
 
 use super::client::Answer;
-use super::run::state_dir;
 use super::targets::Resting;
 use super::{Error, owner, wire};
 
@@ -37,7 +36,7 @@ impl Local {
         // The change log names the person, not the account that the command becomes.
         let caller = Caller::InProcess(rustix::process::getuid().as_raw());
         let config = config::load(path, Secrets::Optional)?.config;
-        let state_dir = state_dir(&config);
+        let state_dir = config.state_dir().to_owned();
         owner::become_owner(&state_dir)
             .map_err(|source| Error::StateDirectory { path: state_dir, source })?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

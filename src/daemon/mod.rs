@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod client;
+mod config_watch;
 pub mod demo;
 mod error;
 pub mod local;

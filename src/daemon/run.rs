@@ -4,7 +4,7 @@
 //! step needs the ones before it; nothing is told ready that could still fail. The end, on SIGTERM: tell systemd,
 //! stop accepting, answer what is in flight, park the targets, fold the log back, exit 0.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{self, Config, Secrets};
+use crate::config::{self, Secrets};
 use crate::http::listener::{self, Inherited, Socket};
 use crate::http::metrics::Metrics;
 use crate::http::server::{self, Serving};
@@ -22,6 +22,7 @@ use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, SystemClock};
 use crate::telemetry;
 
+use super::config_watch::ConfigWatch;
 use super::service::{Parts, Service};
 use super::watchdog::{self, Watchdog};
 use super::{Error, notify, owner};
@@ -31,6 +32,10 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(15);
 
 /// How often it is tried whether the mirror can still be written.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// Free bytes below which the state directory counts as full: a write-ahead log grows by about this before it is folded
+/// back.
+const ROOM_LEAST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How long start-up may take before systemd gives up: a migration copies the whole mirror first.
 const START_PATIENCE: Duration = Duration::from_mins(10);
@@ -46,7 +51,7 @@ const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
 pub fn serve(path: &Path) -> Result<(), Error> {
     let inherited = Inherited::from_env()?;
     let loaded = config::load(path, Secrets::Required)?;
-    let state_dir = state_dir(&loaded.config);
+    let state_dir = loaded.config.state_dir().to_owned();
     owner::become_owner(&state_dir)
         .map_err(|source| Error::StateDirectory { path: state_dir.clone(), source })?;
     let log = telemetry::init(&loaded.config.log)?;
@@ -83,17 +88,6 @@ fn log_panics() {
     }));
 }
 
-/// The folder of the mirror, which is the state directory.
-pub(super) fn state_dir(config: &Config) -> PathBuf {
-    config
-        .mirror
-        .path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-        .to_owned()
-}
-
 async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let config = parts.config.clone();
@@ -115,12 +109,15 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     let local = serving_admin(&metrics);
     tasks.spawn(server::serve(admin, local, service.admin(), stopping));
 
+    let config_watch = ConfigWatch::start(service.config_path());
     let watchdog = start_watchdog(&mirror)?;
+    let (version, config_file) = (env!("CARGO_PKG_VERSION"), service.config_path().display());
+    tracing::info!(version, config = %config_file, mirror = %config.mirror.path.display(), "rosterd started");
     for address in &bound {
         tracing::info!(%address, "serving SCIM");
     }
     notify::ready(&service.status_line());
-    let ended = attend(&service, &mirror, &mut signals, &mut tasks).await;
+    let ended = attend(&service, &mirror, &mut signals, config_watch, &mut tasks).await;
     if ended.is_ok() {
         notify::stopping();
         tracing::info!("stopping");
@@ -139,6 +136,7 @@ async fn attend(
     service: &Arc<Service>,
     mirror: &Mirror,
     signals: &mut Signals,
+    mut config_watch: ConfigWatch,
     tasks: &mut JoinSet<std::io::Result<()>>,
 ) -> Result<(), Error> {
     let mut failed = mirror.failed();
@@ -166,17 +164,29 @@ async fn attend(
                 Ok(Err(cause)) => Error::System(cause),
                 Ok(Ok(())) | Err(_) => Error::Dead("a listener"),
             }),
+            () = config_watch.touched() => {
+                let service = Arc::clone(service);
+                tokio::spawn(async move { service.config_touched().await });
+            }
             _ = upkeep.tick() => {
+                service.renew_certificate();
                 flush_marks(mirror).await;
                 notify::status(&service.status_line());
             }
-            _ = probe.tick() => probe_once(service, mirror).await,
+            _ = probe.tick() => {
+                if let Some(target_name) = service.dead_target() {
+                    tracing::error!(%target_name, "the target's task ended by itself");
+                    return Err(Error::Dead("a target's task"));
+                }
+                probe_once(service, mirror).await;
+            }
         }
     }
 }
 
 async fn probe_once(service: &Service, mirror: &Mirror) {
-    match mirror.probe_disk().await {
+    let probed = mirror.probe_disk().await;
+    match probed.and_then(|()| room_left(&service.state_dir())) {
         Ok(()) => service.health().set_ready(),
         Err(cause) => {
             service.health().set_unready(&cause.to_string());
@@ -185,6 +195,17 @@ async fn probe_once(service: &Service, mirror: &Mirror) {
                 tracing::warn!(%cause, hint = cause.hint(), "the mirror cannot be written");
             }
         }
+    }
+}
+
+/// A probe's few bytes still fit where the next request no longer does, so that room is looked at as well.
+fn room_left(state_dir: &Path) -> Result<(), StoreError> {
+    match rustix::fs::statvfs(state_dir) {
+        Ok(found) if found.f_bavail.saturating_mul(found.f_frsize) < ROOM_LEAST_BYTES => {
+            Err(StoreError::Full)
+        }
+        // Where the file system does not tell, the probe's own write has to do.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The parts of a running daemon, wired together; and the reload, which swaps what they go by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
@@ -14,7 +14,7 @@ use crate::http::metrics::Metrics;
 use crate::http::scim_api::ScimApi;
 use crate::http::tls::Tls;
 use crate::mirror::{Mirror, StoreError, directory};
-use crate::model::{Actor, Clock, Origin, Seq};
+use crate::model::{Actor, Clock, Origin, Seq, TargetName};
 use crate::reconcile::{self, Reconciler, State};
 use crate::scim::schema::Registry;
 use crate::telemetry;
@@ -47,6 +47,7 @@ pub(super) struct Service {
     admin: Arc<AdminState>,
     tls: Option<Arc<Tls>>,
     base_url: String,
+    state_dir: PathBuf,
     /// The config in force; locked while a reload runs, so that two never overlap.
     config: Mutex<Config>,
 }
@@ -101,6 +102,7 @@ impl Service {
             admin,
             tls,
             base_url,
+            state_dir: config.state_dir().to_owned(),
             config: Mutex::new(config),
         });
         // Set once, here; a reload before this moment finds nobody and says so.
@@ -116,6 +118,16 @@ impl Service {
     /// What answers operators.
     pub(super) fn admin(&self) -> Arc<AdminSocket> {
         Arc::new(AdminSocket::new(Arc::clone(&self.admin), Arc::default()))
+    }
+
+    /// The file the config was read from.
+    pub(super) fn config_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder of the mirror.
+    pub(super) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone()
     }
 
     /// Counters.
@@ -161,7 +173,10 @@ impl Service {
     pub(super) async fn reload(&self) -> Result<Value, AdminError> {
         let mut current = self.config.lock().await;
         notify::reloading();
-        let done = self.swap(&mut current).await;
+        let done = match self.read().await {
+            Ok(loaded) => self.swap(&mut current, loaded).await,
+            Err(error) => Err(error),
+        };
         notify::ready(&self.status_line());
         match &done {
             Ok(told) => {
@@ -172,12 +187,60 @@ impl Service {
         done
     }
 
-    async fn swap(&self, current: &mut Config) -> Result<Value, AdminError> {
+    /// The config file was saved: applies what only adds and holds what may take something away until `reload`
+    /// (DESIGN §4). Nobody waits for an answer, so what became of it is logged.
+    pub(super) async fn config_touched(&self) {
+        let mut current = self.config.lock().await;
+        let loaded = match self.read().await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::error!(%error, "the config file was changed and is wrong; the old one stays in force");
+                return;
+            }
+        };
+        let difference = change::between(&current, &loaded.config);
+        if difference.adds.is_empty() && difference.removes.is_empty() {
+            return;
+        }
+        if !difference.only_adds() {
+            let removes = difference.removes.join("; ");
+            tracing::warn!(%removes, "the config file was changed and would take something away: held until `rosterd reload`");
+            return;
+        }
+        match self.swap(&mut current, loaded).await {
+            Ok(told) => tracing::info!(%told, "the changed config only adds and is in force"),
+            Err(error) => {
+                tracing::error!(%error, "the changed config was refused; the old one stays in force");
+            }
+        }
+    }
+
+    /// Takes a renewed certificate; open connections keep theirs. Not worth a word while nothing is new.
+    pub(super) fn renew_certificate(&self) {
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(true)) => tracing::info!("a renewed certificate is in use"),
+            Some(Err(cause)) => {
+                tracing::warn!(%cause, "the renewed certificate cannot be used; the old one stays");
+            }
+            Some(Ok(false)) | None => {}
+        }
+    }
+
+    /// The first target whose task ended by itself, which only a bug can do.
+    pub(super) fn dead_target(&self) -> Option<TargetName> {
+        self.reconciler.dead().into_iter().next()
+    }
+
+    async fn read(&self) -> Result<Loaded, AdminError> {
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || config::load(&path, Secrets::Required)).await;
-        let Loaded { config: new, warnings } = read
+        tokio::task::spawn_blocking(move || config::load(&path, Secrets::Required))
+            .await
             .map_err(|cause| AdminError::new(500, format!("cannot read the config: {cause}"), ""))?
-            .map_err(|problems| AdminError::config(problems.to_string()))?;
+            .map_err(|problems| AdminError::config(problems.to_string()))
+    }
+
+    async fn swap(&self, current: &mut Config, loaded: Loaded) -> Result<Value, AdminError> {
+        let Loaded { config: new, warnings } = loaded;
         let mut notices: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
         let difference = change::between(current, &new);
         let seq = take(&self.mirror, new.clone()).await.map_err(refused)?;

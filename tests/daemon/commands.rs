@@ -154,3 +154,22 @@ fn every_command_has_help_with_an_example() {
         assert!(text(&out).to_lowercase().contains("example"), "{command}: no example");
     }
 }
+
+#[test]
+fn check_names_template_line_event_and_schedule_in_one_go() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bad.j2"), "ok\n{% for u in users %}\n{{ u.name\n").unwrap();
+    std::fs::write(
+        dir.path().join("rosterd.toml"),
+        "[[target]]\nname = \"t\"\ntype = \"file\"\ntemplate = \"bad.j2\"\npath = \"/srv/x\"\nschedule = \"61 * * * *\"\n\
+         [[target]]\nname = \"h\"\ntype = \"webhook\"\nurl = \"http://example.com/x\"\nsecret_file = \"none\"\nevents = [\"acces.*\"]\n",
+    )
+    .unwrap();
+    let out = run(&["check", "--config", dir.path().join("rosterd.toml").to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(78), "{}", text(&out));
+    for wanted in
+        ["`bad.j2` at line 3", "rosterd.toml:4", "rosterd.toml:6", "`61`", "plain http", "`acces.*`"]
+    {
+        assert!(text(&out).contains(wanted), "{wanted} is missing in:\n{}", text(&out));
+    }
+}

@@ -86,7 +86,8 @@ fn kill_9_at_any_moment_loses_no_answered_write_and_everything_converges() {
         .collect();
     assert!(order.is_sorted(), "out of order");
     assert!(receiver.all().iter().all(|d| d.verified));
-    assert_eq!(leftovers(&daemon.path("out")), Vec::<String>::new());
+    // The way back beside the file goes a moment after the file itself is seen.
+    wait_until("nothing of the writing is left over", || leftovers(&daemon.path("out")).is_empty());
     println!(
         "{KILLS} kills, {} answered users, {} members, {} unanswered, 0 lost",
         users.len(),

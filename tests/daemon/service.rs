@@ -62,3 +62,31 @@ fn the_watchdog_is_fed() {
     daemon.wait_note("WATCHDOG=1");
     daemon.wait_note("WATCHDOG=1");
 }
+
+const LATE: &str =
+    "[[target]]\nname = \"late\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/late.json\"\n";
+
+#[test]
+fn a_saved_config_that_only_adds_applies_itself() {
+    let daemon = Daemon::start("");
+    let directory = daemon.add_directory("Acme", "okta");
+    daemon.scim(&directory).create_user("alice@example.com");
+    daemon.write_config(LATE);
+    wait_until("the new target is written", || daemon.read("late.json").contains("alice@example.com"));
+}
+
+#[test]
+fn a_saved_config_that_takes_away_is_held_until_reload() {
+    let role = "[[role]]\nname = \"crew\"\ngroups = [\"Crew\"]\n";
+    let daemon = Daemon::start(&format!("{role}{LATE}"));
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let alice = scim.create_user("alice@example.com");
+    scim.create_group("Crew", &[&alice]);
+    wait_until("alice holds the role", || daemon.read("late.json").contains("\"crew\""));
+    daemon.write_config(LATE);
+    wait_until("the log says that it is held", || daemon.log().contains("held until `rosterd reload`"));
+    assert!(daemon.read("late.json").contains("\"crew\""));
+    assert!(daemon.cli(&["reload"]).status.success());
+    wait_until("reload takes the role away", || !daemon.read("late.json").contains("\"crew\""));
+}

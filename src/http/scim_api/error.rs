@@ -57,7 +57,7 @@ pub(super) fn from_mirror(error: &mirror::Error, request: &RequestId) -> Answer 
 /// The one place where a store's failure becomes an answer.
 pub(super) fn from_store(error: &StoreError, request: &RequestId) -> Answer {
     if error.kind() == mirror::ErrorKind::Transient {
-        tracing::warn!(%request, %error, "the mirror is busy; the client is asked to come again");
+        tracing::warn!(%request, %error, hint = error.hint(), "the mirror cannot take this now; the client is asked to come again");
         let detail = format!("the server cannot do this now; try again (request {request})");
         return later(503, Duration::from_secs(5), &detail);
     }

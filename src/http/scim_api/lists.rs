@@ -131,14 +131,23 @@ fn prepare(
     Ok(Prepared { kind, filter, sort, wanted: Wanted::of(kind, schema, &request.projection) })
 }
 
-/// The attribute of `sortBy`, looked up as the filter `… pr` would be.
+/// The attribute of `sortBy`, looked up as the filter `… pr` would be. What every resource has, `id` and `meta`,
+/// is always present; a comparison names its path.
 fn bind_sort(sort: &Sort, schema: &ResourceSchema) -> Result<query::Sort, Error> {
     let refused = || Error::invalid_value("`sortBy` names no attribute that can be sorted by");
-    let parsed = filter::parse(&format!("{} pr", sort.path)).map_err(|_| refused())?;
-    match filter::bind(&parsed, schema).map_err(|_| refused())? {
-        Bound::Present(path) => Ok(query::Sort { path, descending: sort.descending }),
-        _ => Err(refused()),
-    }
+    let bound = |test: &str| {
+        let parsed = filter::parse(&format!("{} {test}", sort.path)).map_err(|_| refused())?;
+        filter::bind(&parsed, schema).map_err(|_| refused())
+    };
+    let path = match bound("pr")? {
+        Bound::Present(path) => path,
+        Bound::Const(true) => match bound("ge \"2000-01-01T00:00:00Z\"")? {
+            Bound::Compare { path, .. } => path,
+            _ => return Err(refused()),
+        },
+        _ => return Err(refused()),
+    };
+    Ok(query::Sort { path, descending: sort.descending })
 }
 
 /// True for what identity providers look up before each push: at most a few rows, found by an index.

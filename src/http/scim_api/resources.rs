@@ -274,13 +274,19 @@ impl ScimApi {
         let request = patch::parse(body)?;
         let options = patch::Options::of(call.quirks);
         let directory = call.principal.directory.clone();
-        self.mirror
-            .write(call.origin(), move |tx| {
-                resource::patch(tx, &directory, kind, &id, &precondition, |doc| {
-                    patch::apply(registry.resource(kind), doc, &request, &options)
-                })
-            })
-            .await
+        let written = self.mirror.write(call.origin(), move |tx| {
+            // Some quirks show only at the document.
+            let mut applied = Used::NONE;
+            let stored = resource::patch(tx, &directory, kind, &id, &precondition, |doc| {
+                let patched = patch::apply(registry.resource(kind), doc, &request, &options)?;
+                applied = patched.used();
+                Ok(patched)
+            })?;
+            Ok::<_, mirror::Error>((stored, applied))
+        });
+        let (stored, applied) = written.await?;
+        *used = used.union(applied);
+        Ok(stored)
     }
 
     /// The whole resource after a write. It is read again, since what else it shows (groups, members) is not the
