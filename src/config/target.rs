@@ -265,6 +265,10 @@ fn content(section: &Table<'_>, files: &Files, mut options: Options) -> Option<(
         for complaint in format.check_options(&options.values) {
             value.fail(what(complaint));
         }
+    } else {
+        for complaint in format.check_options(&options.values) {
+            section.fail(what(format!("`{}`: {complaint}", section.path())));
+        }
     }
     if let (Some(value), Some(template)) = (section.get("template"), &options.template) {
         try_template(&value, template);
@@ -289,30 +293,24 @@ fn named_format(value: &Value<'_>) -> Option<&'static Format> {
     value.word(&words)
 }
 
-/// A format's options as the renderer takes them: texts, numbers, flags, lists of texts and tables of texts.
+/// A format's options as the renderer takes them: texts, numbers, flags, lists of texts, and tables of these.
 fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
     let table = value.table()?;
-    let values = table.entries().map(|(name, value)| {
-        let found = if value.is_text() {
-            value.text().map(Json::from)
-        } else if value.is_list() {
-            value.texts().map(Json::from)
-        } else if value.is_table() {
-            text_table(&value)
-        } else if value.is_integer() {
-            value.integer(0..=u64::from(u32::MAX)).map(Json::from)
-        } else {
-            value.bool().map(Json::from)
-        };
-        Some((name.to_owned(), found?))
-    });
-    values.collect()
+    table.entries().map(|(name, value)| Some((name.to_owned(), option_value(&value)?))).collect()
 }
 
-fn text_table(value: &Value<'_>) -> Option<Json> {
-    let table = value.table()?;
-    let entries = table.entries().map(|(name, value)| Some((name.to_owned(), Json::from(value.text()?))));
-    Some(Json::Object(entries.collect::<Option<_>>()?))
+fn option_value(value: &Value<'_>) -> Option<Json> {
+    if value.is_text() {
+        value.text().map(Json::from)
+    } else if value.is_integer() {
+        value.integer(0..=u64::from(u32::MAX)).map(Json::from)
+    } else if value.is_list() {
+        value.texts().map(Json::from)
+    } else if value.is_table() {
+        option_values(value).map(Json::from)
+    } else {
+        value.bool().map(Json::from)
+    }
 }
 
 /// Longest template that is read.

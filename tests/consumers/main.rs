@@ -17,13 +17,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod harness;
-
+mod accounts;
+mod apache;
 mod border0;
 mod casbin;
 mod cedar;
+mod haproxy;
+mod harness;
 mod kubernetes;
+mod nginx;
 mod opa;
 mod openfga;
 mod plain;
+mod postgresql;
 mod spicedb;
+mod sshd;
+mod story;

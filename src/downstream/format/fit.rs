@@ -173,6 +173,29 @@ fn less(view: &View, gone: &Gone<'_>) -> View {
     }
 }
 
+/// The same people under what stands before the `@`, as with `subject = "userName.local"`.
+pub(super) fn with_local_names(view: &View) -> View {
+    let local = |name: &String| name.split_once('@').map_or(name.as_str(), |(local, _)| local).to_owned();
+    let all = |names: &[String]| names.iter().map(local).collect();
+    View {
+        users: view.users.iter().map(|user| ViewUser { name: local(&user.name), ..user.clone() }).collect(),
+        groups: view
+            .groups
+            .iter()
+            .map(|group| ViewGroup {
+                members: all(&group.members),
+                all_members: all(&group.all_members),
+                ..group.clone()
+            })
+            .collect(),
+        roles: view
+            .roles
+            .iter()
+            .map(|role| ViewRole { members: all(&role.members), ..role.clone() })
+            .collect(),
+    }
+}
+
 /// The data set of the documentation: alice in engineering, bob in engineering through sre, sre holds role admin.
 pub fn example_view() -> View {
     let Ok(directory) = DirectoryId::parse("acme-okta") else { return View::default() };

@@ -13,7 +13,7 @@ use crate::access::{
 };
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Timestamp};
 
-use super::{FORMATS, Format, json as whole};
+use super::{FORMATS, Format, fit, json as whole};
 
 /// Names that mean something to one reader or another (docs/formats.md).
 pub(super) const DANGEROUS: &[&str] = &[
@@ -207,6 +207,18 @@ fn variants(format: &str) -> Vec<(&'static str, Value)> {
         "spicedb-relationships" => {
             vec![("plain", json!({"encode": "none"})), ("yaml", json!({"form": "yaml"}))]
         }
+        "apache-groups" => vec![("groups", json!({"list": "groups"}))],
+        "haproxy-map" => vec![("both", json!({"value": "both"})), ("lower-one", json!({"lower": true, "value": "one"}))],
+        "nginx-map" => vec![
+            ("both", json!({"value": "both", "bucket_size": "256"})),
+            ("groups", json!({"value": "groups"})),
+            ("one", json!({"value": "one"})),
+        ],
+        "pam-access" => {
+            vec![("always", json!({"roles": ["admin"], "always": ["root"], "origins": "tty1 10.0.0.0/8"}))]
+        }
+        "pg-ident" => vec![("named", json!({"map": "scim", "names": {"admin": "dba"}}))],
+        "pg-roles" => vec![("create", json!({"create_users": true, "names": {"admin": "dba"}}))],
         _ => Vec::new(),
     }
 }
@@ -256,6 +268,9 @@ fn every_format_writes_its_golden_files() {
         compare(format, "dangerous", &dangerous(), None);
         compare(format, "emptied", &emptied(), None);
         compare(format, "nothing", &View::default(), None);
+        if matches!(format.name, "extrausers" | "pam-access" | "sudoers") {
+            compare(format, "accounts", &fit::with_local_names(&documented()), None);
+        }
         for (case, values) in variants(format.name) {
             compare(format, case, &documented(), Some(values.clone()));
             compare(format, &format!("{case}-dangerous"), &dangerous(), Some(values));

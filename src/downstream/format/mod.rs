@@ -5,24 +5,38 @@
 //! INVARIANTS: same view and options, same bytes. A name is escaped as the reader demands or left out and named in
 //! [`Rendered::left_out`], never written so that it means something else. Every output ends in a newline.
 
+mod account;
+mod apache_groups;
 mod border0_policy;
 mod casbin;
 mod cedar_entities;
 mod csv;
 mod csv_check;
 mod escape;
+mod extrausers;
 mod filters;
 mod fit;
+mod haproxy_map;
 mod json;
 mod jsonl;
 mod k8s_rbac;
 mod lines;
+mod nginx_map;
 mod opa_bundle;
 mod opa_data;
 mod openfga_tuples;
 mod options;
+mod pam_access;
+mod people;
+mod pg_hba_list;
+mod pg_ident;
+mod pg_roles;
 mod spicedb_relationships;
+mod ssh_principals;
+mod sudoers;
 mod template;
+#[cfg(test)]
+mod testing;
 mod yaml;
 
 #[cfg(test)]
@@ -38,22 +52,32 @@ use crate::access::View;
 use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
 
 pub use fit::example_view;
-pub use options::{OptionDoc, OptionKind, Options};
+pub use options::{OptionDoc, OptionKind, Options, REQUIRED};
 pub use template::{Template, Validate};
 
 /// Every format, sorted by name.
 pub const FORMATS: &[Format] = &[
+    apache_groups::FORMAT,
     border0_policy::FORMAT,
     casbin::FORMAT,
     cedar_entities::FORMAT,
     csv::FORMAT,
+    extrausers::FORMAT,
+    haproxy_map::FORMAT,
     json::FORMAT,
     jsonl::FORMAT,
     k8s_rbac::FORMAT,
+    nginx_map::FORMAT,
     opa_bundle::FORMAT,
     opa_data::FORMAT,
     openfga_tuples::FORMAT,
+    pam_access::FORMAT,
+    pg_hba_list::FORMAT,
+    pg_ident::FORMAT,
+    pg_roles::FORMAT,
     spicedb_relationships::FORMAT,
+    ssh_principals::FORMAT,
+    sudoers::FORMAT,
     template::FORMAT,
     yaml::FORMAT,
 ];
@@ -156,7 +180,8 @@ impl Format {
 
     /// This format's view of the data set of the documentation, for `export --list`; an archive as its files.
     pub fn example(&self) -> String {
-        let Ok(rendered) = self.render(&example_view(), &(self.example)()) else { return String::new() };
+        let (view, options) = self.example_input();
+        let rendered = self.render(&view, &options).unwrap_or_default();
         if self.is_text() {
             String::from_utf8_lossy(&rendered.bytes).into_owned()
         } else {
@@ -164,9 +189,22 @@ impl Format {
         }
     }
 
+    /// What the example is rendered from. A format that takes account names only has the view as with
+    /// `subject = "userName.local"`.
+    fn example_input(&self) -> (View, Options) {
+        let (view, options) = (example_view(), (self.example)());
+        let is_whole = self.render(&view, &options).is_ok_and(|done| done.left_out.is_empty());
+        (if is_whole { view } else { fit::with_local_names(&view) }, options)
+    }
+
     /// What is wrong with a target's `options`, each as one message; empty if nothing.
     pub fn check_options(&self, values: &Map<String, Value>) -> Vec<String> {
-        values.iter().filter_map(|(key, value)| self.check_option(key, value)).collect()
+        let missing = |option: &&OptionDoc| option.default == REQUIRED && !values.contains_key(option.name);
+        let needs = |option: &OptionDoc| {
+            format!("format `{}` needs the option `{}`: {}", self.name, option.name, option.description)
+        };
+        let wrong = values.iter().filter_map(|(key, value)| self.check_option(key, value));
+        wrong.chain(self.options.iter().filter(missing).map(needs)).collect()
     }
 
     fn check_option(&self, key: &str, value: &Value) -> Option<String> {
@@ -218,9 +256,10 @@ mod tests {
         assert!(FORMATS.windows(2).all(|pair| pair[0].name < pair[1].name));
         for format in FORMATS {
             let example = format.example();
-            assert!(example.ends_with('\n') && example.len() > 40, "{}", format.name);
-            let options = (format.example)();
-            let rendered = format.render(&example_view(), &options).unwrap();
+            assert!(example.ends_with('\n') && example.len() > 10, "{}", format.name);
+            let (view, options) = format.example_input();
+            let rendered = format.render(&view, &options).unwrap();
+            assert_eq!(rendered.left_out, [], "{}", format.name);
             format.check(&rendered.bytes, &options).unwrap();
             assert_eq!(format.check_options(&options.values), Vec::<String>::new(), "{}", format.name);
             assert!(format.options.windows(2).all(|pair| pair[0].name < pair[1].name), "{}", format.name);

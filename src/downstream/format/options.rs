@@ -1,6 +1,6 @@
 //! What may stand in a target's `options`, and how a format asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -40,7 +40,12 @@ pub enum OptionKind {
     Map(&'static str, fn(&str) -> bool),
     /// A whole number from the first to the second.
     Number(u64, u64),
+    /// A table of such numbers, none of them twice.
+    Numbers(u64, u64),
 }
+
+/// Stands as the default of an option that every target of its format must set.
+pub const REQUIRED: &str = "required";
 
 impl OptionKind {
     /// What the value should have been, if it is not that.
@@ -69,6 +74,16 @@ impl OptionKind {
                 value.as_u64().is_some_and(|number| (low..=high).contains(&number)),
                 format!("a whole number from {low} to {high}"),
             ),
+            Self::Numbers(low, high) => {
+                let is_right = |table: &Map<String, Value>| {
+                    let numbers: BTreeSet<u64> = table.values().filter_map(Value::as_u64).collect();
+                    numbers.len() == table.len() && numbers.iter().all(|number| (low..=high).contains(number))
+                };
+                (
+                    value.as_object().is_some_and(is_right),
+                    format!("a table, each value a whole number of its own from {low} to {high}"),
+                )
+            }
         };
         (!fits).then_some(wanted)
     }
@@ -112,6 +127,13 @@ impl Options {
         let entries = table.into_iter().flatten();
         entries.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
     }
+
+    /// A table of whole numbers, empty unless set.
+    pub(crate) fn numbers(&self, name: &str) -> BTreeMap<&str, u64> {
+        let table = self.values.get(name).and_then(Value::as_object);
+        let entries = table.into_iter().flatten();
+        entries.filter_map(|(key, value)| Some((key.as_str(), value.as_u64()?))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -141,6 +163,12 @@ mod tests {
                 "a table, each value digits",
             ),
             (OptionKind::Number(1, 5), json!(5), json!(6), "a whole number from 1 to 5"),
+            (
+                OptionKind::Numbers(1, 5),
+                json!({"a": 1, "b": 2}),
+                json!({"a": 1, "b": 1}),
+                "a table, each value a whole number of its own from 1 to 5",
+            ),
         ];
         for (kind, good, bad, wanted) in cases {
             assert_eq!(kind.complaint(&good), None, "{good}");
