@@ -11,7 +11,7 @@ use crate::access::View;
 
 use super::escape::Refused;
 use super::fit::{self, Kind};
-use super::{Format, OptionDoc, OptionKind, Options, RenderError, Rendered, json as whole, lines};
+use super::{Format, OptionDoc, OptionKind, Options, REQUIRED, RenderError, Rendered, json as whole, lines};
 
 const NAME: &str = "border0-policy";
 
@@ -29,8 +29,8 @@ pub(super) const FORMAT: Format = Format {
         OptionDoc {
             name: "permissions",
             kind: OptionKind::Words(PERMISSIONS),
-            default: "[]",
-            description: "What the policy permits; nothing unless named.",
+            default: REQUIRED,
+            description: "What the policy permits.",
         },
         OptionDoc {
             name: "role",

@@ -208,7 +208,9 @@ fn variants(format: &str) -> Vec<(&'static str, Value)> {
             vec![("plain", json!({"encode": "none"})), ("yaml", json!({"form": "yaml"}))]
         }
         "apache-groups" => vec![("groups", json!({"list": "groups"}))],
-        "haproxy-map" => vec![("both", json!({"value": "both"})), ("lower-one", json!({"lower": true, "value": "one"}))],
+        "haproxy-map" => {
+            vec![("both", json!({"value": "both"})), ("lower-one", json!({"lower": true, "value": "one"}))]
+        }
         "nginx-map" => vec![
             ("both", json!({"value": "both", "bucket_size": "256"})),
             ("groups", json!({"value": "groups"})),
