@@ -16,7 +16,8 @@ rego.add_data_json(story["data"])
 out = []
 for user in story["users"]:
     rego.set_input({"user": user})
-    out.append(json.loads(str(rego.query("x = data.authz.allow").binding("x"))))
+    answer = rego.query("x = data.authz.allow")  # held: the binding points into it
+    out.append(json.loads(str(answer.binding("x"))))
 print(json.dumps(out))
 "#;
 
@@ -39,7 +40,8 @@ rego.add_data({"acme": {"hr": json.loads(data)}})
 out = []
 for user in story["users"]:
     rego.set_input({"user": user})
-    out.append(json.loads(str(rego.query("x = data.authz.allow").binding("x"))))
+    answer = rego.query("x = data.authz.allow")  # held: the binding points into it
+    out.append(json.loads(str(answer.binding("x"))))
 print(json.dumps(out))
 "#;
 

@@ -3,7 +3,7 @@
 //! An empty `who` is not "nobody" by Border0's contract, so it is never written. Where nobody is left, the policy
 //! grants no permission, and names an address that cannot exist.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use crate::access::View;
 
 use super::escape::Refused;
 use super::fit::{self, Kind};
-use super::{Format, OptionDoc, OptionKind, Options, RenderError, Rendered, json as whole, lines};
+use super::{Format, OptionDoc, OptionKind, Options, REQUIRED, RenderError, Rendered, json as whole, lines};
 
 const NAME: &str = "border0-policy";
 
@@ -29,8 +29,8 @@ pub(super) const FORMAT: Format = Format {
         OptionDoc {
             name: "permissions",
             kind: OptionKind::Words(PERMISSIONS),
-            default: "[]",
-            description: "What the policy permits; nothing unless named.",
+            default: REQUIRED,
+            description: "What the policy permits.",
         },
         OptionDoc {
             name: "role",
@@ -74,8 +74,9 @@ fn is_range(text: &str) -> bool {
 
 /// Border0 knows people by e-mail address.
 fn refuse(name: &str) -> Option<Refused> {
-    let plain =
-        |c: char| !c.is_whitespace() && !matches!(c, ',' | ';' | '<' | '>' | '"' | '(' | ')' | '*' | '\\');
+    let plain = |c: char| {
+        !c.is_whitespace() && !matches!(c, ',' | ';' | ':' | '<' | '>' | '"' | '(' | ')' | '*' | '\\')
+    };
     let is_address = name.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@') && domain.contains('.')
     });
@@ -88,7 +89,20 @@ fn refuse(name: &str) -> Option<Refused> {
 }
 
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
-    let judge = |kind: Kind, name: &str| if kind == Kind::User { refuse(name) } else { None };
+    // Border0 does not tell upper from lower case, so two such users would share what one of them was granted.
+    let mut bearers: BTreeMap<String, usize> = BTreeMap::new();
+    for user in &view.users {
+        let count = bearers.entry(user.name.to_lowercase()).or_default();
+        *count = count.saturating_add(1);
+    }
+    let is_shared = |name: &str| bearers.get(&name.to_lowercase()).is_some_and(|&count| count > 1);
+    let judge = |kind: Kind, name: &str| match kind {
+        Kind::User if is_shared(name) => {
+            Some("another user's address is the same but for upper and lower case")
+        }
+        Kind::User => refuse(name),
+        Kind::Group | Kind::Role => None,
+    };
     let (view, left_out) = fit::without_refused(view, &judge);
     let role = options.values.get("role").and_then(Value::as_str);
     let roles = view.roles.iter().filter(|known| role.is_none_or(|role| known.name.as_str() == role));
@@ -141,4 +155,28 @@ fn example() -> Options {
     let mut options = whole::placeholder_options();
     options.values.insert("permissions".into(), json!(["database", "ssh.exec", "ssh.shell"]));
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downstream::format::{example_view, find};
+
+    #[test]
+    fn addresses_that_differ_in_case_only_let_nobody_in() {
+        let mut view = example_view();
+        "BOB@example.com".clone_into(&mut view.users[0].name);
+        let rendered = find(NAME).unwrap().render(&view, &example()).unwrap();
+        assert_eq!(rendered.left_out.len(), 2, "both are named");
+        let text = String::from_utf8(rendered.bytes).unwrap();
+        assert!(text.contains("\"permissions\": {}") && text.contains(NOBODY), "{text}");
+    }
+
+    #[test]
+    fn a_role_that_is_not_there_permits_nothing() {
+        let mut options = example();
+        options.values.insert("role".into(), "gone".into());
+        let rendered = find(NAME).unwrap().render(&example_view(), &options).unwrap();
+        assert!(String::from_utf8(rendered.bytes).unwrap().contains("\"permissions\": {}"));
+    }
 }

@@ -288,3 +288,25 @@ fn the_inactive_are_in_no_file() {
     }
     assert_eq!(whole::placeholder_options().target.as_str(), "example");
 }
+
+#[test]
+fn the_documentation_has_every_format_and_every_option() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/formats.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for format in FORMATS {
+        let heading = format!("\n## {}\n", format.name);
+        let section = text.split_once(&heading).unwrap_or_else(|| panic!("no section `{}`", format.name)).1;
+        let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
+        // A bundle has the options of the data it packs.
+        let shared = format.name == "opa-bundle" && section.contains("Options as in `opa-data`");
+        for option in format.options.iter().filter(|_| !shared) {
+            assert!(
+                section.contains(&format!("`{}`", option.name))
+                    || section.contains(&format!("`{} = ", option.name)),
+                "{}: no `{}`",
+                format.name,
+                option.name
+            );
+        }
+    }
+}
