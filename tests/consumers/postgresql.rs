@@ -18,7 +18,7 @@ fn server(program: &str) -> String {
         .filter(|path| path.exists())
         .collect();
     found.sort();
-    found.pop().map(|path| path.display().to_string()).unwrap_or_default()
+    found.pop().map_or_else(|| program.to_owned(), |path| path.display().to_string())
 }
 
 /// The command as the server's own user.
