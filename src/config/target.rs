@@ -123,7 +123,7 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
-    section.planned("map", "no format of this version takes names from a map");
+    section.planned("map", "what a role is called at a reader stands in the format's `options`");
     section.planned("guard", "limits on what may be taken away come later");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");

@@ -9,7 +9,17 @@ use crate::story::{ROLE, Server, Story, free_port, has, is_root, open_to_all, ru
 use crate::support::daemon::Daemon;
 use crate::support::wait_until;
 
-const BIN: &str = "/usr/lib/postgresql/15/bin";
+/// A server program of the newest PostgreSQL that Debian has installed.
+fn server(program: &str) -> String {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path().join("bin").join(program))
+        .filter(|path| path.exists())
+        .collect();
+    found.sort();
+    found.pop().map_or_else(|| program.to_owned(), |path| path.display().to_string())
+}
 
 /// The command as the server's own user.
 fn as_postgres(program: &str) -> Command {
@@ -32,7 +42,7 @@ impl Cluster {
         std::fs::create_dir(&home).unwrap();
         run(Command::new("chown").arg("postgres:postgres").arg(&home));
         let data = home.join("data");
-        run(as_postgres(&format!("{BIN}/initdb")).args(["-A", "trust", "-N", "-D"]).arg(&data));
+        run(as_postgres(&server("initdb")).args(["-A", "trust", "-N", "-D"]).arg(&data));
         run(Command::new("openssl")
             .args([
                 "req",
@@ -73,7 +83,7 @@ impl Cluster {
         );
         std::fs::write(home.join("postgresql.conf"), conf).unwrap();
         let server = Server::start(
-            as_postgres(&format!("{BIN}/postgres"))
+            as_postgres(&server("postgres"))
                 .arg("-D")
                 .arg(&data)
                 .arg("-c")
@@ -147,7 +157,7 @@ impl Cluster {
 const RELOAD: &str = "reload = [\"/bin/sh\", \"-c\", \"test ! -e {dir}/pg/data/postmaster.pid || kill -HUP $(head -n 1 {dir}/pg/data/postmaster.pid)\"]\n";
 
 fn ready(test: &str) -> bool {
-    has(test, &["psql", "postgres", "initdb", "openssl", "setpriv"]) && is_root(test)
+    has(test, &["psql", "openssl", "setpriv", &server("postgres")]) && is_root(test)
 }
 
 #[test]

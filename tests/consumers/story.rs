@@ -241,7 +241,7 @@ impl Drop for Server {
 
 /// Whether the programs are there. Missing ones fail in CI and skip, in print, on a laptop.
 pub fn has(test: &str, programs: &[&str]) -> bool {
-    let dirs = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin:/usr/lib:/usr/lib/x86_64-linux-gnu:/usr/lib/aarch64-linux-gnu";
+    let dirs = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib:/usr/lib/x86_64-linux-gnu:/usr/lib/aarch64-linux-gnu";
     let is_there = |program: &&&str| dirs.split(':').any(|dir| Path::new(dir).join(program).exists());
     let missing: Vec<_> = programs.iter().filter(|program| !is_there(program)).collect();
     missing.is_empty() || skip(test, &format!("not installed: {missing:?}"))
