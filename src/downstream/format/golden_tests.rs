@@ -244,7 +244,9 @@ fn compare(format: &Format, case: &str, view: &View, values: Option<Value>) {
     } else {
         super::opa_bundle::listing(&rendered.bytes).unwrap()
     };
-    let left_out: String = rendered.left_out.iter().map(|one| format!("{:?}: {one}\n", one.text)).collect();
+    let left_out: Vec<String> =
+        rendered.left_out.iter().map(|one| format!("{:?}: {one}\n", one.text)).collect();
+    let left_out = left_out.concat();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format.name).join(case);
     for (name, text) in [("out", out), ("left_out", left_out)] {
         let path = folder.join(name);
