@@ -44,7 +44,7 @@ fn apache_lets_in_whom_the_group_names() {
          ErrorLog {dir}/apache.log\n{user}{}DocumentRoot {dir}/www\nDirectoryIndex index.html\n\
          <Directory {dir}/www>\nAuthType Basic\nAuthName x\nAuthUserFile {dir}/users\nAuthGroupFile {dir}/groups\n\
          Require group admin\n</Directory>\n",
-        modules.iter().map(|name| load(&name)).collect::<String>()
+        modules.iter().map(|name| load(name)).collect::<String>()
     );
     std::fs::write(daemon.path("apache.conf"), conf).unwrap();
     let _apache = Server::start(

@@ -28,6 +28,7 @@ pub(super) const FORMAT: Format = Format {
     example: json::placeholder_options,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "every format has this signature")]
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let mut left_out = Vec::new();
     let mut lines: Vec<(&str, &[String])> = Vec::new();
@@ -133,7 +134,7 @@ mod tests {
         let mut members = Vec::new();
         let mut chars = rest.chars().peekable();
         loop {
-            while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+            while chars.next_if(char::is_ascii_whitespace).is_some() {}
             let Some(first) = chars.next() else { return (group.to_owned(), members) };
             let mut word = String::new();
             if first == '"' || first == '\'' {

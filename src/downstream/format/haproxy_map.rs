@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::access::View;
 
 use super::nginx_map::{self, VALUE};
-use super::people::{self, Notation};
+use super::people::{self, Folding, Notation};
 use super::{Format, OptionDoc, OptionKind, Options, RenderError, Rendered, escape, json};
 
 pub(super) const FORMAT: Format = Format {
@@ -34,6 +34,7 @@ pub(super) const FORMAT: Format = Format {
 /// Longest line that HAProxy reads whole, its newline not counted.
 const LINE_BYTES_MAX: usize = 16_000;
 
+#[expect(clippy::unnecessary_wraps, reason = "every format has this signature")]
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let mut left_out = Vec::new();
     let lower = options.flag("lower");
@@ -41,8 +42,8 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
         let name = if lower { name.to_ascii_lowercase() } else { name.to_owned() };
         escape::haproxy_word(&name).map_err(str::to_owned)
     };
-    let fold: Option<(&'static str, fn(&str) -> String)> =
-        lower.then_some(("in lower case", str::to_ascii_lowercase as fn(&str) -> String));
+    let folding: Folding = ("in lower case", str::to_ascii_lowercase);
+    let fold = lower.then_some(folding);
     let notation = Notation { write: &write, fold };
     let mut text = String::new();
     for (person, value) in nginx_map::rows(view, options, &notation, &|_| false, &mut left_out) {

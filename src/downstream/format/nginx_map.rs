@@ -6,6 +6,7 @@
 //! every revocation, so it is left out until the operator has raised both.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use crate::access::{View, ViewUser};
 
@@ -39,6 +40,7 @@ pub(super) const VALUE: OptionDoc = OptionDoc {
     description: "What a user maps to: roles or groups, joined by commas; both as `role:x,group:y`; or just `1`.",
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "every format has this signature")]
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let mut left_out = Vec::new();
     let bucket: usize = options.text("bucket_size", "64").parse().unwrap_or(64);
@@ -57,11 +59,13 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let mut text = String::new();
     let needed = rows.iter().map(|(person, _)| bucket_size(&person.user.name)).max().unwrap_or(0);
     if needed > 64 {
-        text.push_str(&format!("# needs map_hash_bucket_size {needed};\n"));
+        let _infallible = writeln!(text, "# needs map_hash_bucket_size {needed};");
     }
     for (person, value) in rows {
         match escape::nginx_value(&value) {
-            Ok(value) => text.push_str(&format!("{} {value};\n", person.written)),
+            Ok(value) => {
+                let _infallible = writeln!(text, "{} {value};", person.written);
+            }
             Err(why) => left_out.push(people::refused(person.user, format!("its roles and groups: {why}"))),
         }
     }
@@ -195,7 +199,7 @@ mod tests {
             for line in text.lines().filter(|line| !line.starts_with('#')) {
                 // nginx: a quoted token, a blank, a quoted token, a semicolon; in both `\` escapes `\` and `"`.
                 let (key, rest) = people::backslashed(line).unwrap();
-                let (value, end) = people::backslashed(&rest[1..]).unwrap();
+                let (value, end) = people::backslashed(rest.strip_prefix(' ').unwrap()).unwrap();
                 prop_assert_eq!(end, ";");
                 let key = key.strip_prefix('\\').unwrap().to_owned();
                 prop_assert!(key == "alice@example.com" || key == name);

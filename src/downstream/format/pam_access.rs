@@ -5,6 +5,8 @@
 //! blanks and commas part names, `x@y` means user x from host y, so only plain account names are written. Use it with
 //! `nodefgroup`, without which a name that is no user may match a group.
 
+use std::fmt::Write as _;
+
 use crate::access::View;
 
 use super::people::{self, Notation};
@@ -64,10 +66,10 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let always = options.texts("always").unwrap_or_default();
     let mut text = String::from("# Written by rosterd; changes here are undone.\n");
     for name in always.iter().filter(|name| account::is_plain(name)) {
-        text.push_str(&format!("+:{name}:ALL\n"));
+        let _infallible = writeln!(text, "+:{name}:ALL");
     }
     for person in people.values().filter(|person| !always.contains(&person.written.as_str())) {
-        text.push_str(&format!("+:{}:{origins}\n", person.written));
+        let _infallible = writeln!(text, "+:{}:{origins}", person.written);
     }
     text.push_str(CLOSE);
     text.push('\n');

@@ -32,8 +32,11 @@ pub(super) struct Notation<'a> {
     /// Writes one name, or says why it cannot be.
     pub(super) write: &'a dyn Fn(&str) -> Result<String, String>,
     /// What two names that the reader takes for one have in common, and what to call that; `None`: it compares bytes.
-    pub(super) fold: Option<(&'static str, fn(&str) -> String)>,
+    pub(super) fold: Option<Folding>,
 }
+
+/// What it is called, and what it makes of a name.
+pub(super) type Folding = (&'static str, fn(&str) -> String);
 
 /// One user as the file will have it.
 pub(super) struct Person<'a> {

@@ -39,10 +39,12 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let listed = people::holders(&people::roles(view, options));
     let notation = Notation { write: &|name| user(name).map_err(str::to_owned), fold: None };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
-    let mut text: String = people.values().map(|person| format!("{}\n", person.written)).collect();
-    if text.is_empty() {
-        text = format!("{NOBODY}\n");
+    let mut lines: Vec<&str> = people.values().map(|person| person.written.as_str()).collect();
+    if lines.is_empty() {
+        lines.push(NOBODY);
     }
+    let mut text = lines.join("\n");
+    text.push('\n');
     Ok(Rendered { bytes: text.into_bytes(), left_out })
 }
 

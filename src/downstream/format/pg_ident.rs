@@ -78,6 +78,7 @@ pub(super) fn database_roles<'a>(
     named
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every format has this signature")]
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let map = Some(options.text("map", "rosterd")).filter(|text| is_map(text)).unwrap_or("rosterd");
     let mut left_out = Vec::new();

@@ -112,6 +112,7 @@ fn closing(options: &Options) -> String {
     format!("{}{creating}{GRANTING}", REVOKING.replace("{target}", options.target.as_str()))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every format has this signature")]
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let mut left_out = Vec::new();
     let selected = people::roles(view, options);
@@ -263,12 +264,11 @@ mod tests {
         fn whatever_the_name_postgresql_reads_back_exactly_it(name in "\\PC{1,40}|[a-z\"'\\\\$;:(), -]{1,12}") {
             let (text, left_out) = outcome("pg-roles", &named(&name), &options(&serde_json::json!({"create_users": true})));
             let row = text.split(GRANT_ROWS).nth(1).and_then(|rest| rest.split(";\nDO $rosterd$").next());
-            match row {
-                Some(row) => {
-                    let token = row.strip_prefix("  ('admin', ").unwrap().strip_suffix(')').unwrap();
-                    prop_assert_eq!(postgres_reads(token), name);
-                }
-                None => prop_assert_eq!(left_out.len(), 1),
+            if let Some(row) = row {
+                let token = row.strip_prefix("  ('admin', ").unwrap().strip_suffix(')').unwrap();
+                prop_assert_eq!(postgres_reads(token), name);
+            } else {
+                prop_assert_eq!(left_out.len(), 1);
             }
         }
     }

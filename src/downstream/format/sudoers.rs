@@ -6,6 +6,7 @@
 //! rule, since an empty alias is an error to sudo.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
@@ -75,7 +76,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
             .collect();
         let rule = rules.get(role.name.as_str());
         if let (Some(alias), Some(rule), false) = (aliases.get(role.name.as_str()), rule, users.is_empty()) {
-            text.push_str(&format!("User_Alias {alias} = {}\n{alias} {rule}\n", users.join(", ")));
+            let _infallible = writeln!(text, "User_Alias {alias} = {}\n{alias} {rule}", users.join(", "));
         }
     }
     Ok(Rendered { bytes: text.into_bytes(), left_out })
@@ -191,12 +192,12 @@ mod tests {
         let mut rest = word;
         while !rest.is_empty() {
             if let Some(hex) = rest.strip_prefix("\\x") {
-                bytes.push(u8::from_str_radix(&hex[..2], 16).unwrap());
-                rest = &hex[2..];
+                bytes.push(u8::from_str_radix(hex.get(..2).unwrap(), 16).unwrap());
+                rest = hex.get(2..).unwrap();
             } else {
                 bytes.push(rest.as_bytes()[0]);
                 assert!(rest.as_bytes()[0].is_ascii_alphanumeric() || b"_.-".contains(&rest.as_bytes()[0]));
-                rest = &rest[1..];
+                rest = rest.get(1..).unwrap();
             }
         }
         String::from_utf8(bytes).unwrap()
@@ -207,13 +208,12 @@ mod tests {
         fn whatever_the_name_sudo_reads_back_exactly_it(name in "\\PC{1,40}|[a-zA-Z#%+!,:= \"\\\\@()]{1,12}") {
             let (text, left_out) = outcome("sudoers", &named(&name), &ops());
             let users = text.lines().find_map(|line| line.strip_prefix("User_Alias ROSTERD_ADMIN = "));
-            match users {
-                Some(users) => {
-                    prop_assert_eq!(&sudo_reads(users), &name);
-                    prop_assert!(users.starts_with("\\x") && text.lines().count() == 3);
-                    prop_assert_eq!(&name, &name.to_ascii_lowercase());
-                }
-                None => prop_assert_eq!((left_out.len(), text.lines().count()), (1, 1)),
+            if let Some(users) = users {
+                prop_assert_eq!(&sudo_reads(users), &name);
+                prop_assert!(users.starts_with("\\x") && text.lines().count() == 3);
+                prop_assert_eq!(&name, &name.to_ascii_lowercase());
+            } else {
+                prop_assert_eq!((left_out.len(), text.lines().count()), (1, 1));
             }
         }
     }
