@@ -7,10 +7,12 @@ use crate::harness::{Python, Stage, story};
 const SCRIPT: &str = r#"
 import json, sys, cedarpy
 story = json.load(sys.stdin)
+def quoted(text):  # as Cedar itself prints an id
+    return '"' + "".join(c if c.isprintable() and c not in "\"\\'" else {"\n": "\\n", "\r": "\\r", '"': '\\"', "\\": "\\\\", "'": "\\'"}.get(c, "\\u{%x}" % ord(c)) for c in text) + '"'
 policies = 'permit(principal in ' + story["role"] + ', action == Action::"enter", resource);'
 out = []
 for user in story["users"]:
-    request = {"principal": story["user"] + "::" + json.dumps(user, ensure_ascii=False), "action": 'Action::"enter"', "resource": 'Door::"front"', "context": {}}
+    request = {"principal": story["user"] + "::" + quoted(user), "action": 'Action::"enter"', "resource": 'Door::"front"', "context": {}}
     result = cedarpy.is_authorized(request, policies, story["entities"], story["schema"])
     errors = [error for error in result.diagnostics.errors if "not exist" not in str(error)]
     assert not errors, errors
