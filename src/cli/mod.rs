@@ -14,6 +14,7 @@ mod check;
 mod demo;
 mod directory;
 mod explain;
+mod export;
 mod group;
 mod history;
 mod plan;
@@ -73,6 +74,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::User(args) => user::run(args, config),
         Command::Group(args) => group::run(args, config),
         Command::Explain(args) => explain::run(args, config),
+        Command::Export(args) => export::run(args, config),
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),
         Command::Sync(args) => sync::run(args, config),

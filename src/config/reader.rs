@@ -286,6 +286,10 @@ impl<'a> Value<'a> {
         self.inner.is_array()
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        self.inner.is_table()
+    }
+
     pub(super) fn table(&self) -> Option<Table<'a>> {
         let DeValue::Table(map) = self.inner else { return self.wrong_type("a table") };
         Some(Table {

@@ -157,7 +157,7 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
-    section.planned("map", "no format of this version takes names from a map");
+    section.planned("map", "what a role is called at a reader stands in the format's `options`");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");
     section.planned("batch", "one event is one delivery");
@@ -298,6 +298,10 @@ fn content(section: &Table<'_>, files: &Files, mut options: Options) -> Option<(
         for complaint in format.check_options(&options.values) {
             value.fail(what(complaint));
         }
+    } else {
+        for complaint in format.check_options(&options.values) {
+            section.fail(what(format!("`{}`: {complaint}", section.path())));
+        }
     }
     if let (Some(value), Some(template)) = (section.get("template"), &options.template) {
         try_template(&value, template);
@@ -322,20 +326,24 @@ fn named_format(value: &Value<'_>) -> Option<&'static Format> {
     value.word(&words)
 }
 
-/// A format's options as the renderer takes them: texts, numbers and flags.
+/// A format's options as the renderer takes them: texts, numbers, flags, lists of texts, and tables of these.
 fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
     let table = value.table()?;
-    let values = table.entries().map(|(name, value)| {
-        let found = if value.is_text() {
-            value.text().map(Json::from)
-        } else if value.is_integer() {
-            value.integer(0..=u64::from(u32::MAX)).map(Json::from)
-        } else {
-            value.bool().map(Json::from)
-        };
-        Some((name.to_owned(), found?))
-    });
-    values.collect()
+    table.entries().map(|(name, value)| Some((name.to_owned(), option_value(&value)?))).collect()
+}
+
+fn option_value(value: &Value<'_>) -> Option<Json> {
+    if value.is_text() {
+        value.text().map(Json::from)
+    } else if value.is_integer() {
+        value.integer(0..=u64::from(u32::MAX)).map(Json::from)
+    } else if value.is_list() {
+        value.texts().map(Json::from)
+    } else if value.is_table() {
+        option_values(value).map(Json::from)
+    } else {
+        value.bool().map(Json::from)
+    }
 }
 
 /// Longest template that is read.

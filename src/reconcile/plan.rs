@@ -91,14 +91,21 @@ pub fn wanted(view: &View, left_out: &[NotCarried]) -> Wanted {
         .iter()
         .filter_map(|one| match &one.what {
             Carried::User(subject) => Some(subject.clone()),
-            Carried::Group(..) => None,
+            Carried::Group(..) | Carried::Role(_) => None,
         })
         .collect();
     let gone_groups: BTreeSet<(DirectoryId, ResourceId)> = left_out
         .iter()
         .filter_map(|one| match &one.what {
             Carried::Group(directory, id) => Some((directory.clone(), *id)),
-            Carried::User(_) => None,
+            Carried::User(_) | Carried::Role(_) => None,
+        })
+        .collect();
+    let gone_roles: BTreeSet<&str> = left_out
+        .iter()
+        .filter_map(|one| match &one.what {
+            Carried::Role(role) => Some(role.as_str()),
+            Carried::User(_) | Carried::Group(..) => None,
         })
         .collect();
     let groups: BTreeMap<&str, (DirectoryId, ResourceId)> =
@@ -129,7 +136,7 @@ pub fn wanted(view: &View, left_out: &[NotCarried]) -> Wanted {
             };
             wanted.insert((subject.clone(), entitlement), holding);
         };
-        for role in &user.roles {
+        for role in user.roles.iter().filter(|role| !gone_roles.contains(role.as_str())) {
             if let Ok(name) = RoleName::parse(role) {
                 put(Entitlement::Role(name), role);
             }

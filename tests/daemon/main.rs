@@ -21,6 +21,7 @@ mod commands;
 mod crash;
 mod directories;
 mod disk;
+mod export;
 mod guard;
 mod lifecycle;
 mod listeners;

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+
 use super::fit::{unfit, unfit_char};
 
 /// Why a text cannot be written in a notation.
@@ -69,6 +71,11 @@ pub(super) fn shell(text: &str) -> Result<String, Refused> {
         return Err("the text starts with `-` and would be taken for an option");
     }
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+/// The URL-safe alphabet of base64 without padding, for readers whose ids take few characters. One text, one code.
+pub(super) fn base64url(text: &str) -> String {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }
 
 /// One word that no line-based reader splits or gives a meaning: letters, digits, `.`, `_`, `-`, `@`, `+`, beginning

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::access::{View, ViewGroup, ViewRole, ViewUser};
 use crate::model::{DirectoryId, ResourceId, RoleName};
 
+use super::escape::Refused;
 use super::{Carried, LeftOut};
 
 /// The rule that `name` breaks in every format, if it does.
@@ -47,40 +48,97 @@ pub(super) fn without_unfit_names(view: &View) -> (Cow<'_, View>, Vec<LeftOut>) 
 
 /// The view without users and groups that break a rule; they vanish from every list.
 pub(super) fn without<'a>(view: &'a View, rules: &Rules<'_>) -> (Cow<'a, View>, Vec<LeftOut>) {
+    let group = |group: &ViewGroup| {
+        let key = group.external_id.as_ref();
+        let name = (rules.name)(&group.name).map(|why| (group.name.clone(), why));
+        name.or_else(|| key.and_then(|text| (rules.key)(text).map(|why| (text.clone(), why))))
+    };
+    without_if(view, &Judges { user: &|user| broken_by_user(user, rules), group: &group, role: &|_| None })
+}
+
+/// The view less everybody whose own name, as `render` would write it, `refuse` does not let pass. `render` gets the
+/// kind of thing and its name. For formats in which users, groups and roles are named by one rule.
+pub(super) fn without_refused<'a>(
+    view: &'a View,
+    refuse: &dyn Fn(Kind, &str) -> Option<Refused>,
+) -> (Cow<'a, View>, Vec<LeftOut>) {
+    let judge = |kind: Kind, name: &str| refuse(kind, name).map(|why| (name.to_owned(), why.to_owned()));
+    let judges = Judges {
+        user: &|user| judge(Kind::User, &user.name),
+        group: &|group| judge(Kind::Group, &group.name),
+        role: &|role| judge(Kind::Role, role.as_str()),
+    };
+    without_if(view, &judges)
+}
+
+/// What a name names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// A user.
+    User,
+    /// A group.
+    Group,
+    /// A role.
+    Role,
+}
+
+/// The text at fault and the rule it breaks.
+type Fault = Option<(String, String)>;
+
+/// Who says whether one can be carried.
+struct Judges<'a> {
+    user: &'a dyn Fn(&ViewUser) -> Fault,
+    group: &'a dyn Fn(&ViewGroup) -> Fault,
+    role: &'a dyn Fn(&RoleName) -> Fault,
+}
+
+/// The view without what the judges refuse.
+fn without_if<'a>(view: &'a View, judges: &Judges<'_>) -> (Cow<'a, View>, Vec<LeftOut>) {
     let mut left_out = Vec::new();
-    let mut users = BTreeSet::new();
-    let mut groups = BTreeSet::new();
+    let mut gone = Gone::default();
     for user in &view.users {
-        if let Some((text, why)) = broken_by_user(user, rules) {
-            users.insert(user.name.as_str());
-            left_out.push(LeftOut { what: Carried::User(user.subject()), text: text.clone(), why });
+        if let Some((text, why)) = (judges.user)(user) {
+            gone.users.insert(user.name.as_str());
+            left_out.push(LeftOut { what: Carried::User(user.subject()), text, why });
         }
     }
     for group in &view.groups {
-        let id = group.external_id.as_ref();
-        let name = (rules.name)(&group.name).map(|why| (&group.name, why));
-        let broken = name.or_else(|| id.and_then(|text| (rules.key)(text).map(|why| (text, why))));
-        if let Some((text, why)) = broken {
-            groups.insert(group.name.as_str());
+        if let Some((text, why)) = (judges.group)(group) {
+            gone.groups.insert(group.name.as_str());
             let what = Carried::Group(group.directory.clone(), group.id);
-            left_out.push(LeftOut { what, text: text.clone(), why });
+            left_out.push(LeftOut { what, text, why });
+        }
+    }
+    for role in &view.roles {
+        if let Some((text, why)) = (judges.role)(&role.name) {
+            gone.roles.insert(role.name.as_str());
+            left_out.push(LeftOut { what: Carried::Role(role.name.clone()), text, why });
         }
     }
     if left_out.is_empty() {
         return (Cow::Borrowed(view), left_out);
     }
-    (Cow::Owned(less(view, &users, &groups)), left_out)
+    (Cow::Owned(less(view, &gone)), left_out)
 }
 
-fn broken_by_user<'a>(user: &'a ViewUser, rules: &Rules<'_>) -> Option<(&'a String, String)> {
+fn broken_by_user(user: &ViewUser, rules: &Rules<'_>) -> Fault {
     let keys = [Some(&user.user_name), user.email.as_ref(), user.external_id.as_ref()];
-    (rules.name)(&user.name)
+    let fault = (rules.name)(&user.name)
         .map(|why| (&user.name, why))
         .or_else(|| keys.into_iter().flatten().find_map(|text| (rules.key)(text).map(|why| (text, why))))
-        .or_else(|| user.display_name.as_ref().and_then(|text| (rules.label)(text).map(|why| (text, why))))
+        .or_else(|| user.display_name.as_ref().and_then(|text| (rules.label)(text).map(|why| (text, why))));
+    fault.map(|(text, why)| (text.clone(), why))
 }
 
-fn less(view: &View, users: &BTreeSet<&str>, groups: &BTreeSet<&str>) -> View {
+/// Names that vanish.
+#[derive(Default)]
+struct Gone<'a> {
+    users: BTreeSet<&'a str>,
+    groups: BTreeSet<&'a str>,
+    roles: BTreeSet<&'a str>,
+}
+
+fn less(view: &View, gone: &Gone<'_>) -> View {
     let keep = |names: &[String], gone: &BTreeSet<&str>| -> Vec<String> {
         names.iter().filter(|name| !gone.contains(name.as_str())).cloned().collect()
     };
@@ -88,24 +146,52 @@ fn less(view: &View, users: &BTreeSet<&str>, groups: &BTreeSet<&str>) -> View {
         users: view
             .users
             .iter()
-            .filter(|user| !users.contains(user.name.as_str()))
-            .map(|user| ViewUser { groups: keep(&user.groups, groups), ..user.clone() })
+            .filter(|user| !gone.users.contains(user.name.as_str()))
+            .map(|user| ViewUser {
+                groups: keep(&user.groups, &gone.groups),
+                roles: keep(&user.roles, &gone.roles),
+                ..user.clone()
+            })
             .collect(),
         groups: view
             .groups
             .iter()
-            .filter(|group| !groups.contains(group.name.as_str()))
+            .filter(|group| !gone.groups.contains(group.name.as_str()))
             .map(|group| ViewGroup {
-                members: keep(&group.members, users),
-                groups: keep(&group.groups, groups),
-                all_members: keep(&group.all_members, users),
+                members: keep(&group.members, &gone.users),
+                groups: keep(&group.groups, &gone.groups),
+                all_members: keep(&group.all_members, &gone.users),
                 ..group.clone()
             })
             .collect(),
         roles: view
             .roles
             .iter()
-            .map(|role| ViewRole { members: keep(&role.members, users), ..role.clone() })
+            .filter(|role| !gone.roles.contains(role.name.as_str()))
+            .map(|role| ViewRole { members: keep(&role.members, &gone.users), ..role.clone() })
+            .collect(),
+    }
+}
+
+/// The same people under what stands before the `@`, as with `subject = "userName.local"`.
+pub(super) fn with_local_names(view: &View) -> View {
+    let local = |name: &String| name.split_once('@').map_or(name.as_str(), |(local, _)| local).to_owned();
+    let all = |names: &[String]| names.iter().map(local).collect();
+    View {
+        users: view.users.iter().map(|user| ViewUser { name: local(&user.name), ..user.clone() }).collect(),
+        groups: view
+            .groups
+            .iter()
+            .map(|group| ViewGroup {
+                members: all(&group.members),
+                all_members: all(&group.all_members),
+                ..group.clone()
+            })
+            .collect(),
+        roles: view
+            .roles
+            .iter()
+            .map(|role| ViewRole { members: all(&role.members), ..role.clone() })
             .collect(),
     }
 }

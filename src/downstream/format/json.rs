@@ -42,7 +42,7 @@ pub(super) fn render(view: &View, options: &Options) -> Result<Rendered, RenderE
 }
 
 /// Objects with their keys in order and without nulls.
-fn sorted(value: Value) -> Value {
+pub(super) fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<(String, Value)> =

@@ -5,26 +5,82 @@
 //! INVARIANTS: same view and options, same bytes. A name is escaped as the reader demands or left out and named in
 //! [`Rendered::left_out`], never written so that it means something else. Every output ends in a newline.
 
+mod account;
+mod apache_groups;
+mod border0_policy;
+mod casbin;
+mod cedar_entities;
+mod csv;
 mod csv_check;
 mod escape;
+mod extrausers;
 mod filters;
 mod fit;
+mod haproxy_map;
 mod json;
+mod jsonl;
+mod k8s_rbac;
+mod lines;
+mod nginx_map;
+mod opa_bundle;
+mod opa_data;
+mod openfga_tuples;
+mod options;
+mod pam_access;
+mod people;
+mod pg_hba_list;
+mod pg_ident;
+mod pg_roles;
+mod spicedb_relationships;
+mod ssh_principals;
+mod sudoers;
 mod template;
+#[cfg(test)]
+mod testing;
+mod yaml;
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod name_tests;
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::access::View;
-use crate::model::{DirectoryId, ResourceId, Subject, TargetName};
+use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
 
 pub use fit::example_view;
+pub use options::{OptionDoc, OptionKind, Options, REQUIRED};
 pub use template::{Template, Validate};
 
 /// Every format, sorted by name.
-pub const FORMATS: &[Format] = &[json::FORMAT, template::FORMAT];
+pub const FORMATS: &[Format] = &[
+    apache_groups::FORMAT,
+    border0_policy::FORMAT,
+    casbin::FORMAT,
+    cedar_entities::FORMAT,
+    csv::FORMAT,
+    extrausers::FORMAT,
+    haproxy_map::FORMAT,
+    json::FORMAT,
+    jsonl::FORMAT,
+    k8s_rbac::FORMAT,
+    nginx_map::FORMAT,
+    opa_bundle::FORMAT,
+    opa_data::FORMAT,
+    openfga_tuples::FORMAT,
+    pam_access::FORMAT,
+    pg_hba_list::FORMAT,
+    pg_ident::FORMAT,
+    pg_roles::FORMAT,
+    spicedb_relationships::FORMAT,
+    ssh_principals::FORMAT,
+    sudoers::FORMAT,
+    template::FORMAT,
+    yaml::FORMAT,
+];
 
 /// One way to write the access model, as listed by `rosterd export --list`.
 #[derive(Debug, Clone, Copy)]
@@ -45,41 +101,6 @@ pub struct Format {
     pub(crate) example: fn() -> Options,
 }
 
-/// One documented option of a format.
-#[derive(Debug, Clone, Copy)]
-pub struct OptionDoc {
-    /// Key in the target's `options`.
-    pub name: &'static str,
-    /// What kind of value it takes.
-    pub kind: OptionKind,
-    /// The default as it would be written in the config.
-    pub default: &'static str,
-    /// One sentence: its effect.
-    pub description: &'static str,
-}
-
-/// What kind of value an option takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptionKind {
-    /// `true` or `false`.
-    Flag,
-    /// Any text.
-    Text,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-}
-
-/// What steers one rendering besides the view.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The target rendered for.
-    pub target: TargetName,
-    /// The compiled template; only the format `template` needs it.
-    pub template: Option<Arc<Template>>,
-    /// The target's `options` table, checked by [`Format::check_options`].
-    pub values: Map<String, Value>,
-}
-
 /// What a rendering gave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rendered {
@@ -89,7 +110,7 @@ pub struct Rendered {
     pub left_out: Vec<LeftOut>,
 }
 
-/// One user or group that a format cannot carry. With `on_illegal = "error"` any of these fails the target.
+/// One user, group or role that a format cannot carry. With `on_illegal = "error"` any of these fails the target.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeftOut {
     /// Who.
@@ -107,6 +128,8 @@ pub enum Carried {
     User(Subject),
     /// A group.
     Group(DirectoryId, ResourceId),
+    /// A role, by its name in the config.
+    Role(RoleName),
 }
 
 /// Why a whole rendering failed; the target keeps its file (DESIGN §6.4 then takes the revoked out of it).
@@ -136,7 +159,7 @@ impl Format {
     pub fn render(&self, view: &View, options: &Options) -> Result<Rendered, RenderError> {
         let (view, mut left_out) = fit::without_unfit_names(view);
         let mut rendered = (self.render)(&view, options)?;
-        if rendered.bytes.last().is_some_and(|&last| last != b'\n') {
+        if self.is_text() && rendered.bytes.last().is_some_and(|&last| last != b'\n') {
             rendered.bytes.push(b'\n');
         }
         rendered.left_out.append(&mut left_out);
@@ -150,16 +173,38 @@ impl Format {
         (self.check)(bytes, options)
     }
 
-    /// This format's view of the data set of the documentation, for `export --list`.
+    /// Whether the bytes are text, which always ends in a newline.
+    pub fn is_text(&self) -> bool {
+        self.content_type != opa_bundle::CONTENT_TYPE
+    }
+
+    /// This format's view of the data set of the documentation, for `export --list`; an archive as its files.
     pub fn example(&self) -> String {
-        self.render(&example_view(), &(self.example)())
-            .map(|rendered| String::from_utf8_lossy(&rendered.bytes).into_owned())
-            .unwrap_or_default()
+        let (view, options) = self.example_input();
+        let rendered = self.render(&view, &options).unwrap_or_default();
+        if self.is_text() {
+            String::from_utf8_lossy(&rendered.bytes).into_owned()
+        } else {
+            opa_bundle::listing(&rendered.bytes).unwrap_or_default()
+        }
+    }
+
+    /// What the example is rendered from. A format that takes account names only has the view as with
+    /// `subject = "userName.local"`.
+    fn example_input(&self) -> (View, Options) {
+        let (view, options) = (example_view(), (self.example)());
+        let is_whole = self.render(&view, &options).is_ok_and(|done| done.left_out.is_empty());
+        (if is_whole { view } else { fit::with_local_names(&view) }, options)
     }
 
     /// What is wrong with a target's `options`, each as one message; empty if nothing.
     pub fn check_options(&self, values: &Map<String, Value>) -> Vec<String> {
-        values.iter().filter_map(|(key, value)| self.check_option(key, value)).collect()
+        let missing = |option: &&OptionDoc| option.default == REQUIRED && !values.contains_key(option.name);
+        let needs = |option: &OptionDoc| {
+            format!("format `{}` needs the option `{}`: {}", self.name, option.name, option.description)
+        };
+        let wrong = values.iter().filter_map(|(key, value)| self.check_option(key, value));
+        wrong.chain(self.options.iter().filter(missing).map(needs)).collect()
     }
 
     fn check_option(&self, key: &str, value: &Value) -> Option<String> {
@@ -168,27 +213,8 @@ impl Format {
             let known = if known.is_empty() { "it has none".to_owned() } else { known.join(", ") };
             return Some(format!("format `{}` has no option `{key}`; known: {known}", self.name));
         };
-        let (fits, wanted) = match option.kind {
-            OptionKind::Flag => (value.is_boolean(), "true or false".to_owned()),
-            OptionKind::Text => (value.is_string(), "a text".to_owned()),
-            OptionKind::Choice(words) => (
-                value.as_str().is_some_and(|word| words.contains(&word)),
-                format!("one of {}", words.join(", ")),
-            ),
-        };
-        (!fits).then(|| format!("option `{key}` of format `{}` must be {wanted}", self.name))
-    }
-}
-
-impl Options {
-    /// No template and every option at its default.
-    pub fn new(target: TargetName) -> Self {
-        Self { target, template: None, values: Map::new() }
-    }
-
-    /// A flag, false unless set.
-    pub(crate) fn flag(&self, name: &str) -> bool {
-        self.values.get(name).and_then(Value::as_bool).unwrap_or(false)
+        let wanted = option.kind.complaint(value)?;
+        Some(format!("option `{key}` of format `{}` must be {wanted}", self.name))
     }
 }
 
@@ -197,6 +223,7 @@ impl fmt::Display for Carried {
         match self {
             Self::User(subject) => write!(f, "user {subject}"),
             Self::Group(directory, id) => write!(f, "group {directory}/{id}"),
+            Self::Role(role) => write!(f, "role {role}"),
         }
     }
 }
@@ -229,8 +256,12 @@ mod tests {
         assert!(FORMATS.windows(2).all(|pair| pair[0].name < pair[1].name));
         for format in FORMATS {
             let example = format.example();
-            assert!(example.contains("alice@example.com") && example.ends_with('\n'), "{}", format.name);
-            format.check(example.as_bytes(), &(format.example)()).unwrap();
+            assert!(example.ends_with('\n') && example.len() > 10, "{}", format.name);
+            let (view, options) = format.example_input();
+            let rendered = format.render(&view, &options).unwrap();
+            assert_eq!(rendered.left_out, [], "{}", format.name);
+            format.check(&rendered.bytes, &options).unwrap();
+            assert_eq!(format.check_options(&options.values), Vec::<String>::new(), "{}", format.name);
             assert!(format.options.windows(2).all(|pair| pair[0].name < pair[1].name), "{}", format.name);
         }
         assert!(find("json").is_some() && find("jsn").is_none());

@@ -7,6 +7,7 @@
 mod changes;
 mod directories;
 mod explain;
+mod export;
 mod resources;
 mod socket;
 mod targets;
@@ -350,6 +351,7 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
             resources::show(request, crate::model::ResourceType::Group, name).await?
         }
         ("GET", ["explain"]) => explain::explain(request).await?,
+        ("GET", ["export"]) => export::export(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
         (_, segments) => return Err(nowhere(method, segments)),
@@ -362,7 +364,7 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 17] = [
+const ENDPOINTS: [(&str, &[&str]); 18] = [
     ("status", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
@@ -378,6 +380,7 @@ const ENDPOINTS: [(&str, &[&str]); 17] = [
     ("groups", &["GET"]),
     ("groups/ID", &["GET"]),
     ("explain", &["GET"]),
+    ("export", &["GET"]),
     ("changes", &["GET"]),
     ("verify", &["GET"]),
 ];

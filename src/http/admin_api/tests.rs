@@ -262,3 +262,26 @@ async fn over_tcp_there_are_metrics_and_health_but_no_api() {
         assert!(metrics.body.contains(line), "{line}: {}", metrics.body);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn present_access_is_exported_in_any_format() {
+    let store = Store::new();
+    let state = state(&store, 0, None);
+    let (status, body) = call(&state, "GET", "export?format=json", &Value::Null).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(body["text"].as_str().unwrap().contains("\"db-admin\""), "{body}");
+    let (status, body) = call(&state, "GET", "export?format=opa-bundle", &Value::Null).await;
+    assert!(status == 200 && body["base64"].as_str().unwrap().starts_with("H4sI"), "{body}");
+    for (query, wanted) in [
+        ("format=jsn", 404),
+        ("", 400),
+        ("format=template", 400),
+        ("format=json&subject=no%20such", 400),
+        ("format=json&options=%7B%22compact%22%3A1%7D", 400),
+        ("format=json&options=x", 400),
+    ] {
+        let (status, body) = call(&state, "GET", &format!("export?{query}"), &Value::Null).await;
+        assert_eq!(status, wanted, "{query}: {body}");
+        assert!(body["error"]["message"].is_string(), "{body}");
+    }
+}

@@ -1,0 +1,49 @@
+//! What the tests of several formats share: small views, options, and a rendering that has passed its own check.
+
+use serde_json::Value;
+
+use crate::access::View;
+use crate::model::ResourceId;
+
+use super::{LeftOut, Options, example_view, find, json};
+
+/// Alice in engineering, and a user of that name in engineering and sre with role admin.
+pub(super) fn named(name: &str) -> View {
+    let mut view = example_view();
+    name.clone_into(&mut view.users[1].name);
+    view.groups[1].members = vec![name.to_owned()];
+    view.groups[1].all_members = vec![name.to_owned()];
+    view.groups[0].all_members = vec!["alice@example.com".into(), name.to_owned()];
+    view.roles[0].members = vec![name.to_owned()];
+    view
+}
+
+/// Two holders of admin; the first was created first.
+pub(super) fn two_named(older: &str, newer: &str) -> View {
+    let mut view = named(older);
+    view.users.remove(0);
+    let mut user = view.users[0].clone();
+    user.id = ResourceId::new(1_700_000_000_001, &[9; 10]);
+    newer.clone_into(&mut user.name);
+    view.users.push(user);
+    view.users.sort_by(|a, b| a.name.cmp(&b.name));
+    view.groups.clear();
+    view.users.iter_mut().for_each(|user| user.groups.clear());
+    view.roles[0].members = view.users.iter().map(|user| user.name.clone()).collect();
+    view
+}
+
+/// Options of the target `example`.
+pub(super) fn options(values: &Value) -> Options {
+    Options { values: values.as_object().unwrap().clone(), ..json::placeholder_options() }
+}
+
+/// The text and who is left out; the text has passed the format's own check.
+pub(super) fn outcome(format: &str, view: &View, options: &Options) -> (String, Vec<LeftOut>) {
+    let format = find(format).unwrap();
+    let rendered = format.render(view, options).unwrap();
+    if let Err(why) = format.check(&rendered.bytes, options) {
+        panic!("{}: {why}\n{}", format.name, String::from_utf8_lossy(&rendered.bytes));
+    }
+    (String::from_utf8(rendered.bytes).unwrap(), rendered.left_out)
+}

@@ -1,0 +1,91 @@
+//! `/api/v1/export`: present access in one of the formats, for no target: without what a guard holds.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use serde_json::{Map, Value, json};
+
+use super::{AdminError, Request, Snapshot, explain};
+use crate::access::{self, SubjectAttribute, ViewInput};
+use crate::downstream::format::{self, Format, Options};
+use crate::mirror::ReadTx;
+use crate::model::TargetName;
+
+pub(super) async fn export(request: &Request<'_>) -> Result<Value, AdminError> {
+    let format = named(request)?;
+    let attribute = match request.param("subject") {
+        None => SubjectAttribute::default(),
+        Some(text) => text.parse().map_err(|error| AdminError::invalid(format!("`{text}`: {error}")))?,
+    };
+    let options = options(request, format)?;
+    let running = request.state.running.load_full();
+    request
+        .state
+        .mirror
+        .read_long::<_, AdminError, _>(move |tx| render(tx, &running, format, &options, &attribute))
+        .await
+}
+
+fn named(request: &Request<'_>) -> Result<&'static Format, AdminError> {
+    let name = request.param("format").ok_or_else(|| AdminError::invalid("`format` is required"))?;
+    let found = format::find(name).ok_or_else(|| {
+        let all: Vec<&str> = format::FORMATS.iter().map(|format| format.name).collect();
+        AdminError::absent(format!("there is no format `{name}`"), format!("formats are {}", all.join(", ")))
+    })?;
+    if found.name == "template" {
+        return Err(AdminError::new(
+            400,
+            "a template belongs to a target",
+            "name it in the config and look at `rosterd plan TARGET`",
+        ));
+    }
+    Ok(found)
+}
+
+fn options(request: &Request<'_>, format: &Format) -> Result<Options, AdminError> {
+    let name = TargetName::parse("export").map_err(|error| AdminError::new(500, error.to_string(), ""))?;
+    let mut options = Options::new(name);
+    if let Some(text) = request.param("options") {
+        options.values = serde_json::from_str::<Map<String, Value>>(text)
+            .map_err(|error| AdminError::invalid(format!("`options` must be a JSON object: {error}")))?;
+    }
+    match format.check_options(&options.values).first() {
+        None => Ok(options),
+        Some(complaint) => Err(AdminError::new(
+            400,
+            complaint.as_str(),
+            format!("`rosterd export --list {}` shows its options", format.name),
+        )),
+    }
+}
+
+fn render(
+    tx: &mut ReadTx<'_>,
+    running: &Snapshot,
+    format: &Format,
+    options: &Options,
+    attribute: &SubjectAttribute,
+) -> Result<Value, AdminError> {
+    let facts = explain::load(tx, running)?;
+    let access = access::access(&facts, &running.roles, tx.now());
+    let input = ViewInput { attribute, attributes: &[], exceptions: &[], names: &BTreeMap::new() };
+    let (view, problems) = access::view(&facts, &access, input);
+    let rendered = format.render(&view, options).map_err(|error| {
+        AdminError::new(409, error.to_string(), "`rosterd export --list` shows the options")
+    })?;
+    let (key, content) = match String::from_utf8(rendered.bytes) {
+        Ok(text) => ("text", text),
+        Err(bytes) => ("base64", base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes())),
+    };
+    let mut answer = json!({
+        "format": format.name,
+        "content_type": format.content_type,
+        "seq": facts.seq,
+        "left_out": rendered.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "problems": problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    });
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert(key.to_owned(), content.into());
+    }
+    Ok(answer)
+}
