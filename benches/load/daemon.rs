@@ -29,7 +29,7 @@ impl Daemon {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = state.path().join("rosterd.toml");
         let text = format!(
-            "[server]\nlisten = [\"{address}\"]\n[admin]\nsocket = \"{0}/admin.sock\"\n[mirror]\npath = \"{0}/mirror.db\"\n[log]\nlevel = \"warn\"\n",
+            "[server]\nlisten = [\"{address}\"]\n[server.limits]\nconnections_per_address_max = 256\n[admin]\nsocket = \"{0}/admin.sock\"\n[mirror]\npath = \"{0}/mirror.db\"\n[log]\nlevel = \"warn\"\n",
             state.path().display()
         );
         std::fs::write(&config, text).unwrap();

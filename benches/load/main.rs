@@ -3,9 +3,11 @@
 //!
 //! Ceilings, each a process of its own like the daemon: *hyper*, which answers a fixed 700-byte body and does
 //! nothing else; and *hyper + writer*, which also waits for a group commit of one 700-byte row with three indexes
-//! (WAL, `synchronous=FULL`). Figures are quoted as ratios to them, since absolute ones say more about the machine.
+//! (WAL, `synchronous=FULL`). Figures are quoted as ratios to them, since absolute ones say more about the machine;
+//! each is taken in turn with its ceiling, slice by slice, so that a drift of the machine's speed meets both alike.
 //!
-//! `LOAD_SCALE=0.1` shortens every phase; `LOAD_JSON=FILE` changes where the JSON goes.
+//! `LOAD_SCALE=0.1` shortens every phase; `LOAD_ONLY=creates,reads` runs these parts alone (with the ceilings; the
+//! others are `syncs`, `lost`); `LOAD_JSON=FILE` changes where the JSON goes.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -52,43 +54,95 @@ fn scaled(full: usize, least: usize) -> usize {
 
 async fn run() {
     let mut report = Report::new();
-    measure_ceilings(&mut report).await;
-    measure_creates(&mut report).await;
-    measure_syncs(&mut report).await;
-    measure_reads_and_growth(&mut report).await;
-    measure_lost_updates(&mut report).await;
+    let ceilings = Ceilings::start();
+    measure_ceilings(&mut report, &ceilings).await;
+    if is_asked("creates") {
+        measure_creates(&mut report, &ceilings).await;
+    }
+    if is_asked("syncs") {
+        measure_syncs(&mut report).await;
+    }
+    if is_asked("reads") {
+        measure_reads_and_growth(&mut report, &ceilings).await;
+    }
+    if is_asked("lost") {
+        measure_lost_updates(&mut report).await;
+    }
     report.finish();
 }
 
-async fn measure_ceilings(report: &mut Report) {
-    let hyper = ceilings::Child::start("serve-hyper", None);
-    for c in CONNECTIONS {
-        let load = Load::new(hyper.address(), c);
-        let n = scaled(if c == 1 { 20_000 } else { 100_000 }, 2_000);
-        let out = load.run(n, |_| Request::get("/scim/v2/Users/x", "")).await;
-        report.rate("ceiling: bare hyper", c, &out);
-    }
-    drop(hyper);
-    let dir = tempfile::tempdir_in(daemon::state_base()).unwrap();
-    let writer = ceilings::Child::start("serve-writer", Some(&dir.path().join("ceiling.db")));
-    for c in CONNECTIONS {
-        let load = Load::new(writer.address(), c);
-        let n = scaled(if c == 1 { 6_000 } else { 40_000 }, 1_000);
-        let out = load.run(n, |i| Request::post("/scim/v2/Users", "", client::user_body("ceiling", i))).await;
-        report.rate("ceiling: hyper + writer", c, &out);
+fn is_asked(part: &str) -> bool {
+    std::env::var("LOAD_ONLY").map_or(true, |parts| parts.split(',').any(|one| one == part))
+}
+
+/// Both ceilings, kept running so that each figure can be taken beside its own.
+struct Ceilings {
+    hyper: ceilings::Child,
+    writer: ceilings::Child,
+    _database: tempfile::TempDir,
+}
+
+impl Ceilings {
+    fn start() -> Self {
+        let database = tempfile::tempdir_in(daemon::state_base()).unwrap();
+        let hyper = ceilings::Child::start("serve-hyper", None);
+        let writer = ceilings::Child::start("serve-writer", Some(&database.path().join("ceiling.db")));
+        Self { hyper, writer, _database: database }
     }
 }
 
-async fn measure_creates(report: &mut Report) {
+/// Requests of the two ceilings.
+fn bare(_: usize) -> Request {
+    Request::get("/scim/v2/Users/x", "")
+}
+
+fn written(i: usize) -> Request {
+    Request::post("/scim/v2/Users", "", client::user_body("ceiling", i))
+}
+
+/// Slices that a figure and its ceiling are taken in.
+const SLICES: usize = 5;
+
+/// Runs `n` requests each of a ceiling and of ours, in turn.
+async fn in_turn(
+    ceiling: &Load,
+    at_best: fn(usize) -> Request,
+    ours: &Load,
+    make: impl Fn(usize) -> Request,
+    n: usize,
+) -> (Outcome, Outcome) {
+    let (mut best, mut out) = (Outcome::default(), Outcome::default());
+    let per = n / SLICES;
+    for slice in 0..SLICES {
+        best.merge(ceiling.run(per, at_best).await);
+        out.merge(ours.run(per, |i| make(slice * per + i)).await);
+    }
+    (best, out)
+}
+
+async fn measure_ceilings(report: &mut Report, ceilings: &Ceilings) {
+    for c in CONNECTIONS {
+        let n = scaled(if c == 1 { 20_000 } else { 100_000 }, 2_000);
+        let out = Load::new(ceilings.hyper.address(), c).run(n, bare).await;
+        report.rate("ceiling: bare hyper", c, &out, None);
+    }
+    for c in CONNECTIONS {
+        let n = scaled(if c == 1 { 6_000 } else { 40_000 }, 1_000);
+        let out = Load::new(ceilings.writer.address(), c).run(n, written).await;
+        report.rate("ceiling: hyper + writer", c, &out, None);
+    }
+}
+
+async fn measure_creates(report: &mut Report, ceilings: &Ceilings) {
     for c in CONNECTIONS {
         let daemon = Daemon::start();
-        let load = Load::new(daemon.address(), c);
+        let (load, ceiling) = (Load::new(daemon.address(), c), Load::new(ceilings.writer.address(), c));
         let token = daemon.token();
         let n = scaled(if c == 1 { 6_000 } else { 30_000 }, 1_000);
-        let out =
-            load.run(n, |i| Request::post("/scim/v2/Users", &token, client::user_body("create", i))).await;
+        let make = |i| Request::post("/scim/v2/Users", &token, client::user_body("create", i));
+        let (best, out) = in_turn(&ceiling, written, &load, make, n).await;
         out.expect_status(201);
-        report.rate("create user", c, &out);
+        report.rate("create user", c, &out, Some(&best));
     }
 }
 
@@ -114,17 +168,17 @@ async fn measure_syncs(report: &mut Report) {
     );
 }
 
-async fn measure_reads_and_growth(report: &mut Report) {
+async fn measure_reads_and_growth(report: &mut Report, ceilings: &Ceilings) {
     let daemon = Daemon::start();
     let token = daemon.token();
     let small = scaled(1_000, 1_000);
     let large = scaled(50_000, 5_000);
     let mut ids = daemon.create_users("grow", 0, small).await;
 
-    read_by_id(report, &daemon, &ids).await;
-    let at_small = look_up(report, &daemon, small, "look-up by userName, 1k users").await;
+    read_by_id(report, &daemon, ceilings, &ids).await;
+    let at_small = look_up(report, &daemon, ceilings, small, "look-up by userName, 1k users").await;
     ids.extend(daemon.create_users("grow", small, large - small).await);
-    let at_large = look_up(report, &daemon, large, "look-up by userName, 50k users").await;
+    let at_large = look_up(report, &daemon, ceilings, large, "look-up by userName, 50k users").await;
     report.growth("look-up p50, 50k users : 1k users", &at_large, &at_small);
 
     let few = daemon.create_group("few", &ids[..10]).await;
@@ -168,35 +222,38 @@ async fn measure_reads_and_growth(report: &mut Report) {
     report.growth("read group p50, 50k : 10", &at_many, &at_few);
 }
 
-async fn read_by_id(report: &mut Report, daemon: &Daemon, ids: &[String]) {
+async fn read_by_id(report: &mut Report, daemon: &Daemon, ceilings: &Ceilings, ids: &[String]) {
     let token = daemon.token();
     for c in CONNECTIONS {
-        let load = Load::new(daemon.address(), c);
+        let (load, ceiling) = (Load::new(daemon.address(), c), Load::new(ceilings.hyper.address(), c));
         let n = scaled(if c == 1 { 20_000 } else { 60_000 }, 2_000);
-        let out =
-            load.run(n, |i| Request::get(&format!("/scim/v2/Users/{}", ids[i % ids.len()]), &token)).await;
+        let make = |i: usize| Request::get(&format!("/scim/v2/Users/{}", ids[i % ids.len()]), &token);
+        let (best, out) = in_turn(&ceiling, bare, &load, make, n).await;
         out.expect_status(200);
-        report.rate("get by id", c, &out);
+        report.rate("get by id", c, &out, Some(&best));
     }
 }
 
-async fn look_up(report: &mut Report, daemon: &Daemon, users: usize, name: &str) -> Outcome {
+async fn look_up(
+    report: &mut Report,
+    daemon: &Daemon,
+    ceilings: &Ceilings,
+    users: usize,
+    name: &str,
+) -> Outcome {
     let token = daemon.token();
     let mut alone = None;
     for c in [1, 16] {
-        let load = Load::new(daemon.address(), c);
+        let (load, ceiling) = (Load::new(daemon.address(), c), Load::new(ceilings.hyper.address(), c));
         let n = scaled(if c == 1 { 10_000 } else { 40_000 }, 1_000);
-        let out = load
-            .run(n, |i| {
-                let k = (i * 7919) % users;
-                Request::get(
-                    &format!("/scim/v2/Users?filter=userName%20eq%20%22grow{k}%40example.com%22"),
-                    &token,
-                )
-            })
-            .await;
+        let make = |i: usize| {
+            let k = (i * 7919) % users;
+            let filter = format!("userName%20eq%20%22grow{k}%40example.com%22");
+            Request::get(&format!("/scim/v2/Users?filter={filter}"), &token)
+        };
+        let (best, out) = in_turn(&ceiling, bare, &load, make, n).await;
         out.expect_status(200);
-        report.rate(name, c, &out);
+        report.rate(name, c, &out, Some(&best));
         if c == 1 {
             alone = Some(out);
         }

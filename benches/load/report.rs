@@ -1,13 +1,10 @@
 //! The table, the ratios against their bars, and the JSON.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::client::Outcome;
 
 pub struct Report {
-    rates: BTreeMap<(String, usize), f64>,
     rows: Vec<Value>,
     misses: Vec<String>,
 }
@@ -15,7 +12,7 @@ pub struct Report {
 impl Report {
     pub fn new() -> Self {
         println!("{:<44} {:>4} {:>10} {:>10} {:>10}  ratio", "what", "C", "per s", "p50 ms", "p99 ms");
-        Self { rates: BTreeMap::new(), rows: Vec::new(), misses: Vec::new() }
+        Self { rows: Vec::new(), misses: Vec::new() }
     }
 
     /// The ceiling a figure is held against, and the least share of it at C=16 that we promise.
@@ -28,11 +25,12 @@ impl Report {
         }
     }
 
-    pub fn rate(&mut self, name: &str, c: usize, out: &Outcome) {
+    /// `beside`: the ceiling as it was in the same moments.
+    pub fn rate(&mut self, name: &str, c: usize, out: &Outcome, beside: Option<&Outcome>) {
         let rate = out.per_second();
-        self.rates.insert((name.to_owned(), c), rate);
-        let ratio = Self::bar(name).and_then(|(ceiling, least)| {
-            let ratio = rate / self.rates.get(&(ceiling.to_owned(), c))?;
+        let best = beside.map(Outcome::per_second);
+        let ratio = Self::bar(name).zip(best).map(|((ceiling, least), best)| {
+            let ratio = rate / best;
             if c == 16 {
                 self.hold(
                     &format!("{name}, C=16, share of {ceiling}"),
@@ -41,17 +39,16 @@ impl Report {
                     &format!("at least {least}"),
                 );
             }
-            Some(ratio)
+            ratio
         });
         let (p50, p99) = (out.quantile_us(0.5) / 1e3, out.quantile_us(0.99) / 1e3);
-        let shown =
-            ratio.map_or_else(String::new, |r| format!("{r:.2} of {}", Self::bar(name).map_or("", |b| b.0)));
+        let shown = ratio.zip(best).map_or_else(String::new, |(r, b)| format!("{r:.2} of {b:.0}"));
         println!("{name:<44} {c:>4} {rate:>10.0} {p50:>10.3} {p99:>10.3}  {shown}");
-        self.rows.push(json!({"name": name, "connections": c, "per_second": rate, "p50_ms": p50, "p99_ms": p99, "ratio": ratio}));
+        self.rows.push(json!({"name": name, "connections": c, "per_second": rate, "p50_ms": p50, "p99_ms": p99, "ceiling_per_second": best, "ratio": ratio}));
     }
 
     pub fn latency(&mut self, name: &str, out: &Outcome) {
-        self.rate(name, 1, out);
+        self.rate(name, 1, out, None);
     }
 
     /// The ratio of two medians; at most 1.3.

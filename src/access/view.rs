@@ -88,6 +88,8 @@ pub enum Verdict {
     Held,
     /// A person rejected its removal.
     Rejected,
+    /// Its role is `protected`: sync never takes it from an active user.
+    Protected,
     /// Its directory is unknown (nobody has pushed to it), so nothing of it is pruned.
     Unknown,
 }
@@ -109,6 +111,8 @@ pub struct Exception {
     pub since: Seq,
     /// Why.
     pub verdict: Verdict,
+    /// Held removals: which judgement held it; grows each time removals of this target are held, else 0.
+    pub batch: u64,
 }
 
 /// What [`view`] needs to know of one target.
@@ -218,13 +222,21 @@ fn name_users(
 ) -> BTreeMap<Subject, String> {
     let mut claims: BTreeMap<String, BTreeSet<Claim<Subject>>> = BTreeMap::new();
     let mut living: BTreeSet<Subject> = BTreeSet::new();
+    // Who still has access and would lose it by a new name alone keeps the old name with it.
+    let frozen: BTreeMap<&Subject, &String> = input
+        .exceptions
+        .iter()
+        .filter(|one| access.holds(&one.subject, &one.entitlement))
+        .map(|one| (&one.subject, &one.name))
+        .collect();
     for (order, directory) in facts.directories.iter().enumerate() {
         for user in &directory.users {
             let subject = Subject { directory: directory.id.clone(), user: user.id };
             if access.left_out.contains_key(&subject) {
                 continue;
             }
-            match input.attribute.of(user) {
+            let frozen = frozen.get(&subject).map(|name| Named::One((*name).clone()));
+            match frozen.unwrap_or_else(|| input.attribute.of(user)) {
                 Named::One(name) if is_carriable(&name) => {
                     let is_new = input.names.get(&subject) != Some(&name);
                     living.insert(subject.clone());

@@ -92,6 +92,7 @@ fn an_exception_keeps_what_a_deleted_user_held_and_nothing_more() {
         attributes: Doc::from_iter([("displayName".to_owned(), "Zoe".into())]),
         since: Seq(3),
         verdict: Verdict::Held,
+        batch: 0,
     };
     let acme = DirectoryId::parse("acme").unwrap();
     let exceptions = [

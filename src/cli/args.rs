@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    check, demo, directory, explain, export, group, history, plan, reload, serve, status, sync, token, user,
-    verify,
+    approve, check, demo, directory, explain, export, group, history, plan, reject, reload, serve, status,
+    sync, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -58,6 +58,10 @@ pub enum Command {
     Plan(plan::Args),
     /// Bring targets up to date now
     Sync(sync::Args),
+    /// Let removals go that the guard holds
+    Approve(approve::Args),
+    /// Keep what the guard holds
+    Reject(reject::Args),
 }
 
 /// `--json`, for every command that prints data.

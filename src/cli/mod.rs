@@ -9,6 +9,7 @@ pub mod args;
 pub mod exit;
 pub mod output;
 
+mod approve;
 mod check;
 mod demo;
 mod directory;
@@ -17,6 +18,7 @@ mod export;
 mod group;
 mod history;
 mod plan;
+mod reject;
 mod reload;
 mod serve;
 mod status;
@@ -76,5 +78,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),
         Command::Sync(args) => sync::run(args, config),
+        Command::Approve(args) => approve::run(args, config),
+        Command::Reject(args) => reject::run(args, config),
     }
 }

@@ -46,6 +46,9 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     })
 }
 
+/// Lines of one sign that are shown of one target; `--json` shows all.
+const LINES_MAX: usize = 40;
+
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Sums {
     add: usize,
@@ -78,13 +81,18 @@ pub(super) fn render(plan: &Value) -> String {
         out.push(format!("{}{}{}", style::BOLD, clean(output::text(target, "name")), style::RESET));
         let kinds = [("add", '+', style::GREEN), ("change", '~', style::YELLOW), ("remove", '-', style::RED)];
         for (key, sign, colour) in kinds {
-            out.extend(output::list(target, key).iter().map(|entry| entry_line(sign, colour, entry)));
+            out.extend(entries(output::list(target, key), sign, colour));
         }
-        out.extend(held.iter().map(|entry| entry_line('!', style::RED, entry)));
+        out.extend(entries(output::list(target, "kept"), '=', style::DIM));
+        out.extend(entries(held, '!', style::RED));
         if !held.is_empty() {
             // The hash covers the held removals; a decision on them names it.
             let hash = clean(output::text(target, "hash"));
             out.push(format!("  {} removals are held by the guard, as plan {hash}", held.len()));
+            let name = clean(output::text(target, "name"));
+            out.push(format!(
+                "  let them go: rosterd approve {name} --plan {hash}   keep them: rosterd reject {name}"
+            ));
         }
         if ["add", "change", "remove", "held_removals"].iter().all(|key| output::list(target, key).is_empty())
         {
@@ -103,6 +111,16 @@ pub(super) fn render(plan: &Value) -> String {
         sums.add, sums.change, sums.remove
     ));
     out.join("\n")
+}
+
+/// Lines of one sign; of a long list the first ones and a count.
+fn entries(list: &[Value], sign: char, colour: &str) -> Vec<String> {
+    let mut lines: Vec<String> =
+        list.iter().take(LINES_MAX).map(|entry| entry_line(sign, colour, entry)).collect();
+    if let Some(more) = list.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
+        lines.push(format!("  {colour}{sign}{} … and {} more", style::RESET, output::thousands(more as u64)));
+    }
+    lines
 }
 
 fn entry_line(sign: char, colour: &str, entry: &Value) -> String {
@@ -141,7 +159,7 @@ mod tests {
         assert_eq!(
             plain,
             "opa\n  + dana@example.com  role db-admin  member of Database Admins\n  ~ kim → kim.lee\n  \
-             ! erin  role:db-admin  gone\n  1 removals are held by the guard, as plan 3f9a\n\
+             ! erin  role:db-admin  gone\n  1 removals are held by the guard, as plan 3f9a\n  let them go: rosterd approve opa --plan 3f9a   keep them: rosterd reject opa\n\
              Plan: 1 to add, 1 to change, 0 to remove, 1 held."
         );
     }

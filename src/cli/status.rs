@@ -50,6 +50,19 @@ fn render(status: &Value) -> String {
         String::new(),
         targets(output::list(status, "targets")).render(),
     ];
+    for target in output::list(status, "targets") {
+        if output::number(target, "held_removals") > 0 {
+            let name = clean(output::text(target, "name"));
+            let held = output::thousands(output::number(target, "held_removals"));
+            out.push(String::new());
+            out.push(format!(
+                "{}{name}: the guard holds {held} removals{}; see rosterd plan {name}, then rosterd approve {name} or \
+                 rosterd reject {name}",
+                style::RED,
+                style::RESET
+            ));
+        }
+    }
     let problems = problems(status);
     if !problems.is_empty() {
         out.push(String::new());

@@ -56,6 +56,9 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         return Err(Error::new(Kind::Refused, format!("not in sync: {}", failed.join(", ")))
             .hint("rosterd status shows what is wrong; a foreign file is taken over by `rosterd sync TARGET --adopt`"));
     }
+    if state_is("held") && !args.output.json {
+        output::note("The guard holds removals: rosterd plan shows them, rosterd approve or reject decides.");
+    }
     Ok(if state_is("held") { Exit::Held } else { Exit::Done })
 }
 

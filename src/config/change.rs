@@ -154,6 +154,10 @@ fn targets(old: &Config, new: &Config, found: &mut Difference) {
         if was.schedule != is.schedule || was.wait != is.wait {
             found.adds.push(format!("{key}: schedule or wait changes"));
         }
+        if was.guard != is.guard {
+            // Whether one set of limits is stricter than another is not asked.
+            found.removes.push(format!("{key}.guard changes"));
+        }
         match (&was.kind, &is.kind) {
             (TargetKind::File(was), TargetKind::File(is)) => file(&key, (old, was), (new, is), found),
             (TargetKind::Webhook(was), TargetKind::Webhook(is)) => webhook(&key, was, is, found),

@@ -8,8 +8,9 @@ use toml::de::DeTable;
 use super::problem::{Kind, Problem, Problems, Source, sort};
 use super::reader::{Report, Table, Value, what};
 use super::secret::Files;
-use super::{Config, Loaded, directory, role, server, target};
+use super::{Config, Loaded, directory, guard, role, server, target};
 use crate::reconcile::TargetKind;
+use crate::reconcile::guard::Guard;
 use crate::scim::schema::Registry;
 
 /// Reads `source`; everything it names is found by `files`.
@@ -73,13 +74,13 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let roles: Vec<_> =
         sections.into_iter().filter_map(|section| role::role(section, &directories, &registry)).collect();
 
+    let general = guard::guard(root.table("guard"), &Guard::default());
     let sections = root.tables("target");
     unique(&sections, "name");
     unique_paths(&sections);
     let targets: Vec<_> =
-        sections.into_iter().filter_map(|section| target::target(section, files, &state)).collect();
+        sections.into_iter().filter_map(|section| target::target(section, files, &state, &general)).collect();
 
-    root.planned("guard", "limits on what may be taken away come later: nothing is held back");
     root.planned("publish", "publishing to readers comes later");
     root.planned("reader", "readers come later");
     root.planned("schema", "operator-defined schemas come later");

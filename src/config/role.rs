@@ -16,7 +16,7 @@ pub(super) fn role(section: Table<'_>, directories: &[Directory], registry: &Reg
     let groups = section.get("groups");
     let users = section.get("users");
     let reach = section.get("directories");
-    section.planned("protected", "protecting a role from removals comes later");
+    let protected = section.get("protected").and_then(|value| value.bool());
     section.planned(
         "on_rename",
         "following a renamed group comes later; name it by `id:…` to be safe from renames",
@@ -48,7 +48,7 @@ pub(super) fn role(section: Table<'_>, directories: &[Directory], registry: &Reg
         }
         list.iter().filter_map(|value| known_directory(value, directories)).collect()
     });
-    Some(Role { name: name?, groups, users, directories: reach, protected: false })
+    Some(Role { name: name?, groups, users, directories: reach, protected: protected.unwrap_or_default() })
 }
 
 /// A directory that the config does not name may still have been made by command; one that is spelled almost like

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::guard::guard;
 use super::problem::Kind;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
@@ -19,6 +20,7 @@ use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::TargetName;
 use crate::reconcile::cron::Cron;
 use crate::reconcile::events::EventFilter;
+use crate::reconcile::guard::Guard;
 use crate::reconcile::schedule::Wait;
 use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
 use crate::telemetry::escape;
@@ -48,7 +50,12 @@ const FILE_KEYS: [&str; 12] = [
 const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
 
 /// Reads one `[[target]]`; `None` after a report.
-pub(super) fn target(section: Table<'_>, files: &Files, state: &Path) -> Option<TargetSettings> {
+pub(super) fn target(
+    section: Table<'_>,
+    files: &Files,
+    state: &Path,
+    general: &Guard,
+) -> Option<TargetSettings> {
     let name = section
         .require("name", "what commands and messages call it, such as `opa`")
         .and_then(|value| value.parsed(TargetName::parse));
@@ -61,6 +68,7 @@ pub(super) fn target(section: Table<'_>, files: &Files, state: &Path) -> Option<
     let on_change = section.get("on_change").and_then(|value| value.bool());
     let schedule = schedule(section.get("schedule"), section.get("time_zone"));
     let wait = section.get("wait").map_or_else(Wait::default, |value| wait(&value));
+    let guard = guard(section.table("guard"), general);
     later(&section);
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
@@ -77,6 +85,7 @@ pub(super) fn target(section: Table<'_>, files: &Files, state: &Path) -> Option<
         on_change: on_change.unwrap_or(true),
         schedule,
         wait,
+        guard,
         kind: kind?,
     })
 }
@@ -124,7 +133,6 @@ fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
     section.planned("map", "what a role is called at a reader stands in the format's `options`");
-    section.planned("guard", "limits on what may be taken away come later");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");
     section.planned("batch", "one event is one delivery");
@@ -194,7 +202,7 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
 }
 
 /// An argument list; an empty one means none.
-fn argv(value: &Value<'_>) -> Option<Argv> {
+pub(super) fn argv(value: &Value<'_>) -> Option<Argv> {
     if value.is_text() {
         value.fail(
             what(format!("`{}` must be a list of arguments, not one text", value.path()))

@@ -1,8 +1,11 @@
 //! What a config file may and may not say, seen from outside.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
+use crate::downstream::command::Argv;
+use crate::reconcile::guard::{AfterHold, Guard, Limit, Waits};
 
 /// Reads `text` as `rosterd.toml` in an empty folder.
 pub(super) fn read(text: &str) -> Result<Loaded, Problems> {
@@ -97,9 +100,7 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
         ("[publish]\nlisten = \"0.0.0.0:1\"\n", 1, "publish"),
         ("[[reader]]\nname = \"x\"\n", 1, "reader"),
         ("[[schema]]\n", 1, "schema"),
-        ("[guard]\nmin_removals = 5\n", 1, "guard"),
         ("[mirror]\nhistory = \"400d\"\n", 2, "mirror.history"),
-        ("[[role]]\nname = \"a\"\ngroups = [\"A\"]\nprotected = true\n", 4, "role.a.protected"),
         ("[admin]\nlisten = \"127.0.0.1:8081\"\n", 2, "admin.listen"),
         ("[mirror]\nurl_file = \"pg\"\n", 2, "mirror.url_file"),
         ("[mirror]\nfollow_file = \"nats\"\n", 2, "mirror.follow_file"),
@@ -117,6 +118,38 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
             &[&format!("`target.x.type` = `{kind}` is not supported by this version")],
         );
     }
+}
+
+#[test]
+fn a_guard_of_a_target_changes_what_it_names() {
+    let text = format!(
+        "{FILE}[target.guard]\nmin_removals = 1\nnotify = [\"/bin/true\"]\n[guard]\nurgent = 9\nmax_removals = \"20%\"\n\
+         window = \"2h\"\nhold = \"all\"\nmax_hold = \"2d\"\nmax_hold_then = \"apply\"\n"
+    );
+    let config = read(&text).unwrap().config;
+    let expected = Guard {
+        max_removals: vec![Limit::Percent(20)],
+        min_removals: 1,
+        window: Duration::from_hours(2),
+        urgent: 9,
+        hold: Waits::All,
+        max_hold: Duration::from_hours(48),
+        max_hold_then: AfterHold::Apply,
+        notify: Some(Argv::parse(vec!["/bin/true".to_owned()]).unwrap()),
+    };
+    assert_eq!(config.targets[0].guard, expected);
+    assert_eq!(read(FILE).unwrap().config.targets[0].guard, Guard::default());
+    only_wrong("[guard]\nmax_removals = []\n", 2, &["let everything through"]);
+    only_wrong("[guard]\nmax_removals = \"200%\"\n", 2, &["whole percentage"]);
+    only_wrong("[guard]\nhold = \"additions\"\n", 2, &["removals, all"]);
+    only_wrong("[guard]\nwindow = \"1s\"\n", 2, &["guard.window"]);
+    only_wrong("[guard]\nnotify = \"mail root\"\n", 2, &["there is no shell"]);
+}
+
+#[test]
+fn a_role_may_be_protected() {
+    let config = read("[[role]]\nname = \"a\"\ngroups = [\"A\"]\nprotected = true\n").unwrap().config;
+    assert!(config.roles[0].protected);
 }
 
 #[test]

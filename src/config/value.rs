@@ -41,6 +41,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
+/// Reads a whole percentage such as `10%`.
+pub(super) fn parse_percent(text: &str) -> Result<u8, String> {
+    text.strip_suffix('%')
+        .and_then(|number| number.trim().parse::<u8>().ok())
+        .filter(|percent| *percent <= 100)
+        .ok_or_else(|| "use a whole percentage from \"0%\" to \"100%\"".to_owned())
+}
+
 /// Reads a size in bytes such as `64 KiB` or `1MiB`: units B, KiB, MiB, GiB.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "use a number and a unit: B, KiB, MiB or GiB, such as \"1 MiB\"".to_owned();
@@ -92,6 +100,14 @@ mod tests {
         }
         for bad in ["", "5", "s", "-5s", "1.5s", "5 s", "5sec", "99999999999999999999s", "20000d", "5s,"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn percentages_are_whole() {
+        assert_eq!(parse_percent("10%"), Ok(10));
+        for bad in ["10", "101%", "-1%", "1.5%", "%"] {
+            assert!(parse_percent(bad).is_err(), "{bad}");
         }
     }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::access::Verdict;
 use crate::http::admin_api::{AdminError, Answering, Targets};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
-use crate::model::{Clock, TargetName};
-use crate::reconcile::{self, Reconciler, Settings, TargetSettings};
+use crate::model::{Clock, Origin, TargetName};
+use crate::reconcile::{self, Decision, Reconciler, Refused, Settings, TargetSettings};
 
 /// The targets of a running daemon.
 pub(super) struct Running(pub(super) Reconciler);
@@ -37,6 +37,13 @@ impl Targets for Running {
                 plans.push(serde_json::to_value(plan).map_err(|cause| bug(&cause))?);
             }
             Ok(json!({ "targets": plans }))
+        })
+    }
+
+    fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let report = self.0.decide(&target, decision, origin).await.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
         })
     }
 
@@ -114,6 +121,17 @@ impl Targets for Resting {
         })
     }
 
+    fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let (mirror, settings) = (self.mirror.clone(), self.settings.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                reconcile::decide_offline(&mirror, &settings, &target, decision, origin)
+            });
+            let report = done.await.map_err(|cause| bug(&cause))?.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
+    }
+
     fn sync(&self, _: Option<TargetName>, _: bool) -> Answering<'_> {
         Box::pin(async { Err(needs_daemon()) })
     }
@@ -130,6 +148,12 @@ fn bug(cause: &dyn std::fmt::Display) -> AdminError {
 fn refused(error: reconcile::Error) -> AdminError {
     match error {
         reconcile::Error::UnknownTarget(_) => AdminError::new(404, error.to_string(), "rosterd status"),
+        reconcile::Error::Refused(_, Refused::UnknownPlan(_)) => AdminError::new(
+            409,
+            error.to_string(),
+            "it may have changed since: `rosterd plan` shows what is held now",
+        ),
+        reconcile::Error::Refused(..) => AdminError::new(409, error.to_string(), "rosterd plan"),
         reconcile::Error::Setup(..) => AdminError::new(409, error.to_string(), "rosterd status"),
         reconcile::Error::Closed => AdminError::new(503, error.to_string(), "try again in a moment"),
         reconcile::Error::Store(cause) => cause.into(),

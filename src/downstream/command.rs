@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
@@ -19,6 +19,9 @@ pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 /// Most output kept of one command, standard output and error together; the rest is read and dropped.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of standard input given to a command: no more than every pipe takes at once.
+pub const INPUT_BYTES_MAX: usize = 32 * 1024;
 
 /// What stands for the staged or installed file in an argument list.
 pub const FILE_PLACEHOLDER: &str = "{file}";
@@ -79,9 +82,26 @@ pub struct CommandError {
 /// # Errors
 /// The program cannot be started. A program that runs and fails is an [`Output`], not an error.
 pub fn run(argv: &Argv, file: Option<&Path>, limits: &Limits) -> Result<Output, CommandError> {
+    run_with(argv, file, None, limits)
+}
+
+/// As [`run`], with `input` on its standard input: at most [`INPUT_BYTES_MAX`], the rest is cut off.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    argv: &Argv,
+    file: Option<&Path>,
+    input: Option<&[u8]>,
+    limits: &Limits,
+) -> Result<Output, CommandError> {
     let failed = |source| CommandError { program: argv.program().to_owned(), source };
     let started = Instant::now();
-    let mut child = spawn(argv, file).map_err(failed)?;
+    let mut child = spawn(argv, file, input.is_some()).map_err(failed)?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // It fits the pipe, so nothing is waited for; a program that does not read it may have ended already.
+        let _unread = stdin.write_all(input.get(..INPUT_BYTES_MAX).unwrap_or(input));
+    }
     let watched = watch(&mut child, started, limits.timeout);
     if !matches!(watched, Ok(Watched { ended: true, .. })) {
         kill_group(&child);
@@ -103,7 +123,7 @@ struct Watched {
     is_cut: bool,
 }
 
-fn spawn(argv: &Argv, file: Option<&Path>) -> io::Result<Child> {
+fn spawn(argv: &Argv, file: Option<&Path>, has_input: bool) -> io::Result<Child> {
     let arguments = argv.words().iter().skip(1).map(|word| with_file(word, file));
     Command::new(argv.program())
         .args(arguments)
@@ -111,7 +131,7 @@ fn spawn(argv: &Argv, file: Option<&Path>) -> io::Result<Child> {
         .env("PATH", SEARCH_PATH)
         .env("LC_ALL", "C.UTF-8")
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(if has_input { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)

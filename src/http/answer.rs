@@ -86,6 +86,9 @@ pub(crate) enum BodyError {
 
 /// Reads a body within `limit` bytes and the limits' times.
 pub(crate) async fn read_body(mut body: Incoming, limit: usize, limits: &Limits) -> Result<Bytes, BodyError> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
     if body.size_hint().lower() > limit as u64 {
         discard(body, limits).await;
         return Err(BodyError::TooLarge);

@@ -164,3 +164,29 @@ pub(crate) fn of_mirror(mirror: &crate::mirror::Mirror) -> String {
     let _ = writeln!(text, "# HELP {name} Newest change.\n# TYPE {name} gauge\n{name} {seq}");
     text
 }
+
+/// What `status` says of the targets, as lines of the text format. Target names are the operator's own.
+pub(crate) fn of_targets(status: &serde_json::Value) -> String {
+    use std::fmt::Write as _;
+
+    let name = "rosterd_target_held_removals";
+    let mut text = format!("# HELP {name} Removals the guard holds.\n# TYPE {name} gauge\n");
+    for target in status.as_array().into_iter().flatten() {
+        let label = target.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let held = target.get("held_removals").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "{name}{{target=\"{label}\"}} {held}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod guard_tests {
+    #[test]
+    fn held_removals_are_a_gauge_of_each_target() {
+        let text =
+            super::of_targets(&serde_json::json!([{"name": "opa", "held_removals": 7}, {"name": "app"}]));
+        assert!(text.contains("\nrosterd_target_held_removals{target=\"opa\"} 7\n"), "{text}");
+        assert!(text.contains("\nrosterd_target_held_removals{target=\"app\"} 0\n"), "{text}");
+    }
+}

@@ -77,6 +77,12 @@ kinds! {
     TokenRevoked = "token.revoked",
     /// A configuration was accepted whose roles, directory order or subject keys differ from the last.
     ConfigAccepted = "config.accepted",
+    /// The guard began to hold removals of a target, or held more.
+    GuardHeld = "guard.held",
+    /// Held removals of a target were released: by a person, or by `max_hold_then`.
+    GuardApproved = "guard.approved",
+    /// Held removals of a target were rejected.
+    GuardRejected = "guard.rejected",
 }
 
 impl std::fmt::Display for Kind {

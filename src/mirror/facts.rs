@@ -82,8 +82,8 @@ fn load_members(
     into: &mut [GroupFacts],
 ) -> Result<(), StoreError> {
     // By group, so that the rows come in the order of the table.
-    let sql = "SELECT m.group_rid, m.member_rid FROM resource g JOIN member m ON m.group_rid = g.rid \
-               WHERE g.dir = ?1 AND g.type = 2";
+    let sql = "SELECT m.group_rid, m.member_rid FROM resource g CROSS JOIN member m \
+               WHERE m.group_rid = g.rid AND g.dir = ?1 AND g.type = 2";
     tx.query(sql, &[dir], &mut |row| {
         let Some((at, _)) = groups.get(&row.int(0)?) else { return Ok(()) };
         let Some(group) = into.get_mut(*at) else { return Ok(()) };

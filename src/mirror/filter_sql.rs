@@ -104,11 +104,13 @@ impl Compiler {
                 _ => {}
             }
         }
-        let sql = self.compare_stored(path, op, value);
         match self.indexed(path, op, value) {
-            Some(narrow) if path.multi_valued => format!("({narrow} AND {sql})"),
+            Some(narrow) if path.multi_valued => {
+                let sql = self.compare_stored(path, op, value);
+                format!("({narrow} AND {sql})")
+            }
             Some(column) => column,
-            None => sql,
+            None => self.compare_stored(path, op, value),
         }
     }
 
@@ -178,14 +180,16 @@ impl Compiler {
                 let inner = self.inside_member(filter);
                 let narrow = named_value(filter).map(|value| self.member_is(value));
                 let sql = format!(
-                    "EXISTS (SELECT 1 FROM member m JOIN resource x ON x.rid = m.member_rid \
-                     WHERE m.group_rid = r.rid AND {inner})"
+                    "EXISTS (SELECT 1 FROM member m CROSS JOIN resource x \
+                     WHERE x.rid = m.member_rid AND m.group_rid = r.rid AND {inner})"
                 );
                 narrow.map_or(sql.clone(), |narrow| format!("({narrow} AND {sql})"))
             }
             (None, "groups") => {
                 let inner = self.inside_member(filter);
-                format!("EXISTS ({UP} SELECT 1 FROM up JOIN resource x ON x.rid = up.rid WHERE {inner})")
+                format!(
+                    "EXISTS ({UP} SELECT 1 FROM up CROSS JOIN resource x WHERE x.rid = up.rid AND {inner})"
+                )
             }
             (None, "emails") => {
                 let narrow = named_value(filter).map(str::to_owned).map(|value| self.some_email(&value));
@@ -294,8 +298,8 @@ impl Compiler {
         let id = self.param(Owned::Blob(id.as_bytes().to_vec()));
         let dir = self.param(Owned::Int(self.directory));
         format!(
-            "r.rid IN (SELECT m.group_rid FROM resource x JOIN member m ON m.member_rid = x.rid \
-             WHERE x.id = {id} AND x.dir = {dir})"
+            "r.rid IN (SELECT m.group_rid FROM resource x CROSS JOIN member m \
+             WHERE m.member_rid = x.rid AND x.id = {id} AND x.dir = {dir})"
         )
     }
 
@@ -306,8 +310,8 @@ impl Compiler {
             _ => self.compare_id("x.id", path, op, value),
         };
         format!(
-            "EXISTS (SELECT 1 FROM member m JOIN resource x ON x.rid = m.member_rid \
-             WHERE m.group_rid = r.rid AND {test})"
+            "EXISTS (SELECT 1 FROM member m CROSS JOIN resource x \
+             WHERE x.rid = m.member_rid AND m.group_rid = r.rid AND ({test}))"
         )
     }
 
@@ -319,14 +323,14 @@ impl Compiler {
             let dir = self.param(Owned::Int(self.directory));
             return format!(
                 "r.rid IN (WITH RECURSIVE down (rid) AS (\
-                   SELECT m.member_rid FROM resource x JOIN member m ON m.group_rid = x.rid \
-                   WHERE x.id = {id} AND x.dir = {dir} \
+                   SELECT m.member_rid FROM resource x CROSS JOIN member m \
+                   WHERE m.group_rid = x.rid AND x.id = {id} AND x.dir = {dir} \
                    UNION SELECT m.member_rid FROM down JOIN member m ON m.group_rid = down.rid) \
                  SELECT rid FROM down)"
             );
         }
         let test = self.compare_id("x.id", path, op, value);
-        format!("EXISTS ({UP} SELECT 1 FROM up JOIN resource x ON x.rid = up.rid WHERE {test})")
+        format!("EXISTS ({UP} SELECT 1 FROM up CROSS JOIN resource x WHERE x.rid = up.rid AND ({test}))")
     }
 
     /// The value of a single-valued attribute.

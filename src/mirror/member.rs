@@ -15,6 +15,18 @@ use super::engine::{Param, Row, StoreError};
 use super::resource::Stored;
 use super::tx::{ReadTx, WriteTx};
 
+/// The joins are CROSS so that the planner keeps their order: from a resource's few memberships to the groups.
+/// Left to itself it may go through every resource of the directory instead.
+pub(super) const GROUPS_OF: &str = "WITH RECURSIVE up (rid) AS (\
+      SELECT group_rid FROM member WHERE member_rid = ?1 \
+      UNION SELECT m.group_rid FROM up CROSS JOIN member m WHERE m.member_rid = up.rid) \
+    SELECT r.id, r.label, \
+      EXISTS (SELECT 1 FROM member d WHERE d.group_rid = r.rid AND d.member_rid = ?1) \
+    FROM up CROSS JOIN resource r WHERE r.rid = up.rid AND r.dir = ?2 ORDER BY r.rid";
+
+pub(super) const MEMBERS: &str = "SELECT r.id, r.type, r.label FROM member m CROSS JOIN resource r \
+    WHERE r.rid = m.member_rid AND m.group_rid = ?1 AND r.dir = ?2 ORDER BY m.member_rid";
+
 /// Groups that a user or group is in, directly or through others, in a stable order. Cycles are survived.
 ///
 /// # Errors
@@ -24,13 +36,7 @@ pub fn groups_of(
     directory: &DirectoryRef,
     resource: &Stored,
 ) -> Result<Vec<GroupRef>, StoreError> {
-    let sql = "WITH RECURSIVE up (rid) AS (\
-                 SELECT group_rid FROM member WHERE member_rid = ?1 \
-                 UNION SELECT m.group_rid FROM member m JOIN up ON m.member_rid = up.rid) \
-               SELECT r.id, r.label, \
-                 EXISTS (SELECT 1 FROM member d WHERE d.group_rid = r.rid AND d.member_rid = ?1) \
-               FROM up JOIN resource r ON r.rid = up.rid WHERE r.dir = ?2 ORDER BY r.rid";
-    tx.all(sql, &[Param::Int(resource.rid), Param::Int(directory.key)], |row| {
+    tx.all(GROUPS_OF, &[Param::Int(resource.rid), Param::Int(directory.key)], |row| {
         Ok(GroupRef { id: id_of(row.blob(0)?)?, display: row.text(1)?.to_owned(), direct: row.int(2)? == 1 })
     })
 }
@@ -44,9 +50,7 @@ pub fn members(
     directory: &DirectoryRef,
     group: &Stored,
 ) -> Result<Vec<MemberOut>, StoreError> {
-    let sql = "SELECT r.id, r.type, r.label FROM member m JOIN resource r ON r.rid = m.member_rid \
-               WHERE m.group_rid = ?1 AND r.dir = ?2 ORDER BY m.member_rid";
-    tx.all(sql, &[Param::Int(group.rid), Param::Int(directory.key)], |row| {
+    tx.all(MEMBERS, &[Param::Int(group.rid), Param::Int(directory.key)], |row| {
         Ok(MemberOut {
             id: id_of(row.blob(0)?)?,
             kind: type_of(row.int(1)?)?,
@@ -230,8 +234,8 @@ impl Difference {
     }
 
     fn current(&self, tx: &mut WriteTx<'_>) -> Result<Vec<Found>, StoreError> {
-        let sql = "SELECT r.rid, r.id, r.type FROM member m JOIN resource r ON r.rid = m.member_rid \
-                   WHERE m.group_rid = ?1 ORDER BY m.member_rid";
+        let sql = "SELECT r.rid, r.id, r.type FROM member m CROSS JOIN resource r \
+                   WHERE r.rid = m.member_rid AND m.group_rid = ?1 ORDER BY m.member_rid";
         tx.all(sql, &[Param::Int(self.group_rid)], found_of)
     }
 }
@@ -258,8 +262,8 @@ fn named_values(filter: &Bound) -> Option<Vec<String>> {
 
 /// Empties a group that is about to go.
 pub(super) fn remove_all(tx: &mut WriteTx<'_>, group: &Stored) -> Result<Vec<MemberChange>, StoreError> {
-    let sql = "SELECT r.rid, r.id, r.type FROM member m JOIN resource r ON r.rid = m.member_rid \
-               WHERE m.group_rid = ?1 ORDER BY m.member_rid";
+    let sql = "SELECT r.rid, r.id, r.type FROM member m CROSS JOIN resource r \
+               WHERE r.rid = m.member_rid AND m.group_rid = ?1 ORDER BY m.member_rid";
     let found = tx.all(sql, &[Param::Int(group.rid)], found_of)?;
     tx.execute("DELETE FROM member WHERE group_rid = ?1", &[Param::Int(group.rid)])?;
     let row = |member: Found| MemberChange {
@@ -277,8 +281,8 @@ pub(super) fn leave_all(
     member: &Stored,
     now: Timestamp,
 ) -> Result<Vec<MemberChange>, StoreError> {
-    let sql = "SELECT r.rid, r.id, r.type FROM member m JOIN resource r ON r.rid = m.group_rid \
-               WHERE m.member_rid = ?1 AND r.type = ?2 ORDER BY m.group_rid";
+    let sql = "SELECT r.rid, r.id, r.type FROM member m CROSS JOIN resource r \
+               WHERE r.rid = m.group_rid AND m.member_rid = ?1 AND r.type = ?2 ORDER BY m.group_rid";
     let group = Param::Int(type_number(ResourceType::Group));
     let groups = tx.all(sql, &[Param::Int(member.rid), group], found_of)?;
     tx.execute("DELETE FROM member WHERE member_rid = ?1", &[Param::Int(member.rid)])?;

@@ -11,6 +11,7 @@
 
 pub mod change;
 pub mod config_version;
+pub mod decision;
 pub mod delivery;
 pub mod directory;
 pub mod engine;
@@ -203,6 +204,24 @@ impl Mirror {
         let mut reader = self.inner.readers.take()?;
         let answer = reader.connection().and_then(engine::Reader::begin).map_err(E::from).and_then(|()| {
             let connection = reader.connection()?;
+            let sql: &mut dyn engine::Sql = connection;
+            f(&mut ReadTx::new(sql, self.inner.clock.now(), self.inner.epoch))
+        });
+        reader.give_back();
+        answer
+    }
+
+    /// [`Mirror::read`] for an `f` that runs one statement, which is a consistent snapshot by itself: spares the
+    /// transaction around it. Of two statements each would see its own state.
+    ///
+    /// # Errors
+    /// As [`Mirror::read`].
+    pub fn read_one<T, E: From<StoreError>>(
+        &self,
+        f: impl FnOnce(&mut ReadTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut reader = self.inner.readers.take()?;
+        let answer = reader.connection().map_err(E::from).and_then(|connection| {
             let sql: &mut dyn engine::Sql = connection;
             f(&mut ReadTx::new(sql, self.inner.clock.now(), self.inner.epoch))
         });

@@ -49,6 +49,23 @@ pub struct Page {
     pub next: Option<i64>,
 }
 
+/// The whole list, unsorted, if it fits into one page of `count`; `None` if it does not. One statement.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn list_whole(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    resource_type: ResourceType,
+    filter: Option<&Bound>,
+    count: u32,
+) -> Result<Option<Vec<Stored>>, StoreError> {
+    let (where_, compiler) = condition(directory, resource_type, filter);
+    let (sql, page) = page_sql(&where_, compiler, None, Window::Index { skip: 0, count });
+    let items = tx.all(&sql, &page.params(), stored_of)?;
+    Ok((items.len() <= count as usize).then_some(items))
+}
+
 /// One page of a directory's users or groups. Without a sort, in the order they were created; with one, missing
 /// values come last when ascending and first when descending, and equals in the order they were created.
 ///

@@ -37,13 +37,15 @@ pub struct Stored {
     pub last_modified: Timestamp,
     /// Direct members of a group; 0 for a user.
     pub members: u64,
+    /// Whether it was a direct member of any group when it was read.
+    pub in_groups: bool,
     /// Position in the stable order of lists; what a cursor holds.
     pub rid: i64,
 }
 
 /// Columns of [`stored_of`], of the table alias `r`.
-pub(super) const STORED: &str =
-    "r.rid, r.id, r.type, r.doc, r.version, r.created_at, r.modified_at, r.members";
+pub(super) const STORED: &str = "r.rid, r.id, r.type, r.doc, r.version, r.created_at, r.modified_at, r.members, \
+    EXISTS (SELECT 1 FROM member g WHERE g.member_rid = r.rid)";
 
 pub(super) fn stored_of(row: &dyn Row) -> Result<Stored, StoreError> {
     Ok(Stored {
@@ -55,6 +57,7 @@ pub(super) fn stored_of(row: &dyn Row) -> Result<Stored, StoreError> {
         created: Timestamp(row.int(5)?),
         last_modified: Timestamp(row.int(6)?),
         members: u64::try_from(row.int(7)?).unwrap_or(0),
+        in_groups: row.int(8)? == 1,
     })
 }
 
@@ -68,7 +71,8 @@ pub fn find(
     resource_type: ResourceType,
     id: &ResourceId,
 ) -> Result<Option<Stored>, StoreError> {
-    const SQL: &str = "SELECT r.rid, r.id, r.type, r.doc, r.version, r.created_at, r.modified_at, r.members \
+    const SQL: &str = "SELECT r.rid, r.id, r.type, r.doc, r.version, r.created_at, r.modified_at, r.members, \
+                       EXISTS (SELECT 1 FROM member g WHERE g.member_rid = r.rid) \
                        FROM resource r WHERE r.id = ?1 AND r.dir = ?2 AND r.type = ?3";
     let params =
         [Param::Blob(id.as_bytes()), Param::Int(directory.key), Param::Int(type_number(resource_type))];
@@ -139,6 +143,7 @@ pub fn create(
         created: now,
         last_modified: now,
         members: members.len() as u64,
+        in_groups: false,
         rid,
     })
 }

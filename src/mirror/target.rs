@@ -63,6 +63,28 @@ pub struct Holding {
     pub attributes: Doc,
 }
 
+/// A removal that was let through, with the facts to give it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// What was held.
+    pub holding: Holding,
+    /// When it was let through.
+    pub at: Timestamp,
+    /// Why.
+    pub how: How,
+}
+
+/// Why a removal was let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// No limit was reached.
+    Allowed,
+    /// A hold stood, and it was among the few let through at once.
+    Urgent,
+    /// A person approved it, or `max_hold_then` did; no limit counts it.
+    Approved,
+}
+
 /// The record of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -164,6 +186,7 @@ pub fn save_state(tx: &mut WriteTx<'_>, target: &TargetName, state: &State) -> R
 /// [`StoreError`] from the engine.
 pub fn forget(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<(), StoreError> {
     for sql in [
+        "DELETE FROM passed WHERE target = ?1",
         "DELETE FROM target WHERE name = ?1",
         "DELETE FROM holding WHERE target = ?1",
         "DELETE FROM exception WHERE target = ?1",
@@ -229,7 +252,7 @@ pub fn update_holdings(
 /// # Errors
 /// [`StoreError`] from the engine.
 pub fn exceptions(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Vec<Exception>, StoreError> {
-    let sql = "SELECT dir_id, user_id, entitlement, name, attributes, group_name, since_seq, verdict \
+    let sql = "SELECT dir_id, user_id, entitlement, name, attributes, group_name, since_seq, verdict, batch \
                FROM exception WHERE target = ?1 ORDER BY dir_id, user_id, entitlement";
     tx.all(sql, &[Param::Text(target.as_str())], |row| {
         Ok(Exception {
@@ -240,6 +263,7 @@ pub fn exceptions(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Vec<Except
             attributes: attributes_of(row.text(4)?),
             since: seq_of(row.int(6)?),
             verdict: verdict_of(row.text(7)?)?,
+            batch: u64::try_from(row.int(8)?).unwrap_or(0),
         })
     })
 }
@@ -268,10 +292,64 @@ pub fn save_exceptions(
             Param::opt_text(one.group_name.as_deref()),
             seq_param(one.since),
             Param::Text(verdict_word(one.verdict)),
+            Param::Int(i64::try_from(one.batch).unwrap_or(i64::MAX)),
         ];
         tx.execute(
             "INSERT INTO exception (target, dir_id, user_id, entitlement, name, attributes, group_name, \
-             since_seq, verdict) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             since_seq, verdict, batch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            &params,
+        )?;
+    }
+    Ok(())
+}
+
+/// Removals that were let through and are remembered: those not applied yet, and those the guard still counts.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn passed(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Vec<Passed>, StoreError> {
+    let sql = "SELECT dir_id, user_id, entitlement, name, attributes, at, how FROM passed WHERE target = ?1 \
+               ORDER BY dir_id, user_id, entitlement";
+    tx.all(sql, &[Param::Text(target.as_str())], |row| {
+        let holding = Holding {
+            subject: subject_of(row)?,
+            entitlement: entitlement_of(row.text(2)?)?,
+            name: row.text(3)?.to_owned(),
+            attributes: attributes_of(row.text(4)?),
+        };
+        Ok(Passed { holding, at: Timestamp(row.int(5)?), how: how_of(row.text(6)?)? })
+    })
+}
+
+/// Brings the removals let through up to date by differences: `gone` leaves, `put` comes or is altered.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn update_passed(
+    tx: &mut WriteTx<'_>,
+    target: &TargetName,
+    gone: &[(Subject, Entitlement)],
+    put: &[Passed],
+) -> Result<(), StoreError> {
+    for (subject, entitlement) in gone {
+        let word = entitlement.to_string();
+        let params = key(target, subject, &word);
+        let sql =
+            "DELETE FROM passed WHERE target = ?1 AND dir_id = ?2 AND user_id = ?3 AND entitlement = ?4";
+        tx.execute(sql, &params)?;
+    }
+    for Passed { holding, at, how } in put {
+        let word = holding.entitlement.to_string();
+        let attributes = json_text(&holding.attributes)?;
+        let [a, b, c, d] = key(target, &holding.subject, &word);
+        let how = Param::Text(how_word(*how));
+        let params =
+            [a, b, c, d, Param::Text(&holding.name), Param::Text(&attributes), Param::Int(at.0), how];
+        tx.execute(
+            "INSERT INTO passed (target, dir_id, user_id, entitlement, name, attributes, at, how) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (target, dir_id, user_id, entitlement) \
+             DO UPDATE SET name = excluded.name, attributes = excluded.attributes, at = excluded.at, \
+             how = excluded.how",
             &params,
         )?;
     }
@@ -357,10 +435,28 @@ fn attributes_of(text: &str) -> Doc {
     serde_json::from_str(text).unwrap_or_default()
 }
 
+fn how_word(how: How) -> &'static str {
+    match how {
+        How::Allowed => "allowed",
+        How::Urgent => "urgent",
+        How::Approved => "approved",
+    }
+}
+
+fn how_of(word: &str) -> Result<How, StoreError> {
+    match word {
+        "allowed" => Ok(How::Allowed),
+        "urgent" => Ok(How::Urgent),
+        "approved" => Ok(How::Approved),
+        other => Err(StoreError::Bug(format!("removal let through as `{other}`"))),
+    }
+}
+
 fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Held => "held",
         Verdict::Rejected => "rejected",
+        Verdict::Protected => "protected",
         Verdict::Unknown => "unknown",
     }
 }
@@ -369,6 +465,7 @@ fn verdict_of(word: &str) -> Result<Verdict, StoreError> {
     match word {
         "held" => Ok(Verdict::Held),
         "rejected" => Ok(Verdict::Rejected),
+        "protected" => Ok(Verdict::Protected),
         "unknown" => Ok(Verdict::Unknown),
         other => Err(StoreError::Bug(format!("verdict `{other}`"))),
     }

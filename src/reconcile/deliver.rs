@@ -100,7 +100,8 @@ impl Sender {
             Some(_) => State::Pending,
         };
         self.board.update(|status| {
-            status.state = state;
+            let is_held = state == State::InSync && status.held_removals > 0;
+            status.state = if is_held { State::Held } else { state };
             status.applied_seq = applied;
             status.last_success = saved.record.last_success;
             status.last_error = match (&head, is_disabled) {

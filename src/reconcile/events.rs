@@ -248,7 +248,9 @@ pub fn takes_away(change: &Change, any_filter: bool) -> bool {
         | Kind::DirectoryEnabled
         | Kind::DirectoryDisabled
         | Kind::TokenCreated
-        | Kind::TokenRevoked => false,
+        | Kind::TokenRevoked
+        | Kind::GuardHeld
+        | Kind::GuardRejected => false,
         _ => true,
     }
 }

@@ -14,10 +14,13 @@ use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
 
+use super::book::Book;
+use super::guard::Waits;
 use super::plan::{self, Inputs, Wanted};
 use super::record::{self, RUNS_KEPT, Stored};
 use super::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
 use super::snapshot::Snapshot;
+use super::verdict::{self, Guarded};
 use super::{Plan, State};
 
 /// What woke the run.
@@ -48,6 +51,8 @@ pub(super) struct Outcome {
     pub(super) problems: Vec<String>,
     /// What lies at the destination as far as this run knows; what differs later is drift.
     pub(super) on_disk: Option<Digest>,
+    /// What the guard did; `None` if the run did not come that far.
+    pub(super) guarded: Option<Guarded>,
 }
 
 impl Outcome {
@@ -61,6 +66,7 @@ impl Outcome {
             error: None,
             problems: Vec::new(),
             on_disk: None,
+            guarded: None,
         }
     }
 
@@ -78,9 +84,16 @@ pub(super) struct Wish {
     pub(super) illegal: Vec<String>,
 }
 
-/// The view of `settings` at `snapshot`, given what the target holds.
-pub(super) fn wish(settings: &TargetSettings, snapshot: &Snapshot, stored: &Stored) -> Wish {
-    let mut exceptions = stored.exceptions.clone();
+/// The view of `settings` at `snapshot`, given what the target holds and what `book` keeps there; without one, what
+/// follows from access alone.
+pub(super) fn wish(
+    settings: &TargetSettings,
+    snapshot: &Snapshot,
+    stored: &Stored,
+    book: Option<&Book>,
+) -> Wish {
+    let mut exceptions: Vec<Exception> =
+        book.into_iter().flat_map(|book| book.exceptions.values().cloned()).collect();
     exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
     let names: BTreeMap<Subject, String> =
         stored.holdings.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
@@ -89,7 +102,11 @@ pub(super) fn wish(settings: &TargetSettings, snapshot: &Snapshot, stored: &Stor
     let problems = snapshot.access.problems.iter().chain(&found).map(ToString::to_string).collect();
     let is_illegal = |one: &&Problem| matches!(one, Problem::BadName { .. } | Problem::Collision { .. });
     let illegal = found.iter().filter(is_illegal).map(ToString::to_string).collect();
-    Wish { view, exceptions, problems, illegal }
+    let mut wish = Wish { view, exceptions, problems, illegal };
+    if settings.guard.hold == Waits::All && book.is_some_and(|book| book.held().next().is_some()) {
+        wish.view = plan::only_held(&wish.view, &stored.holdings);
+    }
+    wish
 }
 
 /// What `plan` shows of any target. Blocking.
@@ -97,16 +114,20 @@ pub(super) fn plan_of(
     mirror: &Mirror,
     settings: &TargetSettings,
     snapshot: &Snapshot,
+    now: Timestamp,
 ) -> Result<Plan, StoreError> {
     let stored = record::load(mirror, &settings.name)?;
-    let wish = wish(settings, snapshot, &stored);
-    let left_out = match &settings.kind {
+    let wanted_of = |wish: &Wish| match &settings.kind {
         super::TargetKind::File(file) => {
-            file.format.render(&wish.view, &file.options).map(|done| done.left_out).unwrap_or_default()
+            let done = file.format.render(&wish.view, &file.options);
+            plan::wanted(&wish.view, &done.map(|done| done.left_out).unwrap_or_default())
         }
-        super::TargetKind::Webhook(_) => Vec::new(),
+        super::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
     };
-    let wanted = plan::wanted(&wish.view, &left_out);
+    let base = wanted_of(&wish(settings, snapshot, &stored, None));
+    let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
+    let wish = wish(settings, snapshot, &stored, Some(&book));
+    let wanted = wanted_of(&wish);
     Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &wanted))
 }
 
@@ -134,6 +155,8 @@ struct At<'a> {
     stored: &'a Stored,
     saved: &'a Saved,
     started: Timestamp,
+    /// What the target is called once it holds what it should.
+    in_sync: State,
 }
 
 /// The bytes to be, and what they stand for.
@@ -154,7 +177,8 @@ impl FileRun<'_> {
     /// One run. Every failure is an outcome.
     pub(super) fn run(&self, snapshot: &Snapshot, cause: Cause) -> Outcome {
         let started = self.clock.now();
-        match self.try_run(snapshot, cause, started) {
+        let mut guarded = None;
+        let outcome = match self.try_run(snapshot, cause, started, &mut guarded) {
             Ok(outcome) => outcome,
             Err(Failed { error, problems }) => {
                 let outcome = Outcome { problems, ..Outcome::failed(error) };
@@ -162,16 +186,31 @@ impl FileRun<'_> {
                 let _untold = self.note(snapshot, &outcome, started);
                 outcome
             }
-        }
+        };
+        Outcome { guarded, ..outcome }
     }
 
-    fn try_run(&self, snapshot: &Snapshot, cause: Cause, started: Timestamp) -> Result<Outcome, Failed> {
-        let stored = record::load(self.mirror, self.name())?;
+    fn try_run(
+        &self,
+        snapshot: &Snapshot,
+        cause: Cause,
+        started: Timestamp,
+        guarded: &mut Option<Guarded>,
+    ) -> Result<Outcome, Failed> {
+        let mut stored = record::load(self.mirror, self.name())?;
         let saved = stored.saved.clone().unwrap_or_default();
         if !snapshot.is_known() && saved.applied.is_none() {
             return Ok(Outcome::of(State::Waiting));
         }
-        let made = self.make(snapshot, &stored)?;
+        let base = self.make(snapshot, &stored, None)?;
+        let taken = verdict::take(self.mirror, self.settings, snapshot, &mut stored, &base.wanted, started)?;
+        let in_sync = if taken.held > 0 { State::Held } else { State::InSync };
+        *guarded = Some(taken);
+        let made = if stored.book.exceptions.is_empty() {
+            base
+        } else {
+            self.make(snapshot, &stored, Some(&stored.book))?
+        };
         let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &made.problems))?;
         let found = Found::of(&disk, &saved, made.digest);
         let is_sync = matches!(cause, Cause::Sync { .. });
@@ -189,7 +228,7 @@ impl FileRun<'_> {
         let is_news = saved.record.written.as_deref() != Some(made.digest.to_string().as_str());
         if self.settings.apply == Apply::Manual && !is_sync {
             let state = match (found.is_wanted, found.is_drifted && !is_news) {
-                (true, _) => State::InSync,
+                (true, _) => in_sync,
                 (false, true) => State::Drifted,
                 (false, false) => State::Pending,
             };
@@ -204,13 +243,13 @@ impl FileRun<'_> {
         }
         let expect =
             if disk == OnDisk::Absent && !saved.record.adopted { Expect::Absent } else { Expect::Anything };
-        let at = At { snapshot, stored: &stored, saved: &saved, started };
+        let at = At { snapshot, stored: &stored, saved: &saved, started, in_sync };
         self.put(&at, made, found.is_wanted, expect)
     }
 
     /// Renders what should be there.
-    fn make(&self, snapshot: &Snapshot, stored: &Stored) -> Result<Made, Failed> {
-        let wish = wish(self.settings, snapshot, stored);
+    fn make(&self, snapshot: &Snapshot, stored: &Stored, book: Option<&Book>) -> Result<Made, Failed> {
+        let wish = wish(self.settings, snapshot, stored, book);
         let mut problems = wish.problems;
         let render = |view: &View| {
             self.file
@@ -275,7 +314,7 @@ impl FileRun<'_> {
         let added = put.iter().filter(|one| before(one).is_none()).count();
         let renamed = put.iter().filter(|one| before(one).is_some_and(|name| name != one.name)).count();
         let outcome = Outcome {
-            state: if made.refused.is_some() { State::Failing } else { State::InSync },
+            state: if made.refused.is_some() { State::Failing } else { at.in_sync },
             changed,
             added: added as u64,
             removed: gone.len() as u64,
@@ -283,8 +322,10 @@ impl FileRun<'_> {
             error: made.refused,
             problems: made.problems,
             on_disk: Some(made.digest),
+            guarded: None,
         };
-        let run = self.run_record(at.snapshot, &outcome, at.started);
+        let held = at.stored.book.held_count();
+        let run = Run { held, ..self.run_record(at.snapshot, &outcome, at.started) };
         let digest = made.digest.to_string();
         let applied = ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() };
         let (name, now) = (self.name().clone(), self.clock.now());
@@ -302,7 +343,7 @@ impl FileRun<'_> {
             state.as_str().clone_into(&mut saved.record.state);
             saved.record.last_attempt = Some(now);
             saved.record.last_error = error;
-            if state == State::InSync && !must_reload {
+            if state != State::Failing && !must_reload {
                 saved.record.last_success = Some(now);
                 saved.record.failures = 0;
             }

@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::access::{Explanation, explain};
+use crate::access::{Explanation, Verdict, explain};
 use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
-use crate::model::{Clock, RoleName, Seq, Subject, TargetName};
+use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
 use super::file_run::plan_of;
 use super::schedule::Pulse;
 use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
 use super::task::{Order, Task};
-use super::{Plan, Settings, State, SyncReport, TargetKind, TargetSettings, TargetStatus, pulse};
+use super::verdict::{self, DecideError};
+use super::{
+    Decision, DecisionReport, Plan, Refused, Settings, State, SyncReport, TargetKind, TargetSettings,
+    TargetStatus, pulse,
+};
 
 /// Why an order to the reconciler cannot be carried out.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub enum Error {
     Setup(TargetName, String),
     /// The mirror could not be read or written.
     Store(StoreError),
+    /// An `approve` or `reject` that cannot be carried out.
+    Refused(TargetName, Refused),
     /// It is shutting down.
     Closed,
 }
@@ -39,6 +45,7 @@ impl fmt::Display for Error {
             }
             Self::Setup(name, why) => write!(f, "cannot set up target `{name}`: {why}"),
             Self::Store(error) => error.fmt(f),
+            Self::Refused(name, why) => write!(f, "target `{name}`: {why}"),
             Self::Closed => f.write_str("the daemon is shutting down"),
         }
     }
@@ -128,7 +135,8 @@ impl Reconciler {
         let settings = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
         let snapshot = self.inner.source.newest().await?;
         let mirror = self.inner.mirror.clone();
-        let planned = tokio::task::spawn_blocking(move || plan_of(&mirror, &settings, &snapshot)).await;
+        let now = self.inner.clock.now();
+        let planned = tokio::task::spawn_blocking(move || plan_of(&mirror, &settings, &snapshot, now)).await;
         Ok(planned.map_err(|error| StoreError::Bug(format!("plan: {error}")))??)
     }
 
@@ -151,6 +159,33 @@ impl Reconciler {
                 && let Ok(report) = report.await
             {
                 return Ok(report);
+            }
+        }
+        Err(Error::Closed)
+    }
+
+    /// Carries out a person's decision about removals that `target` holds back, and waits for the run that follows.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::Refused`], [`Error::Store`]: nothing was decided. [`Error::Closed`].
+    pub async fn decide(
+        &self,
+        target: &TargetName,
+        decision: Decision,
+        origin: Origin,
+    ) -> Result<DecisionReport, Error> {
+        for _ in 0..2 {
+            let orders = {
+                let targets = self.targets();
+                let found = targets.running.iter().find(|one| one.settings.name == *target);
+                found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
+            };
+            let (reply, report) = oneshot::channel();
+            let order = Order::Decide { decision: decision.clone(), origin: origin.clone(), reply };
+            if orders.send(order).await.is_ok()
+                && let Ok(report) = report.await
+            {
+                return report;
             }
         }
         Err(Error::Closed)
@@ -240,7 +275,10 @@ impl Reconciler {
 
     /// The status a target begins with: what its last life saved.
     fn board(&self, target: &TargetSettings) -> Result<Arc<Board>, Error> {
-        let saved = self.inner.mirror.read(|tx: &mut ReadTx<'_>| target::state(tx, &target.name))?;
+        let (saved, exceptions) = self.inner.mirror.read(|tx: &mut ReadTx<'_>| {
+            Ok::<_, StoreError>((target::state(tx, &target.name)?, target::exceptions(tx, &target.name)?))
+        })?;
+        let held = exceptions.iter().filter(|one| one.verdict == Verdict::Held).count();
         let saved = saved.unwrap_or_default();
         Ok(Arc::new(Board::new(TargetStatus {
             name: target.name.clone(),
@@ -249,7 +287,7 @@ impl Reconciler {
             applied_seq: saved.applied.map_or(Seq::ZERO, |id| id.seq),
             last_success: saved.record.last_success,
             last_error: saved.record.last_error,
-            held_removals: 0,
+            held_removals: held as u64,
             open: 0,
             parked: 0,
             problems: Vec::new(),
@@ -318,7 +356,32 @@ pub fn plan_offline(
     let found = targets.iter().find(|one| one.name == *target);
     let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
     let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock)?;
-    Ok(plan_of(mirror, found, &snapshot)?)
+    Ok(plan_of(mirror, found, &snapshot, clock.now())?)
+}
+
+/// Carries out a decision without any task; the daemon acts on it when it starts. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Refused`], [`Error::Store`].
+pub fn decide_offline(
+    mirror: &Mirror,
+    settings: &Settings,
+    target: &TargetName,
+    decision: Decision,
+    origin: Origin,
+) -> Result<DecisionReport, Error> {
+    let found = settings.targets.iter().find(|one| one.name == *target);
+    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+    let done = verdict::decide(mirror, found, decision, origin);
+    let (decided, held_removals, seq) = done.map_err(|error| decide_error(target, error))?;
+    Ok(DecisionReport { target: target.clone(), decided, held_removals, seq, state: None, error: None })
+}
+
+pub(super) fn decide_error(target: &TargetName, error: DecideError) -> Error {
+    match error {
+        DecideError::Refused(why) => Error::Refused(target.clone(), why),
+        DecideError::Store(error) => Error::Store(error),
+    }
 }
 
 #[cfg(test)]

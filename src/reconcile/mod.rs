@@ -4,10 +4,11 @@
 //! snapshot and compares states, so a lost wake-up, a crash or a restart delays and never loses. Each target is a
 //! task of its own; one that fails or hangs never delays another. Must not know HTTP routes, TOML or argv of ours.
 //!
-//! INVARIANTS: wanted = access + exceptions. What must survive a crash (applied seq, holding, exceptions, "swapped,
+//! INVARIANTS: wanted = access + exceptions. A verdict on a removal is stored before the removal is acted upon. What must survive a crash (applied seq, holding, exceptions, "swapped,
 //! reload pending", the webhook cursor and deliveries) is in the mirror before it is acted upon or before the act is
 //! called done. A directory nobody has pushed to prunes nothing.
 
+mod book;
 mod deliver;
 mod drift;
 mod file_run;
@@ -18,18 +19,21 @@ mod settings;
 mod snapshot;
 mod status;
 mod task;
+mod verdict;
 mod webhook_run;
 
 pub mod backoff;
 pub mod cron;
 pub mod events;
+pub mod guard;
 pub mod plan;
 pub mod schedule;
 
-pub use handle::{Error, Reconciler, plan_offline};
+pub use book::{Book, Decided, Decision, Hold, Refused};
+pub use handle::{Error, Reconciler, decide_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{
     Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Settings, TargetKind, TargetSettings,
     WebhookSettings,
 };
-pub use status::{State, SyncReport, TargetStatus};
+pub use status::{DecisionReport, State, SyncReport, TargetStatus};

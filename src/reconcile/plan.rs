@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::access::{Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, Verdict, View, say};
 use crate::downstream::format::{Carried, LeftOut as NotCarried};
 use crate::mirror::target::Holding;
-use crate::model::{DirectoryId, ResourceId, RoleName, Subject, TargetName};
+use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, TargetName};
+
+use super::book;
 
 /// One target's plan, as `plan --json` shows it (DESIGN §3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +26,9 @@ pub struct Plan {
     pub remove: Vec<Line>,
     /// Entitlements whose removal is held.
     pub held_removals: Vec<Line>,
+    /// Entitlements that stay although access no longer has them: a person rejected the removal, or the role is
+    /// protected.
+    pub kept: Vec<Line>,
     /// Subjects shown under another name.
     pub change: Vec<Rename>,
     /// Entitlements the target should hold.
@@ -148,6 +152,12 @@ pub fn wanted(view: &View, left_out: &[NotCarried]) -> Wanted {
     wanted
 }
 
+/// Only what concerns roles: all that a webhook is told of access.
+pub fn roles_only(mut wanted: Wanted) -> Wanted {
+    wanted.retain(|(_, entitlement), _| matches!(entitlement, Entitlement::Role(_)));
+    wanted
+}
+
 /// The entitlement's name as the target shows it.
 pub fn label(holding: &Holding) -> String {
     let stored = holding.attributes.get(LABEL).and_then(serde_json::Value::as_str);
@@ -159,31 +169,51 @@ pub fn kept_for_unknown(access: &Access, holdings: &[Holding]) -> Vec<Exception>
     holdings
         .iter()
         .filter(|holding| access.unknown.contains(&holding.subject.directory))
-        .map(|holding| Exception {
-            subject: holding.subject.clone(),
-            entitlement: holding.entitlement.clone(),
-            name: holding.name.clone(),
-            group_name: matches!(holding.entitlement, Entitlement::Group(..)).then(|| label(holding)),
-            attributes: holding.attributes.clone(),
-            since: access.seq,
-            verdict: Verdict::Unknown,
-        })
+        .map(|holding| exception_of(holding, Verdict::Unknown, access.seq, 0))
         .collect()
+}
+
+/// Who and what.
+pub fn key_of(holding: &Holding) -> Key {
+    (holding.subject.clone(), holding.entitlement.clone())
+}
+
+/// The removal of `holding`, not carried out.
+pub fn exception_of(holding: &Holding, verdict: Verdict, since: Seq, batch: u64) -> Exception {
+    Exception {
+        subject: holding.subject.clone(),
+        entitlement: holding.entitlement.clone(),
+        name: holding.name.clone(),
+        group_name: matches!(holding.entitlement, Entitlement::Group(..)).then(|| label(holding)),
+        attributes: holding.attributes.clone(),
+        since,
+        verdict,
+        batch,
+    }
 }
 
 /// Only what of `view` the target held already: what a target shows that cannot be rendered whole, so that
 /// revocations land and additions wait (DESIGN §6.4).
 pub fn only_held(view: &View, holdings: &[Holding]) -> View {
-    let held: BTreeSet<(&Subject, String)> =
-        holdings.iter().map(|holding| (&holding.subject, label(holding))).collect();
+    // By who and what, never by name: a group that is called something else now is the same group.
+    let held: BTreeSet<(&Subject, &Entitlement)> =
+        holdings.iter().map(|holding| (&holding.subject, &holding.entitlement)).collect();
     let known: BTreeSet<&Subject> = holdings.iter().map(|holding| &holding.subject).collect();
-    let mut view = view.clone();
-    view.users.retain(|user| known.contains(&user.subject()));
+    let groups: BTreeMap<&str, Entitlement> = view
+        .groups
+        .iter()
+        .map(|group| (group.name.as_str(), Entitlement::Group(group.directory.clone(), group.id)))
+        .collect();
+    let holds = |subject: &Subject, what: Option<&Entitlement>| {
+        what.is_some_and(|what| held.contains(&(subject, what)))
+    };
+    let mut shown = view.clone();
+    shown.users.retain(|user| known.contains(&user.subject()));
     let mut roles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for user in &mut view.users {
+    for user in &mut shown.users {
         let subject = user.subject();
-        user.roles.retain(|role| held.contains(&(&subject, role.clone())));
-        user.groups.retain(|group| held.contains(&(&subject, group.clone())));
+        user.roles.retain(|role| holds(&subject, RoleName::parse(role).ok().map(Entitlement::Role).as_ref()));
+        user.groups.retain(|group| holds(&subject, groups.get(group.as_str())));
         for name in user.roles.iter().map(|role| format!("r{role}")) {
             roles.entry(name).or_default().insert(user.name.clone());
         }
@@ -192,17 +222,17 @@ pub fn only_held(view: &View, holdings: &[Holding]) -> View {
         }
     }
     let has = |key: String, name: &String| roles.get(&key).is_some_and(|names| names.contains(name));
-    for role in &mut view.roles {
+    for role in &mut shown.roles {
         role.members.retain(|name| has(format!("r{}", role.name), name));
     }
-    for group in &mut view.groups {
+    for group in &mut shown.groups {
         group.members.retain(|name| has(format!("g{}", group.name), name));
         group.all_members.retain(|name| has(format!("g{}", group.name), name));
         // Nesting could bring in who was not there; those who were are named one by one.
         group.groups.clear();
         group.members.clone_from(&group.all_members);
     }
-    view
+    shown
 }
 
 /// What of the holdings goes and what comes or is shown differently.
@@ -245,48 +275,47 @@ pub fn plan(target: &TargetName, inputs: Inputs<'_>, wanted: &Wanted) -> Plan {
         .filter(|(key, _)| !wanted.contains_key(key))
         .map(|(key, holding)| line(holding, why_remove(inputs, key)))
         .collect();
-    let mut held_removals: Vec<Line> = inputs
-        .exceptions
-        .iter()
-        .filter(|exception| exception.verdict == Verdict::Held)
-        .map(|exception| {
-            let key = (exception.subject.clone(), exception.entitlement.clone());
-            Line {
-                subject: exception.name.clone(),
-                id: exception.subject.to_string(),
-                entitlement: exception.entitlement.to_string(),
-                label: exception.group_name.clone().unwrap_or_else(|| exception.entitlement.to_string()),
-                why: why_remove(inputs, &key),
-            }
-        })
-        .collect();
+    let excepted = |is_meant: &dyn Fn(Verdict) -> bool| {
+        let meant = inputs.exceptions.iter().filter(|one| is_meant(one.verdict));
+        let mut lines: Vec<Line> = meant.map(|one| exception_line(inputs, one)).collect();
+        lines.sort();
+        lines
+    };
+    let held_removals = excepted(&|verdict| verdict == Verdict::Held);
+    let kept = excepted(&|verdict| matches!(verdict, Verdict::Rejected | Verdict::Protected));
     add.sort();
     remove.sort();
-    held_removals.sort();
     Plan {
         name: target.clone(),
-        hash: hash(&held_removals),
+        hash: book::hash(held_removals.iter().map(|line| (line.id.clone(), line.entitlement.clone()))),
         held: !held_removals.is_empty(),
         add,
         remove,
         held_removals,
+        kept,
         change: change.into_iter().collect(),
         total: wanted.len() as u64,
     }
 }
 
-/// Over who and what only: the same removals have the same hash, whatever the words.
-fn hash(held: &[Line]) -> String {
-    let keys: BTreeSet<(&str, &str)> =
-        held.iter().map(|line| (line.id.as_str(), line.entitlement.as_str())).collect();
-    let mut hasher = Sha256::new();
-    for (id, entitlement) in keys {
-        hasher.update(id);
-        hasher.update(b"\0");
-        hasher.update(entitlement);
-        hasher.update(b"\n");
+fn exception_line(inputs: Inputs<'_>, exception: &Exception) -> Line {
+    let role = || match &exception.entitlement {
+        Entitlement::Role(name) => name.to_string(),
+        Entitlement::Group(..) => exception.entitlement.to_string(),
+    };
+    let key = (exception.subject.clone(), exception.entitlement.clone());
+    let why = why_remove(inputs, &key);
+    Line {
+        subject: exception.name.clone(),
+        id: exception.subject.to_string(),
+        entitlement: exception.entitlement.to_string(),
+        label: exception.group_name.clone().unwrap_or_else(role),
+        why: match exception.verdict {
+            Verdict::Rejected => format!("{why}; its removal was rejected"),
+            Verdict::Protected => format!("{why}; the role is protected"),
+            Verdict::Held | Verdict::Unknown => why,
+        },
     }
-    hasher.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Why `subject` holds it, in words.

@@ -1,13 +1,15 @@
 //! A target's saved state, changed only inside the writer's transaction, so that no part overwrites another's.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::access::Exception;
 use crate::mirror::target::{self, Holding, State as Saved};
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx};
 use crate::model::{Epoch, EventId, Origin, Seq, TargetName};
 
 use super::State;
+use super::book::{Book, Hold};
+use super::plan::{self, Key};
 
 /// Runs kept of each target.
 pub(super) const RUNS_KEPT: u32 = 200;
@@ -17,18 +19,75 @@ pub(super) const RUNS_KEPT: u32 = 200;
 pub(super) struct Stored {
     pub(super) saved: Option<Saved>,
     pub(super) holdings: Vec<Holding>,
-    pub(super) exceptions: Vec<Exception>,
+    pub(super) book: Book,
 }
 
 /// Reads everything stored of `name` in one snapshot. Blocking.
 pub(super) fn load(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreError> {
     mirror.read(|tx: &mut ReadTx<'_>| {
-        Ok(Stored {
-            saved: target::state(tx, name)?,
-            holdings: target::holdings(tx, name)?,
-            exceptions: target::exceptions(tx, name)?,
-        })
+        let saved = target::state(tx, name)?;
+        let book = book_in(tx, name, saved.as_ref())?;
+        Ok(Stored { book, holdings: target::holdings(tx, name)?, saved })
     })
+}
+
+/// The part of the guard's book that no statement looks into.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Terms {
+    hold: Option<Hold>,
+    plans: Vec<(String, u64)>,
+    batch: u64,
+}
+
+/// Reads the guard's book of `name`.
+pub(super) fn book_in(
+    tx: &mut ReadTx<'_>,
+    name: &TargetName,
+    saved: Option<&Saved>,
+) -> Result<Book, StoreError> {
+    let terms = saved.and_then(|saved| saved.record.extra.get("guard")).cloned();
+    let terms: Terms = terms.map(serde_json::from_value).transpose().ok().flatten().unwrap_or_default();
+    let exceptions = target::exceptions(tx, name)?;
+    let passed = target::passed(tx, name)?;
+    Ok(Book {
+        exceptions: exceptions
+            .into_iter()
+            .map(|one| ((one.subject.clone(), one.entitlement.clone()), one))
+            .collect(),
+        passed: passed.into_iter().map(|one| (plan::key_of(&one.holding), one)).collect(),
+        hold: terms.hold,
+        plans: terms.plans,
+        batch: terms.batch,
+    })
+}
+
+/// Stores what of the book changed, inside a transaction and into the state being saved there.
+pub(super) fn save_book(
+    tx: &mut WriteTx<'_>,
+    name: &TargetName,
+    saved: &mut Saved,
+    before: &Book,
+    after: &Book,
+) -> Result<(), StoreError> {
+    if before.exceptions != after.exceptions {
+        let exceptions: Vec<_> = after.exceptions.values().cloned().collect();
+        target::save_exceptions(tx, name, &exceptions)?;
+    }
+    let gone: Vec<Key> =
+        before.passed.keys().filter(|key| !after.passed.contains_key(key)).cloned().collect();
+    let put: Vec<_> = after
+        .passed
+        .iter()
+        .filter(|(key, one)| before.passed.get(key) != Some(one))
+        .map(|(_, one)| one.clone())
+        .collect();
+    target::update_passed(tx, name, &gone, &put)?;
+    let terms = Terms { hold: after.hold.clone(), plans: after.plans.clone(), batch: after.batch };
+    let terms = serde_json::to_value(terms).map_err(|error| StoreError::Bug(format!("guard: {error}")))?;
+    set_extra(saved, "guard", Some(terms));
+    saved.record.held_plan = after.held().next().is_some().then(|| after.hash());
+    Ok(())
 }
 
 /// Changes the saved state of `name`; `also` rides in the same transaction. Blocking.

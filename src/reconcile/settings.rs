@@ -9,6 +9,7 @@ use crate::model::{DirectoryId, TargetName};
 
 use super::cron::Cron;
 use super::events::EventFilter;
+use super::guard::Guard;
 use super::schedule::Wait;
 
 /// Everything of the configuration that decides what targets hold and when they are looked at.
@@ -46,6 +47,8 @@ pub struct TargetSettings {
     pub schedule: Option<Cron>,
     /// Key `wait`: how long a change may gather others.
     pub wait: Wait,
+    /// Section `[guard]`, overridden by `guard` here: what may be taken away without a person's word.
+    pub guard: Guard,
     /// Key `type` and what belongs to it.
     pub kind: TargetKind,
 }

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::model::{Seq, TargetName, Timestamp};
 
+use super::book::Decided;
+
 /// The state of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,6 +94,24 @@ pub struct SyncReport {
     /// Names changed.
     pub renamed: u64,
     /// What went wrong, if it failed.
+    pub error: Option<String>,
+}
+
+/// What one `approve` or `reject` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DecisionReport {
+    /// The target.
+    pub target: TargetName,
+    /// Removals released, removals rejected, entitlements given back.
+    #[serde(flatten)]
+    pub decided: Decided,
+    /// Removals held still.
+    pub held_removals: u64,
+    /// The change that records the decision.
+    pub seq: Seq,
+    /// The target's state after the run that followed; `None` where no daemon runs.
+    pub state: Option<State>,
+    /// Why that run failed, if it did.
     pub error: Option<String>,
 }
 

@@ -6,20 +6,23 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::downstream::command;
 use crate::downstream::file::{self, Digest, OnDisk};
 use crate::downstream::webhook::Client;
-use crate::mirror::Mirror;
-use crate::model::{Clock, Seq, Timestamp};
+use crate::mirror::{Mirror, StoreError};
+use crate::model::{Clock, Origin, Seq, Timestamp};
 
 use super::deliver::{Sender, random};
 use super::file_run::{Cause, FileRun, Outcome};
+use super::handle::{Error, decide_error};
 use super::pulse::stopped;
 use super::schedule::{Clockwork, Debounce, Pulse};
 use super::settings::{FileSettings, TargetKind, TargetSettings};
 use super::snapshot::Source;
-use super::status::{Board, SyncReport};
+use super::status::{Board, DecisionReport, SyncReport};
+use super::verdict::{self, Notice};
 use super::webhook_run::WebhookRun;
-use super::{State, backoff, drift};
+use super::{Decision, State, backoff, drift};
 
 /// How long a touched file may settle before it is looked at.
 const DRIFT_SETTLE: Duration = Duration::from_millis(200);
@@ -35,6 +38,15 @@ pub(super) enum Order {
         adopt: bool,
         /// Where the report goes.
         reply: oneshot::Sender<SyncReport>,
+    },
+    /// Carry out a person's decision, run and answer.
+    Decide {
+        /// What is decided.
+        decision: Decision,
+        /// By whom.
+        origin: Origin,
+        /// Where the report goes.
+        reply: oneshot::Sender<Result<DecisionReport, Error>>,
     },
 }
 
@@ -60,6 +72,10 @@ struct Life {
     drift_at: Option<Instant>,
     poll_at: Instant,
     failures: u32,
+    /// When the hold that stands is released by itself.
+    release_at: Option<Timestamp>,
+    /// The beginning of the hold that was told of last.
+    told: Option<Timestamp>,
     on_disk: Option<Digest>,
 }
 
@@ -80,6 +96,8 @@ impl Task {
             drift_at: None,
             poll_at: Instant::now() + DRIFT_POLL,
             failures: 0,
+            release_at: None,
+            told: None,
             on_disk: None,
         };
         self.pass(&mut life, Cause::Start).await;
@@ -92,6 +110,10 @@ impl Task {
                     Some(Order::Sync { adopt, reply }) => {
                         let report = self.pass(&mut life, Cause::Sync { adopt }).await;
                         // Whoever asked may have gone.
+                        let _gone = reply.send(report);
+                    }
+                    Some(Order::Decide { decision, origin, reply }) => {
+                        let report = self.decide(&mut life, decision, origin).await;
                         let _gone = reply.send(report);
                     }
                     None => return,
@@ -117,7 +139,10 @@ impl Task {
     fn deadline(&self, life: &Life) -> Instant {
         let debounced = life.debounce.due(&self.settings.wait).map(|due| life.born + due);
         let scheduled = life.clockwork.wait(self.clock.now()).map(|wait| Instant::now() + wait);
-        let waits = [debounced, scheduled, life.retry_at, life.drift_at, Some(life.poll_at)];
+        // At most a minute, so that a turned clock is noticed.
+        let released =
+            life.release_at.map(|at| Instant::now() + at.since(self.clock.now()).min(Duration::from_mins(1)));
+        let waits = [debounced, scheduled, released, life.retry_at, life.drift_at, Some(life.poll_at)];
         waits.into_iter().flatten().min().unwrap_or(life.poll_at)
     }
 
@@ -127,7 +152,8 @@ impl Task {
         let is_debounced = life.debounce.due(&self.settings.wait).is_some_and(|due| life.born + due <= now);
         let is_scheduled = life.clockwork.is_due(self.clock.now());
         let is_retry = life.retry_at.is_some_and(|at| at <= now);
-        if is_debounced || is_scheduled || is_retry {
+        let is_released = life.release_at.is_some_and(|at| at <= self.clock.now());
+        if is_debounced || is_scheduled || is_retry || is_released {
             self.pass(life, Cause::Wake).await;
             return;
         }
@@ -169,7 +195,20 @@ impl Task {
         } else {
             life.failures = 0;
         }
-        self.tell(&outcome, seen.filter(|_| outcome.state == State::InSync));
+        let is_applied = matches!(outcome.state, State::InSync | State::Held);
+        self.tell(&outcome, seen.filter(|_| is_applied));
+        // A run that failed is tried again anyway; a moment in the past would be due for ever.
+        life.release_at = outcome.guarded.as_ref().and_then(|guarded| guarded.until);
+        if let Some(guarded) = &outcome.guarded {
+            if guarded.expired > 0 {
+                tracing::warn!(target_name = %self.settings.name, removals = guarded.expired,
+                    "`max_hold` ran out: held removals are applied without a person's word");
+            }
+            if let Some(notice) = guarded.notice.as_ref().filter(|notice| life.told != Some(notice.began)) {
+                life.told = Some(notice.began);
+                self.raise(notice.clone());
+            }
+        }
         self.wake.notify_one();
         let status = self.board.read();
         SyncReport {
@@ -182,6 +221,61 @@ impl Task {
             renamed: outcome.renamed,
             error: outcome.error,
         }
+    }
+
+    /// A person's decision and the run that follows from it.
+    async fn decide(
+        &self,
+        life: &mut Life,
+        decision: Decision,
+        origin: Origin,
+    ) -> Result<DecisionReport, Error> {
+        let (mirror, settings) = (self.mirror.clone(), Arc::clone(&self.settings));
+        let done =
+            tokio::task::spawn_blocking(move || verdict::decide(&mirror, &settings, decision, origin)).await;
+        let done = done.map_err(|error| StoreError::Bug(format!("decide: {error}")))?;
+        let target = &self.settings.name;
+        let (decided, held_removals, seq) = done.map_err(|error| decide_error(target, error))?;
+        tracing::info!(target_name = %target, released = decided.released, rejected = decided.rejected,
+            given_back = decided.given_back, held_removals, %seq, "a person decided about held removals");
+        let report = self.pass(life, Cause::Wake).await;
+        let (state, error) = (Some(report.state), report.error);
+        Ok(DecisionReport { target: target.clone(), decided, held_removals, seq, state, error })
+    }
+
+    /// Tells people of a hold: one line in the log, and `notify`, once for each hold.
+    fn raise(&self, notice: Notice) {
+        let name = self.settings.name.clone();
+        let next = format!(
+            "removals are held until a person decides: `rosterd plan {name}` shows them, `rosterd approve {name} \
+             --plan {}` lets them go, `rosterd reject {name}` keeps them",
+            notice.plan
+        );
+        tracing::error!(target_name = %name, removals = notice.held, people = notice.people, "{next}");
+        if notice.told {
+            return;
+        }
+        let (mirror, argv) = (self.mirror.clone(), self.settings.guard.notify.clone());
+        // Not waited for: a slow command must not delay what may go.
+        drop(tokio::task::spawn_blocking(move || {
+            if let Some(argv) = argv {
+                let input = notice.json(&name).to_string();
+                let done =
+                    command::run_with(&argv, None, Some(input.as_bytes()), &command::Limits::default());
+                match done {
+                    Ok(output) if output.is_success() => {}
+                    Ok(output) => {
+                        let text: String = output.text().trim().chars().take(300).collect();
+                        tracing::error!(target_name = %name, status = %output.status, text, "`notify` failed");
+                    }
+                    Err(error) => tracing::error!(target_name = %name, %error, "`notify` failed"),
+                }
+            }
+            if let Err(error) = verdict::mark_told(&mirror, &name, notice.began) {
+                // After a restart it is told again, which is the lesser evil.
+                tracing::warn!(target_name = %name, %error, "cannot record that a hold was told of");
+            }
+        }));
     }
 
     async fn outcome(&self, cause: Cause) -> (Outcome, Option<Seq>) {
@@ -226,6 +320,9 @@ impl Task {
         let is_file = matches!(self.settings.kind, TargetKind::File(_));
         self.board.update(|status| {
             status.problems.clone_from(&outcome.problems);
+            if let Some(guarded) = &outcome.guarded {
+                status.held_removals = guarded.held;
+            }
             // A webhook's state is its sender's to say, unless the run itself failed.
             if is_file || outcome.state != State::InSync {
                 status.state = outcome.state;

@@ -15,12 +15,14 @@ use crate::mirror::{Mirror, ReadTx, StoreError};
 use crate::model::{Clock, EventId, Seq, Subject};
 
 use super::State;
+use super::book::is_role;
 use super::events::{self, Event, Names};
 use super::file_run::{Outcome, inputs, wish};
 use super::plan;
 use super::record::{self, Stored};
 use super::settings::{TargetSettings, WebhookSettings};
 use super::snapshot::Snapshot;
+use super::verdict;
 
 /// Changes read at once.
 const CHANGES_MAX: u32 = 200;
@@ -49,7 +51,7 @@ impl WebhookRun<'_> {
     /// # Errors
     /// [`StoreError`]; what was told so far stays told, the next run goes on from there.
     pub(super) fn run(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
-        let stored = record::load(self.mirror, &self.settings.name)?;
+        let mut stored = record::load(self.mirror, &self.settings.name)?;
         // A new webhook hears what happens from now on, and all access there is.
         let mut cursor =
             stored.saved.as_ref().map_or(snapshot.seq(), |saved| saved.cursor).min(snapshot.seq());
@@ -71,27 +73,41 @@ impl WebhookRun<'_> {
             self.tell(events, Vec::new(), cursor)?;
         }
         if self.webhook.events.wants_access() {
-            self.access(snapshot, &stored, &mut outcome)?;
+            self.access(snapshot, &mut stored, &mut outcome)?;
         }
         Ok(outcome)
     }
 
     /// Tells the difference between what this webhook was told and what access is now.
-    fn access(&self, snapshot: &Snapshot, stored: &Stored, outcome: &mut Outcome) -> Result<(), StoreError> {
+    fn access(
+        &self,
+        snapshot: &Snapshot,
+        stored: &mut Stored,
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
         if !snapshot.is_known() && stored.holdings.is_empty() {
             return Ok(());
         }
-        let wish = wish(self.settings, snapshot, stored);
+        let now = self.clock.now();
+        let base = wish(self.settings, snapshot, stored, None);
+        let base = plan::roles_only(plan::wanted(&base.view, &[]));
+        let taken = verdict::take(self.mirror, self.settings, snapshot, stored, &base, now)?;
+        if taken.held > 0 {
+            outcome.state = State::Held;
+        }
+        outcome.guarded = Some(taken);
+        let stored = &*stored;
+        let wish = wish(self.settings, snapshot, stored, Some(&stored.book));
         outcome.problems.clone_from(&wish.problems);
-        let wanted = plan::wanted(&wish.view, &[]);
+        let wanted = plan::roles_only(plan::wanted(&wish.view, &[]));
         let (gone, put) = plan::difference(&stored.holdings, &wanted);
         let before: BTreeMap<plan::Key, &Holding> =
             stored.holdings.iter().map(|one| ((one.subject.clone(), one.entitlement.clone()), one)).collect();
         let inputs = inputs(snapshot, stored, &wish);
-        let now = self.clock.now();
         let event = |holding: &Holding, why: &str, granted: bool| {
             let event = events::of_access(holding, &plan::label(holding), why, granted, snapshot.seq(), now);
-            self.webhook.events.wants(event.kind).then_some(event)
+            // What a webhook of an earlier version was told of groups goes without a word.
+            (is_role(&holding.entitlement) && self.webhook.events.wants(event.kind)).then_some(event)
         };
         let mut differences: Vec<Difference> = Vec::new();
         // What goes comes first: a receiver that stops half-way has closed doors rather than opened them.

@@ -22,6 +22,7 @@ mod crash;
 mod directories;
 mod disk;
 mod export;
+mod guard;
 mod lifecycle;
 mod listeners;
 mod protocol;

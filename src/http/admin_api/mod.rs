@@ -30,6 +30,7 @@ use super::metrics::Metrics;
 use crate::access::Role;
 use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, TargetName};
+use crate::reconcile::Decision;
 use crate::scim;
 use crate::scim::schema::Registry;
 
@@ -171,6 +172,9 @@ pub trait Targets: Send + Sync {
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
+    /// "given_back","held_removals","seq","state","error"}`.
+    fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
 }
 
 /// Re-reads the configuration and applies it; the value says what changed.
@@ -329,6 +333,8 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["status"]) => targets::status(request).await?,
         ("GET", ["plan"]) => targets::plan(request).await?,
         ("POST", ["sync"]) => targets::sync(request).await?,
+        ("POST", ["approve"]) => targets::approve(request).await?,
+        ("POST", ["reject"]) => targets::reject(request).await?,
         ("POST", ["reload"]) => targets::reload(request).await?,
         ("GET", ["directories"]) => directories::list(request).await?,
         ("POST", ["directories"]) => return directories::add(request).await.map(created),
@@ -358,10 +364,12 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 16] = [
+const ENDPOINTS: [(&str, &[&str]); 18] = [
     ("status", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
+    ("approve", &["POST"]),
+    ("reject", &["POST"]),
     ("reload", &["POST"]),
     ("directories", &["GET", "POST"]),
     ("directories/ID", &["GET", "PATCH", "DELETE"]),

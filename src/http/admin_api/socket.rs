@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response};
 use super::{AdminError, AdminState, Caller, Reply, handle};
 use crate::http::answer::{Answer, BodyError, JSON, discard, read_body};
 use crate::http::limits::Settings as Limits;
-use crate::http::metrics::RequestLabels;
+use crate::http::metrics::{self, RequestLabels};
 use crate::http::request_id::RequestIds;
 use crate::http::server::{Handler, Peer};
 
@@ -41,7 +41,13 @@ impl AdminSocket {
                 return answer;
             }
             if path == "/metrics" {
-                let text = self.state.metrics.render(&super::super::metrics::of_mirror(&self.state.mirror));
+                let mut more = metrics::of_mirror(&self.state.mirror);
+                if let Some(targets) = &self.state.targets
+                    && let Ok(status) = targets.status().await
+                {
+                    more += &metrics::of_targets(&status);
+                }
+                let text = self.state.metrics.render(&more);
                 return Answer::new(200, OPENMETRICS, text);
             }
         }

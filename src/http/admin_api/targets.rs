@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{AdminError, Request, Targets, directories, text, truth};
 use crate::model::TargetName;
+use crate::reconcile::Decision;
 
 fn target(name: &str) -> Result<TargetName, AdminError> {
     TargetName::parse(name).map_err(|error| AdminError::invalid(format!("`{name}`: {error}")))
@@ -50,6 +51,34 @@ pub(super) async fn sync(request: &Request<'_>) -> Result<Value, AdminError> {
         return Err(AdminError::invalid("`adopt` takes one target at a time: name it"));
     }
     targets(request)?.sync(wanted, adopt).await
+}
+
+/// Body `{"target","plan"?,"subjects"?}`: lets held removals go; all of the plan's, or only these people's.
+pub(super) async fn approve(request: &Request<'_>) -> Result<Value, AdminError> {
+    let body = request.object(&["target", "plan", "subjects"])?;
+    let plan = text(&body, "plan")?.map(str::to_owned);
+    let subjects = match body.get("subjects") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(list) => serde_json::from_value::<Vec<String>>(list.clone())
+            .map_err(|_| AdminError::invalid("`subjects` must be a list of strings"))?,
+    };
+    decide(request, &body, Decision::Approve { plan, subjects }).await
+}
+
+/// Body `{"target","window"?}`: keeps what is held.
+pub(super) async fn reject(request: &Request<'_>) -> Result<Value, AdminError> {
+    let body = request.object(&["target", "window"])?;
+    let window = truth(&body, "window")?.unwrap_or(false);
+    decide(request, &body, Decision::Reject { window }).await
+}
+
+async fn decide(
+    request: &Request<'_>,
+    body: &serde_json::Map<String, Value>,
+    decision: Decision,
+) -> Result<Value, AdminError> {
+    let name = text(body, "target")?.ok_or_else(|| AdminError::invalid("name the target"))?;
+    targets(request)?.decide(target(name)?, decision, request.caller.origin()).await
 }
 
 pub(super) async fn reload(request: &Request<'_>) -> Result<Value, AdminError> {

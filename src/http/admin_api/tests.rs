@@ -9,7 +9,8 @@ use crate::access::{GroupRule, Role};
 use crate::http::health::Health;
 use crate::http::limits::Settings as Limits;
 use crate::http::testing::{Server, Store};
-use crate::model::{RoleName, TargetName};
+use crate::model::{Origin, RoleName, TargetName};
+use crate::reconcile::Decision;
 use crate::scim::schema::Registry;
 
 /// Answers for targets and writes down what it was asked.
@@ -32,6 +33,9 @@ impl Targets for Fake {
     }
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_> {
         self.told(format!("sync {target:?} {adopt}"))
+    }
+    fn decide(&self, target: TargetName, decision: Decision, _: Origin) -> Answering<'_> {
+        self.told(format!("{target} {decision:?}"))
     }
 }
 

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::ScimApi;
 use super::pipeline::Call;
-use super::resources::{Loaded, Wanted, load, write};
+use super::resources::{Loaded, Wanted, complete, load, write};
 use super::route::Route;
 use crate::http::answer::{Answer, SCIM_JSON};
 use crate::mirror::directory::DirectoryRef;
@@ -55,7 +55,10 @@ impl ScimApi {
         let directory = call.principal.directory.clone();
         let point = !prepared.wanted.members && prepared.filter.as_ref().is_some_and(|f| is_look_up(f, kind));
         let found = if point {
-            self.mirror.read::<_, StoreError>(|tx| run(tx, &directory, &prepared, window))?
+            match self.mirror.read_one::<_, StoreError>(|tx| run_whole(tx, &directory, &prepared, window))? {
+                Some(found) => found,
+                None => self.mirror.read::<_, StoreError>(|tx| run(tx, &directory, &prepared, window))?,
+            }
         } else {
             let read = move |tx: &mut ReadTx<'_>| run(tx, &directory, &prepared, window);
             self.mirror.read_long::<_, StoreError, _>(read).await?
@@ -180,6 +183,29 @@ fn window(call: &Call, request: &ListRequest, sorted: bool) -> Result<Window, Er
             }
         }
     })
+}
+
+/// The query in one statement, where that is enough: a first page that holds all, of resources that show nothing
+/// beside their documents. `None` where it is not.
+fn run_whole(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    prepared: &Prepared,
+    window: Window,
+) -> Result<Option<Found>, StoreError> {
+    let Prepared { kind, filter, sort, wanted } = prepared;
+    let count = match window {
+        Window::Index { skip: 0, count } | Window::After { rid: 0, count } if sort.is_none() && count > 0 => {
+            count
+        }
+        _ => return Ok(None),
+    };
+    let Some(page) = query::list_whole(tx, directory, *kind, filter.as_ref(), count)? else {
+        return Ok(None);
+    };
+    let total = page.len() as u64;
+    let items: Result<Vec<_>, _> = page.into_iter().map(|stored| complete(stored, *wanted)).collect();
+    Ok(items.ok().map(|items| Found { total, items, next: None }))
 }
 
 fn run(

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response};
+use tokio::sync::SemaphorePermit;
 
 use super::route::{Route, query_pairs};
 use super::{Running, ScimApi, base, error};
@@ -132,8 +133,7 @@ impl ScimApi {
             discard(body, &self.limits).await;
             return error::plain(403, "this address may not use this server");
         }
-        let wait = tokio::time::timeout(IN_FLIGHT_WAIT, self.in_flight.acquire());
-        let Ok(Ok(_permit)) = wait.await else {
+        let Some(_permit) = self.turn().await else {
             return error::later(429, Duration::from_secs(1), "too many requests at once; try again");
         };
         let principal = match self.authenticate(head, client, id) {
@@ -147,6 +147,14 @@ impl ScimApi {
         let mut answer = self.admitted(head, body, peer, trusted, principal, running, id, noted).await;
         answer.close |= framing::must_close(head, trusted);
         answer
+    }
+
+    /// A place among the requests in flight; `None` if none came free in time.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.in_flight.try_acquire() {
+            return Some(permit);
+        }
+        tokio::time::timeout(IN_FLIGHT_WAIT, self.in_flight.acquire()).await.ok()?.ok()
     }
 
     fn authenticate(

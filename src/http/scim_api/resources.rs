@@ -56,8 +56,21 @@ pub(super) fn load(
     stored: Stored,
     wanted: Wanted,
 ) -> Result<Loaded, StoreError> {
+    let stored = match complete(stored, wanted) {
+        Ok(loaded) => return Ok(loaded),
+        Err(stored) => stored,
+    };
     let groups = wanted.groups.then(|| member::groups_of(tx, directory, &stored)).transpose()?;
     let members = wanted.members.then(|| member::members(tx, directory, &stored)).transpose()?;
+    Ok(Loaded { stored, groups, members })
+}
+
+/// Done without a further statement, if the resource is in no group and has no members that are wanted.
+pub(super) fn complete(stored: Stored, wanted: Wanted) -> Result<Loaded, Stored> {
+    if (wanted.groups && stored.in_groups) || (wanted.members && stored.members > 0) {
+        return Err(stored);
+    }
+    let (groups, members) = (wanted.groups.then(Vec::new), wanted.members.then(Vec::new));
     Ok(Loaded { stored, groups, members })
 }
 
@@ -156,14 +169,18 @@ impl ScimApi {
     ) -> Result<Option<Loaded>, StoreError> {
         let wanted = Wanted::of(kind, call.running.registry.resource(kind), projection);
         let directory = &call.principal.directory;
-        let near =
-            self.mirror.read::<_, StoreError>(|tx| match resource::find(tx, directory, kind, &id)? {
-                None => Ok(Some(None)),
-                Some(stored) if wanted.members && stored.members > MEMBERS_INLINE_MAX => Ok(None),
-                Some(stored) => load(tx, directory, stored, wanted).map(|loaded| Some(Some(loaded))),
-            })?;
-        if let Some(found) = near {
-            return Ok(found);
+        let alone = self.mirror.read_one::<_, StoreError>(|tx| resource::find(tx, directory, kind, &id))?;
+        let Some(stored) = alone else { return Ok(None) };
+        let many = wanted.members && stored.members > MEMBERS_INLINE_MAX;
+        if let Ok(loaded) = complete(stored, wanted) {
+            return Ok(Some(loaded));
+        }
+        // What else is shown must fit the document: everything again, from one snapshot.
+        if !many {
+            return self.mirror.read::<_, StoreError>(|tx| {
+                let found = resource::find(tx, directory, kind, &id)?;
+                found.map(|stored| load(tx, directory, stored, wanted)).transpose()
+            });
         }
         let directory = directory.clone();
         self.mirror

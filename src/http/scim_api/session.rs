@@ -55,7 +55,7 @@ impl Cache {
                 return Ok(Some(Arc::clone(&entry.principal)));
             }
         }
-        let found = mirror.read::<_, StoreError>(|tx| token::authenticate(tx, presented))?.map(Arc::new);
+        let found = mirror.read_one::<_, StoreError>(|tx| token::authenticate(tx, presented))?.map(Arc::new);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         match &found {
             Some(principal) => {

@@ -120,7 +120,10 @@ impl Reader for SqliteConnection {
     }
 
     fn end(&mut self) {
-        Writer::rollback(self);
+        // There is nothing to undo, and a commit is the cheaper way out of a snapshot.
+        if !self.connection.is_autocommit() && self.run("COMMIT").is_err() {
+            Writer::rollback(self);
+        }
     }
 }
 

@@ -6,12 +6,14 @@ mod connection;
 mod functions;
 mod migrate;
 mod pool;
+mod statistics;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, Mode, flock};
 
@@ -77,6 +79,7 @@ pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, StoreE
     migrate::run(&mut first, &settings.path, fresh, now)?;
     quick_check(&first, &settings.path)?;
     first.execute_batch("PRAGMA optimize = 0x10002;").map_err(store_error)?;
+    statistics::pin(&mut first)?;
     let number = |sql: &str| first.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(store_error);
     let epoch = number("SELECT value FROM counter WHERE name = 'epoch'")?;
     let newest = number("SELECT value FROM counter WHERE name = 'seq'")?;
@@ -142,6 +145,8 @@ fn pragmas(connection: &Connection, cache_kib: u32) -> Result<(), StoreError> {
          PRAGMA cache_size = -{cache_kib}; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;"
     );
     connection.execute_batch(&sql).map_err(store_error)?;
+    // Plans must not depend on bound values: otherwise each new value has its statement parsed and planned again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(store_error)?;
     let limits = [
         (Limit::SQLITE_LIMIT_LENGTH, 4 << 20),
         (Limit::SQLITE_LIMIT_SQL_LENGTH, 64 << 10),

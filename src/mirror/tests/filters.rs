@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::query::{self, Sort, Window};
-use super::super::{member, resource};
+use super::super::{StoreError, member, resource};
 use super::{Store, Stored, add_directory, doc, user};
 use crate::model::ResourceType;
 use crate::scim::filter::{Attributes, Bound, BoundPath, bind, matches, parse};
@@ -20,6 +20,30 @@ fn found(store: &Store, kind: ResourceType, filter: &Bound) -> Vec<Stored> {
     let page = store.read(|tx| Ok(query::list(tx, &store.acme, kind, Some(filter), None, window)?));
     assert_eq!(page.total, page.items.len() as u64);
     page.items
+}
+
+#[test]
+fn look_ups_keep_their_index_in_a_mirror_that_was_nearly_empty_when_opened() {
+    let store = Store::new();
+    store.user("mira");
+    store.group("Admins", &[]);
+    let Store { folder, mirror, clock, acme } = store;
+    mirror.close();
+    let mirror = super::open(folder.path(), &clock).unwrap();
+    let cases = [
+        (ResourceType::User, "userName eq \"MIRA\"", "resource_user_name"),
+        (ResourceType::User, "externalId eq \"ext-mira\"", "resource_external_id"),
+        (ResourceType::User, "emails.value eq \"mira@example.com\"", "rowid=?"),
+        (ResourceType::Group, "displayName eq \"admins\"", "resource_display_name"),
+        (ResourceType::User, "meta.lastModified gt \"2030-01-01T00:00:00Z\"", "resource_modified"),
+    ];
+    for (kind, text, index) in cases {
+        let filter = bound(text, kind);
+        let plan: Result<String, StoreError> = mirror.read(|tx| query::explain(tx, &acme, kind, &filter));
+        let plan = plan.unwrap();
+        let first = plan.lines().find(|line| line.contains(" r ")).unwrap_or("");
+        assert!(first.starts_with("SEARCH") && first.contains(index), "{text}:\n{plan}");
+    }
 }
 
 #[test]

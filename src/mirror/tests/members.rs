@@ -147,3 +147,19 @@ fn concurrent_adds_to_one_group_lose_none() {
     let report = store.read(|tx| Ok(super::super::verify::verify(tx)?));
     assert_eq!(report.faults, Vec::<String>::new());
 }
+
+#[test]
+fn reading_memberships_starts_from_the_member_index_never_from_the_resources() {
+    use super::super::engine::Param;
+    let store = Store::new();
+    for sql in [member::GROUPS_OF, member::MEMBERS] {
+        let plan = store.read(|tx| {
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            let params = [Param::Int(1), Param::Int(1)];
+            Ok(tx.all(&sql, &params, |row| row.text(3).map(str::to_owned))?)
+        });
+        let of_resource: Vec<_> = plan.iter().filter(|line| line.contains(" r ")).collect();
+        assert_eq!(of_resource, ["SEARCH r USING INTEGER PRIMARY KEY (rowid=?)"], "{plan:#?}");
+        assert!(!plan.iter().any(|line| line.contains("BLOOM") || line.contains("AUTOMATIC")), "{plan:#?}");
+    }
+}

@@ -1,0 +1,245 @@
+//! The guard at work in a run, and people's decisions: judges, stores, and only then lets the run act. Blocking.
+//!
+//! INVARIANT: verdicts, exceptions, the hold, the record of the run that took them and the change that tells of them
+//! are one transaction, and it is durable before anything of the target is touched. A crash before it leaves the
+//! removals to be judged again, a crash after it leaves them judged; neither applies what is held nor forgets it.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::access::Entitlement;
+use crate::mirror::change::Kind;
+use crate::mirror::target::{self, Holding, Run};
+use crate::mirror::{Mirror, StoreError, WriteTx, decision};
+use crate::model::{Origin, Seq, Subject, TargetName, Timestamp};
+
+use super::book::{Book, Decided, Decision, Refused, is_role};
+use super::guard::{self, Guard, Judged, Scene};
+use super::plan::{Key, Wanted};
+use super::record::{self, RUNS_KEPT, Stored};
+use super::settings::{TargetKind, TargetSettings};
+use super::snapshot::Snapshot;
+
+/// What the rest of the program is told of the guard after a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Guarded {
+    /// Removals held.
+    pub(super) held: u64,
+    /// Removals released in this run because `max_hold` ran out.
+    pub(super) expired: u64,
+    /// When the hold is released by itself, if it is.
+    pub(super) until: Option<Timestamp>,
+    /// The hold that stands and holds something.
+    pub(super) notice: Option<Notice>,
+}
+
+/// What is said about a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Notice {
+    /// When it began.
+    pub(super) began: Timestamp,
+    /// The hash of its plan.
+    pub(super) plan: String,
+    /// Removals it holds.
+    pub(super) held: u64,
+    /// People who would lose something.
+    pub(super) people: u64,
+    /// Names of the first of them.
+    pub(super) first: Vec<String>,
+    /// Whether `notify` ran for it already.
+    pub(super) told: bool,
+}
+
+impl Notice {
+    /// What `notify` gets on its standard input.
+    pub(super) fn json(&self, target: &TargetName) -> serde_json::Value {
+        json!({
+            "type": "guard.held",
+            "target": target,
+            "plan": self.plan,
+            "held_removals": self.held,
+            "people": self.people,
+            "first": self.first,
+            "since": self.began.to_string(),
+            "approve": format!("rosterd approve {target} --plan {}", self.plan),
+            "reject": format!("rosterd reject {target}"),
+        })
+    }
+}
+
+/// Names in a [`Notice`].
+const NAMES_MAX: usize = 10;
+
+/// The book as it will be once the guard has looked at this snapshot. Touches nothing.
+pub(super) fn judged(
+    settings: &TargetSettings,
+    snapshot: &Snapshot,
+    stored: &Stored,
+    base: &Wanted,
+    now: Timestamp,
+) -> (Book, Judged) {
+    let mut book = stored.book.clone();
+    let is_protected = |key: &Key| is_protected(snapshot, key);
+    // A webhook speaks of roles only.
+    let roles: Vec<Holding>;
+    let holdings = match &settings.kind {
+        TargetKind::File(_) => &stored.holdings,
+        TargetKind::Webhook(_) => {
+            roles = stored.holdings.iter().filter(|one| is_role(&one.entitlement)).cloned().collect();
+            &roles
+        }
+    };
+    let scene = Scene { now, seq: snapshot.seq(), holdings, base, is_protected: &is_protected };
+    let judged = guard::judge(&settings.guard, &mut book, scene);
+    (book, judged)
+}
+
+/// A protected role is never taken away by sync; who is inactive, deleted or another's holds nothing all the same
+/// (DESIGN §6.5).
+fn is_protected(snapshot: &Snapshot, (subject, entitlement): &Key) -> bool {
+    let Entitlement::Role(name) = entitlement else { return false };
+    let is_protected = snapshot.rules.roles.iter().any(|role| role.protected && role.name == *name);
+    is_protected
+        && !snapshot.access.left_out.contains_key(subject)
+        && snapshot
+            .facts
+            .directory(&subject.directory)
+            .is_some_and(|directory| directory.users.iter().any(|user| user.id == subject.user))
+}
+
+/// Judges and stores; from here on `stored.book` is what counts.
+pub(super) fn take(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    snapshot: &Snapshot,
+    stored: &mut Stored,
+    base: &Wanted,
+    now: Timestamp,
+) -> Result<Guarded, StoreError> {
+    let (after, judged) = judged(settings, snapshot, stored, base, now);
+    if after != stored.book {
+        let before = std::mem::replace(&mut stored.book, after.clone());
+        let (name, seq) = (settings.name.clone(), snapshot.seq());
+        record::update(mirror, &settings.name, move |tx, saved| {
+            record::save_book(tx, &name, saved, &before, &after)?;
+            note(tx, &name, &after, judged, (seq, now))
+        })?;
+    }
+    Ok(Guarded { expired: judged.expired, ..told(&settings.guard, &stored.book) })
+}
+
+/// Records what a judgement held or released of itself: a run, and a change with a number.
+fn note(
+    tx: &mut WriteTx<'_>,
+    name: &TargetName,
+    book: &Book,
+    judged: Judged,
+    (seq, now): (Seq, Timestamp),
+) -> Result<(), StoreError> {
+    if judged.expired > 0 {
+        let detail = json!({"released": judged.expired, "why": "max_hold ran out"});
+        decision::record(tx, &Kind::GuardApproved, name, &detail)?;
+    }
+    if judged.held == 0 {
+        return Ok(());
+    }
+    let held = book.held_count();
+    let detail = json!({"plan": book.hash(), "newly_held": judged.held, "held": held});
+    decision::record(tx, &Kind::GuardHeld, name, &detail)?;
+    let run = Run {
+        id: 0,
+        target: name.clone(),
+        started_at: now,
+        finished_at: now,
+        seq,
+        outcome: "held".to_owned(),
+        added: 0,
+        removed: 0,
+        changed: 0,
+        held,
+        error: None,
+        detail,
+    };
+    target::record_run(tx, &run, RUNS_KEPT).map(|_| ())
+}
+
+/// What is to be said of `book`.
+fn told(guard: &Guard, book: &Book) -> Guarded {
+    let people: BTreeSet<&Subject> = book.held().map(|one| &one.subject).collect();
+    let names: BTreeSet<&str> = book.held().map(|one| one.name.as_str()).collect();
+    let held = book.held_count();
+    let notice = book.hold.as_ref().filter(|_| held > 0).map(|hold| Notice {
+        began: hold.began,
+        plan: book.hash(),
+        held,
+        people: people.len() as u64,
+        first: names.into_iter().take(NAMES_MAX).map(str::to_owned).collect(),
+        told: hold.told,
+    });
+    Guarded { held, expired: 0, until: guard::deadline(guard, book), notice }
+}
+
+/// Remembers that people were told of the hold that began then.
+pub(super) fn mark_told(mirror: &Mirror, name: &TargetName, began: Timestamp) -> Result<(), StoreError> {
+    let target = name.clone();
+    record::update(mirror, name, move |tx, saved| {
+        let before = record::book_in(tx, &target, Some(saved))?;
+        let mut after = before.clone();
+        if let Some(hold) = after.hold.as_mut().filter(|hold| hold.began == began) {
+            hold.told = true;
+        }
+        record::save_book(tx, &target, saved, &before, &after)
+    })
+}
+
+/// Why a decision came to nothing.
+#[derive(Debug)]
+pub(super) enum DecideError {
+    Refused(Refused),
+    Store(StoreError),
+}
+
+impl From<StoreError> for DecideError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The people let out one by one, as `DIRECTORY/ID`; none where a whole plan went.
+fn released(asked: &[String], before: &Book, after: &Book) -> Vec<String> {
+    let gone = before.exceptions.keys().filter(|key| !after.exceptions.contains_key(key));
+    let people: BTreeSet<&Subject> = gone.filter(|_| !asked.is_empty()).map(|(subject, _)| subject).collect();
+    people.into_iter().map(ToString::to_string).collect()
+}
+
+/// Carries out a person's decision: the book, the change that names who and when, in one transaction. What follows
+/// from it is the next run's. Answers what was done, how many are held still, and the change.
+pub(super) fn decide(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    decision: Decision,
+    origin: Origin,
+) -> Result<(Decided, u64, Seq), DecideError> {
+    let (name, guard) = (settings.name.clone(), settings.guard.clone());
+    mirror.write_blocking(origin, move |tx: &mut WriteTx<'_>| {
+        let mut saved = target::state(tx, &name)?.unwrap_or_default();
+        let before = record::book_in(tx, &name, Some(&saved))?;
+        let mut after = before.clone();
+        let decided = after.decide(&guard, &decision, tx.now()).map_err(DecideError::Refused)?;
+        record::save_book(tx, &name, &mut saved, &before, &after)?;
+        target::save_state(tx, &name, &saved)?;
+        let (kind, detail) = match &decision {
+            Decision::Approve { plan, subjects } => (
+                Kind::GuardApproved,
+                json!({"plan": plan, "subjects": released(subjects, &before, &after), "released": decided.released}),
+            ),
+            Decision::Reject { window } => (
+                Kind::GuardRejected,
+                json!({"window": window, "rejected": decided.rejected, "given_back": decided.given_back}),
+            ),
+        };
+        let seq = decision::record(tx, &kind, &name, &detail)?;
+        Ok((decided, after.held_count(), seq))
+    })
+}
