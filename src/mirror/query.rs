@@ -9,7 +9,7 @@ use super::change::type_number;
 use super::directory::DirectoryRef;
 use super::engine::{Param, StoreError};
 use super::filter_sql::{Compiler, Owned};
-use super::resource::{STORED, Stored, stored_of};
+use super::resource::{STORED, STORED_COLUMNS, Stored, stored_of};
 use super::tx::ReadTx;
 
 /// In which order a list comes (RFC 7644 §3.4.2.3).
@@ -170,8 +170,9 @@ pub fn ordered(
         "SELECT {STORED}, json_quote({key}) FROM resource r WHERE {where_}{behind} \
          ORDER BY {key} {word}, r.rid LIMIT {limit} OFFSET {offset}"
     );
-    let mut rows =
-        tx.all(&sql, &compiler.params(), |row| Ok((stored_of(row)?, row.opt_text(8)?.map(str::to_owned))))?;
+    let mut rows = tx.all(&sql, &compiler.params(), |row| {
+        Ok((stored_of(row)?, row.opt_text(STORED_COLUMNS)?.map(str::to_owned)))
+    })?;
     let more = rows.len() > count as usize;
     rows.truncate(count as usize);
     let next = rows.last().filter(|_| more).map(|(last, key)| Mark {

@@ -47,6 +47,9 @@ pub struct Stored {
 pub(super) const STORED: &str = "r.rid, r.id, r.type, r.doc, r.version, r.created_at, r.modified_at, r.members, \
     EXISTS (SELECT 1 FROM member g WHERE g.member_rid = r.rid)";
 
+/// How many columns [`STORED`] names; what a query adds begins there.
+pub(super) const STORED_COLUMNS: usize = 9;
+
 pub(super) fn stored_of(row: &dyn Row) -> Result<Stored, StoreError> {
     Ok(Stored {
         rid: row.int(0)?,

@@ -162,9 +162,17 @@ fn read_chunks(stream: &mut TcpStream, mut raw: Vec<u8>) -> std::io::Result<Vec<
 
 fn read_some(stream: &mut TcpStream, into: &mut Vec<u8>) -> std::io::Result<usize> {
     let mut chunk = [0; 16 * 1024];
-    let n = stream.read(&mut chunk)?;
-    into.extend_from_slice(&chunk[..n]);
-    Ok(n)
+    loop {
+        match stream.read(&mut chunk) {
+            // A signal, such as a child's end, is no answer.
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+            Ok(n) => {
+                into.extend_from_slice(&chunk[..n]);
+                return Ok(n);
+            }
+        }
+    }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -562,7 +562,13 @@ proptest! {
         prop_assert_eq!(&out["userName"], &body["USERNAME"]);
         prop_assert_eq!(out.get("title").unwrap_or(&Value::Null), &body["title"]);
         prop_assert_eq!(out.pointer("/name/familyName").unwrap_or(&Value::Null), &body["name"]["FamilyName"]);
-        let emails = body["emails"].as_array().unwrap();
+        // Of identical elements one is kept.
+        let mut emails: Vec<&Value> = Vec::new();
+        for email in body["emails"].as_array().unwrap() {
+            if !emails.contains(&email) {
+                emails.push(email);
+            }
+        }
         prop_assert_eq!(out.get("emails").map_or(0, |emails| emails.as_array().unwrap().len()), emails.len());
         for (at, email) in emails.iter().enumerate() {
             prop_assert_eq!(&out["emails"][at]["value"], &email["value"]);
