@@ -1,8 +1,8 @@
 //! `rosterd demo`: the whole job on loopback, with throwaway state.
 //!
 //! Nothing here is pretended but the two ends that are not ours: the daemon is the real one, a child process of
-//! this program with a config of its own; the identity provider ([`okta`]) speaks real HTTP to it and the
-//! application ([`receiver`]) checks real signatures. Every wait is for a state and has an end.
+//! this program with a config of its own; the identity provider (`okta`) speaks real HTTP to it and the
+//! application (`receiver`) checks real signatures. Every wait is for a state and has an end.
 
 mod diff;
 mod okta;
