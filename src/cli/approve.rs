@@ -6,9 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::admin::{Admin, Need, Query};
-use super::args::Json;
 use super::exit::{Error, Exit, Kind};
-use super::output::{self, clean};
+use super::output::{self, Json, clean};
 use super::plan::{self, parse_target};
 use crate::model::TargetName;
 

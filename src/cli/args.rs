@@ -64,14 +64,6 @@ pub enum Command {
     Reject(reject::Args),
 }
 
-/// `--json`, for every command that prints data.
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
-pub struct Json {
-    /// Print JSON instead of text
-    #[arg(long)]
-    pub json: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;

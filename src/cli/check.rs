@@ -4,9 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::args::Json;
 use super::exit::{Error, Exit};
-use super::output::{self, style};
+use super::output::{self, Json, style};
 use crate::config::{self, Loaded, Problems, Secrets};
 
 /// Arguments of `rosterd check`.

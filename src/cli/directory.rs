@@ -6,9 +6,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::admin::{Admin, Need, segment};
-use super::args::Json;
 use super::exit::{Error, Exit, Kind};
-use super::output::{self, Cell, Table, style};
+use super::output::{self, Cell, Json, Table, style};
 use crate::model::{Clock as _, DirectoryId, DirectoryKind, SystemClock};
 
 /// Arguments of `rosterd directory`.

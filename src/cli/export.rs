@@ -9,9 +9,8 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::admin::{Admin, Need, Query};
-use super::args::Json;
 use super::exit::{Error, Exit, Kind};
-use super::output::{self, clean, style};
+use super::output::{self, Json, clean, style};
 use crate::downstream::format::{FORMATS, Format, OptionDoc};
 
 /// Arguments of `rosterd export`.

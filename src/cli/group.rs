@@ -6,9 +6,8 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::admin::{Admin, Need, segment};
-use super::args::Json;
 use super::exit::{Error, Exit};
-use super::output::{self, Cell, Table, style};
+use super::output::{self, Cell, Json, Table, style};
 use super::user::{Page, display_of, more};
 
 /// Arguments of `rosterd group`.

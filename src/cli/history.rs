@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::admin::{Admin, Need, Query};
-use super::args::Json;
 use super::exit::{Error, Exit};
-use super::output::{self, Cell, Table, style};
+use super::output::{self, Cell, Json, Table, style};
 
 /// Arguments of `rosterd history`.
 #[derive(Debug, clap::Args)]

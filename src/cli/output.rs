@@ -10,6 +10,14 @@ use serde_json::Value;
 
 use super::exit::{Error, Kind};
 
+/// `--json`, for every command that prints data.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct Json {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The ANSI sequences that the tables use; anstream strips them where nobody can see them.
 pub mod style {
     /// Back to plain.

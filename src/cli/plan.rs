@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::admin::{Admin, Need, Query};
-use super::args::Json;
 use super::exit::{Error, Exit};
-use super::output::{self, clean, style};
+use super::output::{self, Json, clean, style};
 use crate::model::TargetName;
 
 /// Arguments of `rosterd plan`.

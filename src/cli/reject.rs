@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::admin::{Admin, Need};
-use super::args::Json;
 use super::exit::{Error, Exit};
-use super::output::{self, clean};
+use super::output::{self, Json, clean};
 use super::plan::parse_target;
 use crate::model::TargetName;
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::admin::{Admin, Need};
-use super::args::Json;
 use super::exit::{Error, Exit};
-use super::output::{self, style};
+use super::output::{self, Json, style};
 
 /// Arguments of `rosterd reload`.
 #[derive(Debug, clap::Args)]

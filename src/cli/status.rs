@@ -6,9 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::admin::{Admin, Need};
-use super::args::Json;
 use super::exit::{Error, Exit};
-use super::output::{self, Cell, Table, clean, style};
+use super::output::{self, Cell, Json, Table, clean, style};
 use crate::model::{Clock as _, SystemClock};
 
 /// Problems on one screen; `--json` has all.

@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::admin::{Admin, Need};
-use super::args::Json;
 use super::exit::{Error, Exit, Kind};
-use super::output::{self, Cell, Table, clean, style};
+use super::output::{self, Cell, Json, Table, clean, style};
 use super::plan::parse_target;
 use crate::model::TargetName;
 

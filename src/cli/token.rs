@@ -7,10 +7,9 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::admin::{Admin, Need, segment};
-use super::args::Json;
 use super::directory::{parse_id, told};
 use super::exit::{Error, Exit};
-use super::output::{self, Cell, Table, style};
+use super::output::{self, Cell, Json, Table, style};
 use crate::model::{Clock as _, DirectoryId, SystemClock, TokenId};
 
 /// Arguments of `rosterd token`.

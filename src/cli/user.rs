@@ -6,10 +6,9 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::admin::{Admin, Need, Query, segment};
-use super::args::Json;
 use super::directory::parse_id;
 use super::exit::{Error, Exit};
-use super::output::{self, Cell, Table, style};
+use super::output::{self, Cell, Json, Table, style};
 use crate::model::DirectoryId;
 
 /// Arguments of `rosterd user`.
