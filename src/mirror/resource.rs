@@ -120,7 +120,7 @@ pub fn create(
         check_unique(tx, directory, resource_type, &columns, None)?;
         return Err(StoreError::Bug("an insert conflicts with nothing known".into()).into());
     };
-    add_emails(tx, directory, rid, &columns.emails)?;
+    each_email(tx, ADD_EMAIL, directory, rid, &columns.emails)?;
     let mut diff = member::Difference::new(id, rid);
     if let Some(members) = members {
         diff.add(tx, directory, &members)?;
@@ -208,7 +208,7 @@ pub fn delete(
     }
     members.extend(member::leave_all(tx, &old, now)?);
     let columns = Columns::of(resource_type, &doc_of(&old.doc_text)?);
-    remove_emails(tx, directory, old.rid, &columns.emails)?;
+    each_email(tx, REMOVE_EMAIL, directory, old.rid, &columns.emails)?;
     tx.execute("DELETE FROM resource WHERE rid = ?1", &[Param::Int(old.rid)])?;
     let head = tx.head(directory.key)?;
     match resource_type {
@@ -303,8 +303,8 @@ fn write_doc(
         tx.execute(sql, &params)?;
     }
     if was.emails != is.emails {
-        remove_emails(tx, directory, new.rid, &was.emails)?;
-        add_emails(tx, directory, new.rid, &is.emails)?;
+        each_email(tx, REMOVE_EMAIL, directory, new.rid, &was.emails)?;
+        each_email(tx, ADD_EMAIL, directory, new.rid, &is.emails)?;
     }
     Ok(())
 }
@@ -432,30 +432,23 @@ impl Columns {
     }
 }
 
-fn add_emails(
-    tx: &mut WriteTx<'_>,
-    directory: &DirectoryRef,
-    rid: i64,
-    emails: &[(String, String)],
-) -> Result<(), StoreError> {
-    for (value, kind) in emails {
-        let params = [Param::Int(directory.key), Param::Text(value), Param::Text(kind), Param::Int(rid)];
-        let sql = "INSERT INTO email_key (dir, value_key, type_key, rid) VALUES (?1, ?2, ?3, ?4)";
-        tx.execute(sql, &params)?;
-    }
-    Ok(())
-}
+const ADD_EMAIL: &str = "INSERT INTO email_key (dir, value_key, type_key, rid) VALUES (?1, ?2, ?3, ?4)";
+const REMOVE_EMAIL: &str =
+    "DELETE FROM email_key WHERE dir = ?1 AND value_key = ?2 AND type_key = ?3 AND rid = ?4";
 
-fn remove_emails(
+/// Runs `sql`, one of the two above, for each address.
+fn each_email(
     tx: &mut WriteTx<'_>,
+    sql: &str,
     directory: &DirectoryRef,
     rid: i64,
     emails: &[(String, String)],
 ) -> Result<(), StoreError> {
     for (value, kind) in emails {
-        let params = [Param::Int(directory.key), Param::Text(value), Param::Text(kind), Param::Int(rid)];
-        let sql = "DELETE FROM email_key WHERE dir = ?1 AND value_key = ?2 AND type_key = ?3 AND rid = ?4";
-        tx.execute(sql, &params)?;
+        tx.execute(
+            sql,
+            &[Param::Int(directory.key), Param::Text(value), Param::Text(kind), Param::Int(rid)],
+        )?;
     }
     Ok(())
 }
