@@ -11,12 +11,12 @@ use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
-use super::file_run::plan_of;
-use super::schedule::Pulse;
+use super::file::run::plan_of;
+use super::guard::verdict::{self, DecideError};
 use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
 use super::task::{Order, Task};
-use super::verdict::{self, DecideError};
+use super::timing::schedule::Pulse;
 use super::{
     Decision, DecisionReport, Plan, Refused, Settings, State, SyncReport, TargetKind, TargetSettings,
     TargetStatus, pulse,

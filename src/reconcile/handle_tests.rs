@@ -22,9 +22,9 @@ use crate::mirror::{Settings as MirrorSettings, WriteTx, delivery};
 use crate::model::{
     DirectoryId, DirectoryKind, ManualClock, Origin, ResourceId, ResourceType, Secret, Timestamp,
 };
-use crate::reconcile::events::EventFilter;
 use crate::reconcile::record;
-use crate::reconcile::schedule::Wait;
+use crate::reconcile::timing::schedule::Wait;
+use crate::reconcile::webhook::events::EventFilter;
 use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, WebhookSettings};
 use crate::scim::etag::Precondition;
 use crate::scim::patch::{MemberEdit, Patched};
@@ -223,7 +223,7 @@ async fn a_plan_tells_what_would_come_and_go_and_touches_nothing() {
     world.members(&group, MemberEdit::Replace(refs(&[&bob]))).await;
     until("pending", || status(&reconciler, "opa").state == State::Pending).await;
     let plan = reconciler.plan(&name("opa")).await.unwrap();
-    let lines = |lines: &[super::super::plan::Line]| -> Vec<String> {
+    let lines = |lines: &[crate::reconcile::plan::Line]| -> Vec<String> {
         lines.iter().map(|line| format!("{} {}: {}", line.subject, line.label, line.why)).collect()
     };
     assert_eq!(lines(&plan.add), ["bob sre: member of \"sre\"", "bob admin: member of \"sre\""]);
@@ -565,5 +565,5 @@ async fn a_410_disables_the_target_and_says_so() {
     reconciler.shutdown().await;
 }
 
-#[path = "guard_run_tests.rs"]
+#[path = "guard/run_tests.rs"]
 mod guard_run;

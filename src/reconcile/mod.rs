@@ -8,10 +8,7 @@
 //! reload pending", the webhook cursor and deliveries) is in the mirror before it is acted upon or before the act is
 //! called done. A directory nobody has pushed to prunes nothing.
 
-mod book;
-mod deliver;
-mod drift;
-mod file_run;
+mod file;
 mod handle;
 mod pulse;
 mod record;
@@ -19,17 +16,13 @@ mod settings;
 mod snapshot;
 mod status;
 mod task;
-mod verdict;
-mod webhook_run;
 
-pub mod backoff;
-pub mod cron;
-pub mod events;
 pub mod guard;
 pub mod plan;
-pub mod schedule;
+pub mod timing;
+pub mod webhook;
 
-pub use book::{Book, Decided, Decision, Hold, Refused};
+pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{

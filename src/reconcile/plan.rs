@@ -9,7 +9,7 @@ use crate::downstream::format::{Carried, LeftOut as NotCarried};
 use crate::mirror::target::Holding;
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, TargetName};
 
-use super::book;
+use super::guard::book;
 
 /// One target's plan, as `plan --json` shows it (DESIGN §3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

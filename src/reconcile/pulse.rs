@@ -8,9 +8,9 @@ use crate::mirror::change::{self, Change};
 use crate::mirror::{Mirror, ReadTx, StoreError};
 use crate::model::Seq;
 
-use super::events::takes_away;
-use super::schedule::Pulse;
 use super::snapshot::Source;
+use super::timing::schedule::Pulse;
+use super::webhook::events::takes_away;
 
 /// Changes read at once.
 const CHANGES_MAX: u32 = 500;

@@ -8,22 +8,22 @@ use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx};
 use crate::model::{Epoch, EventId, Origin, Seq, TargetName};
 
 use super::State;
-use super::book::{Book, Hold};
+use super::guard::book::{Book, Hold};
 use super::plan::{self, Key};
 
 /// Runs kept of each target.
-pub(super) const RUNS_KEPT: u32 = 200;
+pub(crate) const RUNS_KEPT: u32 = 200;
 
 /// What is stored of a target.
 #[derive(Debug, Default)]
-pub(super) struct Stored {
-    pub(super) saved: Option<Saved>,
-    pub(super) holdings: Vec<Holding>,
-    pub(super) book: Book,
+pub(crate) struct Stored {
+    pub(crate) saved: Option<Saved>,
+    pub(crate) holdings: Vec<Holding>,
+    pub(crate) book: Book,
 }
 
 /// Reads everything stored of `name` in one snapshot. Blocking.
-pub(super) fn load(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreError> {
+pub(crate) fn load(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreError> {
     mirror.read(|tx: &mut ReadTx<'_>| {
         let saved = target::state(tx, name)?;
         let book = book_in(tx, name, saved.as_ref())?;
@@ -41,7 +41,7 @@ struct Terms {
 }
 
 /// Reads the guard's book of `name`.
-pub(super) fn book_in(
+pub(crate) fn book_in(
     tx: &mut ReadTx<'_>,
     name: &TargetName,
     saved: Option<&Saved>,
@@ -63,7 +63,7 @@ pub(super) fn book_in(
 }
 
 /// Stores what of the book changed, inside a transaction and into the state being saved there.
-pub(super) fn save_book(
+pub(crate) fn save_book(
     tx: &mut WriteTx<'_>,
     name: &TargetName,
     saved: &mut Saved,
@@ -91,7 +91,7 @@ pub(super) fn save_book(
 }
 
 /// Changes the saved state of `name`; `also` rides in the same transaction. Blocking.
-pub(super) fn update(
+pub(crate) fn update(
     mirror: &Mirror,
     name: &TargetName,
     change: impl FnOnce(&mut WriteTx<'_>, &mut Saved) -> Result<(), StoreError> + Send + 'static,
@@ -101,7 +101,7 @@ pub(super) fn update(
 }
 
 /// [`update`] inside a transaction.
-pub(super) fn update_in(
+pub(crate) fn update_in(
     tx: &mut WriteTx<'_>,
     name: &TargetName,
     change: impl FnOnce(&mut WriteTx<'_>, &mut Saved) -> Result<(), StoreError>,
@@ -112,12 +112,12 @@ pub(super) fn update_in(
 }
 
 /// The digest of bytes that were about to be put in place when this was saved, in hex.
-pub(super) fn intended(saved: &Saved) -> Option<&str> {
+pub(crate) fn intended(saved: &Saved) -> Option<&str> {
     saved.record.extra.get("intended").and_then(Value::as_str)
 }
 
 /// The last event made for a webhook.
-pub(super) fn last_event(saved: &Saved) -> Option<EventId> {
+pub(crate) fn last_event(saved: &Saved) -> Option<EventId> {
     let [epoch, seq, n] = saved.record.extra.get("last_event")?.as_array()?.as_slice() else { return None };
     Some(EventId {
         epoch: Epoch(u32::try_from(epoch.as_u64()?).ok()?),
@@ -127,17 +127,17 @@ pub(super) fn last_event(saved: &Saved) -> Option<EventId> {
 }
 
 /// What [`last_event`] reads.
-pub(super) fn event_value(id: EventId) -> Value {
+pub(crate) fn event_value(id: EventId) -> Value {
     serde_json::json!([id.epoch.0, id.seq.0, id.n])
 }
 
 /// The URL that answered 410, if one did.
-pub(super) fn disabled_url(saved: &Saved) -> Option<&str> {
+pub(crate) fn disabled_url(saved: &Saved) -> Option<&str> {
     saved.record.extra.get("disabled_url").and_then(Value::as_str)
 }
 
 /// Sets or removes one further fact of the record.
-pub(super) fn set_extra(saved: &mut Saved, key: &str, value: Option<Value>) {
+pub(crate) fn set_extra(saved: &mut Saved, key: &str, value: Option<Value>) {
     if !saved.record.extra.is_object() {
         saved.record.extra = Value::Object(serde_json::Map::new());
     }

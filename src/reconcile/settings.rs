@@ -7,10 +7,10 @@ use crate::downstream::format::{Format, Options};
 use crate::downstream::webhook;
 use crate::model::{DirectoryId, TargetName};
 
-use super::cron::Cron;
-use super::events::EventFilter;
 use super::guard::Guard;
-use super::schedule::Wait;
+use super::timing::cron::Cron;
+use super::timing::schedule::Wait;
+use super::webhook::events::EventFilter;
 
 /// Everything of the configuration that decides what targets hold and when they are looked at.
 #[derive(Debug, Clone, Default)]

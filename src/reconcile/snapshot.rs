@@ -14,22 +14,22 @@ use super::settings::DirectorySettings;
 
 /// The part of the configuration that access depends on.
 #[derive(Debug, Default)]
-pub(super) struct Rules {
-    pub(super) roles: Vec<Role>,
-    pub(super) directories: Vec<DirectorySettings>,
+pub(crate) struct Rules {
+    pub(crate) roles: Vec<Role>,
+    pub(crate) directories: Vec<DirectorySettings>,
 }
 
 /// Facts, the rules they were judged by, and what follows.
 #[derive(Debug)]
-pub(super) struct Snapshot {
-    pub(super) facts: Facts,
-    pub(super) access: Access,
-    pub(super) rules: Arc<Rules>,
+pub(crate) struct Snapshot {
+    pub(crate) facts: Facts,
+    pub(crate) access: Access,
+    pub(crate) rules: Arc<Rules>,
 }
 
 impl Snapshot {
     /// Reads and computes. Blocking.
-    pub(super) fn take(mirror: &Mirror, rules: Arc<Rules>, clock: &dyn Clock) -> Result<Self, StoreError> {
+    pub(crate) fn take(mirror: &Mirror, rules: Arc<Rules>, clock: &dyn Clock) -> Result<Self, StoreError> {
         let order: Vec<DirectoryId> = rules.directories.iter().map(|one| one.id.clone()).collect();
         let mut facts = mirror.read(|tx: &mut ReadTx<'_>| facts::load(tx, &order))?;
         let claims: BTreeMap<&DirectoryId, &Vec<String>> =
@@ -43,18 +43,18 @@ impl Snapshot {
         Ok(Self { facts, access, rules })
     }
 
-    pub(super) fn seq(&self) -> Seq {
+    pub(crate) fn seq(&self) -> Seq {
         self.facts.seq
     }
 
     /// Whether any directory has spoken yet. Until then nothing is known at all (DESIGN §6.7).
-    pub(super) fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.facts.directories.iter().any(|directory| directory.pushed)
     }
 }
 
 /// Hands out the newest snapshot.
-pub(super) struct Source {
+pub(crate) struct Source {
     mirror: Mirror,
     clock: Arc<dyn Clock>,
     rules: ArcSwap<Rules>,
@@ -62,20 +62,20 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(mirror: Mirror, clock: Arc<dyn Clock>, rules: Rules) -> Self {
+    pub(crate) fn new(mirror: Mirror, clock: Arc<dyn Clock>, rules: Rules) -> Self {
         Self { mirror, clock, rules: ArcSwap::from_pointee(rules), cache: Mutex::new(None) }
     }
 
-    pub(super) fn rules(&self) -> Arc<Rules> {
+    pub(crate) fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
     }
 
-    pub(super) fn set_rules(&self, rules: Rules) {
+    pub(crate) fn set_rules(&self, rules: Rules) {
         self.rules.store(Arc::new(rules));
     }
 
     /// The picture at the newest durable change or later, under the present rules.
-    pub(super) async fn newest(&self) -> Result<Arc<Snapshot>, StoreError> {
+    pub(crate) async fn newest(&self) -> Result<Arc<Snapshot>, StoreError> {
         let mut cache = self.cache.lock().await;
         let rules = self.rules();
         let newest = *self.mirror.changes().borrow();

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::{Seq, TargetName, Timestamp};
 
-use super::book::Decided;
+use super::guard::book::Decided;
 
 /// The state of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

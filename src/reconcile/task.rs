@@ -12,17 +12,19 @@ use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, Origin, Seq, Timestamp};
 
-use super::deliver::{Sender, random};
-use super::file_run::{Cause, FileRun, Outcome};
+use super::file::drift;
+use super::file::run::{Cause, FileRun, Outcome};
+use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
 use super::pulse::stopped;
-use super::schedule::{Clockwork, Debounce, Pulse};
 use super::settings::{FileSettings, TargetKind, TargetSettings};
 use super::snapshot::Source;
 use super::status::{Board, DecisionReport, SyncReport};
-use super::verdict::{self, Notice};
-use super::webhook_run::WebhookRun;
-use super::{Decision, State, backoff, drift};
+use super::timing::backoff;
+use super::timing::schedule::{Clockwork, Debounce, Pulse};
+use super::webhook::deliver::{Sender, random};
+use super::webhook::run::WebhookRun;
+use super::{Decision, State};
 
 /// How long a touched file may settle before it is looked at.
 const DRIFT_SETTLE: Duration = Duration::from_millis(200);

@@ -5,6 +5,9 @@
 //! provider granting the entitlement again, and by nothing else. An addition never waits on a hold unless
 //! `hold = "all"`.
 
+pub mod book;
+pub(crate) mod verdict;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,8 +16,8 @@ use crate::downstream::command::Argv;
 use crate::mirror::target::{Holding, How, Passed};
 use crate::model::{DirectoryId, RoleName, Seq, Subject, Timestamp};
 
-use super::book::{Book, Hold};
-use super::plan::{self, Key, Wanted};
+use crate::reconcile::guard::book::{Book, Hold};
+use crate::reconcile::plan::{self, Key, Wanted};
 
 /// The limits of one target. Section `[guard]`, overridden by `[target.guard]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,5 +265,4 @@ impl Limit {
 }
 
 #[cfg(test)]
-#[path = "guard_tests.rs"]
 mod tests;

@@ -14,46 +14,46 @@ use crate::mirror::target::{self, Holding, Run};
 use crate::mirror::{Mirror, StoreError, WriteTx, decision};
 use crate::model::{Origin, Seq, Subject, TargetName, Timestamp};
 
-use super::book::{Book, Decided, Decision, Refused, is_role};
-use super::guard::{self, Guard, Judged, Scene};
-use super::plan::{Key, Wanted};
-use super::record::{self, RUNS_KEPT, Stored};
-use super::settings::{TargetKind, TargetSettings};
-use super::snapshot::Snapshot;
+use crate::reconcile::guard::book::{Book, Decided, Decision, Refused, is_role};
+use crate::reconcile::guard::{self, Guard, Judged, Scene};
+use crate::reconcile::plan::{Key, Wanted};
+use crate::reconcile::record::{self, RUNS_KEPT, Stored};
+use crate::reconcile::settings::{TargetKind, TargetSettings};
+use crate::reconcile::snapshot::Snapshot;
 
 /// What the rest of the program is told of the guard after a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Guarded {
+pub(crate) struct Guarded {
     /// Removals held.
-    pub(super) held: u64,
+    pub(crate) held: u64,
     /// Removals released in this run because `max_hold` ran out.
-    pub(super) expired: u64,
+    pub(crate) expired: u64,
     /// When the hold is released by itself, if it is.
-    pub(super) until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
     /// The hold that stands and holds something.
-    pub(super) notice: Option<Notice>,
+    pub(crate) notice: Option<Notice>,
 }
 
 /// What is said about a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Notice {
+pub(crate) struct Notice {
     /// When it began.
-    pub(super) began: Timestamp,
+    pub(crate) began: Timestamp,
     /// The hash of its plan.
-    pub(super) plan: String,
+    pub(crate) plan: String,
     /// Removals it holds.
-    pub(super) held: u64,
+    pub(crate) held: u64,
     /// People who would lose something.
-    pub(super) people: u64,
+    pub(crate) people: u64,
     /// Names of the first of them.
-    pub(super) first: Vec<String>,
+    pub(crate) first: Vec<String>,
     /// Whether `notify` ran for it already.
-    pub(super) told: bool,
+    pub(crate) told: bool,
 }
 
 impl Notice {
     /// What `notify` gets on its standard input.
-    pub(super) fn json(&self, target: &TargetName) -> serde_json::Value {
+    pub(crate) fn json(&self, target: &TargetName) -> serde_json::Value {
         json!({
             "type": "guard.held",
             "target": target,
@@ -72,7 +72,7 @@ impl Notice {
 const NAMES_MAX: usize = 10;
 
 /// The book as it will be once the guard has looked at this snapshot. Touches nothing.
-pub(super) fn judged(
+pub(crate) fn judged(
     settings: &TargetSettings,
     snapshot: &Snapshot,
     stored: &Stored,
@@ -109,7 +109,7 @@ fn is_protected(snapshot: &Snapshot, (subject, entitlement): &Key) -> bool {
 }
 
 /// Judges and stores; from here on `stored.book` is what counts.
-pub(super) fn take(
+pub(crate) fn take(
     mirror: &Mirror,
     settings: &TargetSettings,
     snapshot: &Snapshot,
@@ -181,7 +181,7 @@ fn told(guard: &Guard, book: &Book) -> Guarded {
 }
 
 /// Remembers that people were told of the hold that began then.
-pub(super) fn mark_told(mirror: &Mirror, name: &TargetName, began: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn mark_told(mirror: &Mirror, name: &TargetName, began: Timestamp) -> Result<(), StoreError> {
     let target = name.clone();
     record::update(mirror, name, move |tx, saved| {
         let before = record::book_in(tx, &target, Some(saved))?;
@@ -195,7 +195,7 @@ pub(super) fn mark_told(mirror: &Mirror, name: &TargetName, began: Timestamp) ->
 
 /// Why a decision came to nothing.
 #[derive(Debug)]
-pub(super) enum DecideError {
+pub(crate) enum DecideError {
     Refused(Refused),
     Store(StoreError),
 }
@@ -215,7 +215,7 @@ fn released(asked: &[String], before: &Book, after: &Book) -> Vec<String> {
 
 /// Carries out a person's decision: the book, the change that names who and when, in one transaction. What follows
 /// from it is the next run's. Answers what was done, how many are held still, and the change.
-pub(super) fn decide(
+pub(crate) fn decide(
     mirror: &Mirror,
     settings: &TargetSettings,
     decision: Decision,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::{Seq, Timestamp};
 
-use super::cron::Cron;
+use crate::reconcile::timing::cron::Cron;
 
 /// How long a change may gather others before it is applied. Key `wait`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,15 +14,15 @@ use crate::mirror::target::{self, Holding};
 use crate::mirror::{Mirror, ReadTx, StoreError};
 use crate::model::{Clock, EventId, Seq, Subject};
 
-use super::State;
-use super::book::is_role;
-use super::events::{self, Event, Names};
-use super::file_run::{Outcome, inputs, wish};
-use super::plan;
-use super::record::{self, Stored};
-use super::settings::{TargetSettings, WebhookSettings};
-use super::snapshot::Snapshot;
-use super::verdict;
+use crate::reconcile::State;
+use crate::reconcile::file::run::{Outcome, inputs, wish};
+use crate::reconcile::guard::book::is_role;
+use crate::reconcile::guard::verdict;
+use crate::reconcile::plan;
+use crate::reconcile::record::{self, Stored};
+use crate::reconcile::settings::{TargetSettings, WebhookSettings};
+use crate::reconcile::snapshot::Snapshot;
+use crate::reconcile::webhook::events::{self, Event, Names};
 
 /// Changes read at once.
 const CHANGES_MAX: u32 = 200;
@@ -31,11 +31,11 @@ const CHANGES_MAX: u32 = 200;
 const DIFFERENCES_MAX: usize = 500;
 
 /// Everything a run works with.
-pub(super) struct WebhookRun<'a> {
-    pub(super) mirror: &'a Mirror,
-    pub(super) clock: &'a Arc<dyn Clock>,
-    pub(super) settings: &'a TargetSettings,
-    pub(super) webhook: &'a WebhookSettings,
+pub(crate) struct WebhookRun<'a> {
+    pub(crate) mirror: &'a Mirror,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+    pub(crate) settings: &'a TargetSettings,
+    pub(crate) webhook: &'a WebhookSettings,
 }
 
 /// One difference of access: the holding to keep or drop, and the event if one is said.
@@ -50,7 +50,7 @@ impl WebhookRun<'_> {
     ///
     /// # Errors
     /// [`StoreError`]; what was told so far stays told, the next run goes on from there.
-    pub(super) fn run(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
+    pub(crate) fn run(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
         let mut stored = record::load(self.mirror, &self.settings.name)?;
         // A new webhook hears what happens from now on, and all access there is.
         let mut cursor =

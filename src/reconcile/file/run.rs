@@ -14,18 +14,18 @@ use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
 
-use super::book::Book;
-use super::guard::Waits;
-use super::plan::{self, Inputs, Wanted};
-use super::record::{self, RUNS_KEPT, Stored};
-use super::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
-use super::snapshot::Snapshot;
-use super::verdict::{self, Guarded};
-use super::{Plan, State};
+use crate::reconcile::guard::Waits;
+use crate::reconcile::guard::book::Book;
+use crate::reconcile::guard::verdict::{self, Guarded};
+use crate::reconcile::plan::{self, Inputs, Wanted};
+use crate::reconcile::record::{self, RUNS_KEPT, Stored};
+use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
+use crate::reconcile::snapshot::Snapshot;
+use crate::reconcile::{Plan, State};
 
 /// What woke the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// The daemon started, or the settings changed.
     Start,
     /// A change, the schedule or a retry.
@@ -41,22 +41,22 @@ pub(super) enum Cause {
 
 /// What came of a run.
 #[derive(Debug, Clone)]
-pub(super) struct Outcome {
-    pub(super) state: State,
-    pub(super) changed: bool,
-    pub(super) added: u64,
-    pub(super) removed: u64,
-    pub(super) renamed: u64,
-    pub(super) error: Option<String>,
-    pub(super) problems: Vec<String>,
+pub(crate) struct Outcome {
+    pub(crate) state: State,
+    pub(crate) changed: bool,
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+    pub(crate) renamed: u64,
+    pub(crate) error: Option<String>,
+    pub(crate) problems: Vec<String>,
     /// What lies at the destination as far as this run knows; what differs later is drift.
-    pub(super) on_disk: Option<Digest>,
+    pub(crate) on_disk: Option<Digest>,
     /// What the guard did; `None` if the run did not come that far.
-    pub(super) guarded: Option<Guarded>,
+    pub(crate) guarded: Option<Guarded>,
 }
 
 impl Outcome {
-    pub(super) fn of(state: State) -> Self {
+    pub(crate) fn of(state: State) -> Self {
         Self {
             state,
             changed: false,
@@ -70,23 +70,23 @@ impl Outcome {
         }
     }
 
-    pub(super) fn failed(error: String) -> Self {
+    pub(crate) fn failed(error: String) -> Self {
         Self { error: Some(error), ..Self::of(State::Failing) }
     }
 }
 
 /// What a target should show now.
-pub(super) struct Wish {
-    pub(super) view: View,
-    pub(super) exceptions: Vec<Exception>,
-    pub(super) problems: Vec<String>,
+pub(crate) struct Wish {
+    pub(crate) view: View,
+    pub(crate) exceptions: Vec<Exception>,
+    pub(crate) problems: Vec<String>,
     /// Names left out because nothing can carry them, or because another holds them.
-    pub(super) illegal: Vec<String>,
+    pub(crate) illegal: Vec<String>,
 }
 
 /// The view of `settings` at `snapshot`, given what the target holds and what `book` keeps there; without one, what
 /// follows from access alone.
-pub(super) fn wish(
+pub(crate) fn wish(
     settings: &TargetSettings,
     snapshot: &Snapshot,
     stored: &Stored,
@@ -115,7 +115,7 @@ pub(super) fn wish(
 }
 
 /// What `plan` shows of any target. Blocking.
-pub(super) fn plan_of(
+pub(crate) fn plan_of(
     mirror: &Mirror,
     settings: &TargetSettings,
     snapshot: &Snapshot,
@@ -123,11 +123,11 @@ pub(super) fn plan_of(
 ) -> Result<Plan, StoreError> {
     let stored = record::load(mirror, &settings.name)?;
     let wanted_of = |wish: &Wish| match &settings.kind {
-        super::TargetKind::File(file) => {
+        crate::reconcile::TargetKind::File(file) => {
             let done = file.format.render(&wish.view, &file.options);
             plan::wanted(&wish.view, &done.map(|done| done.left_out).unwrap_or_default())
         }
-        super::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
+        crate::reconcile::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
     };
     let base = wanted_of(&wish(settings, snapshot, &stored, None));
     let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
@@ -136,7 +136,7 @@ pub(super) fn plan_of(
     Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &wanted))
 }
 
-pub(super) fn inputs<'a>(snapshot: &'a Snapshot, stored: &'a Stored, wish: &'a Wish) -> Inputs<'a> {
+pub(crate) fn inputs<'a>(snapshot: &'a Snapshot, stored: &'a Stored, wish: &'a Wish) -> Inputs<'a> {
     Inputs {
         facts: &snapshot.facts,
         access: &snapshot.access,
@@ -147,11 +147,11 @@ pub(super) fn inputs<'a>(snapshot: &'a Snapshot, stored: &'a Stored, wish: &'a W
 }
 
 /// Everything a run works with.
-pub(super) struct FileRun<'a> {
-    pub(super) mirror: &'a Mirror,
-    pub(super) clock: &'a Arc<dyn Clock>,
-    pub(super) settings: &'a TargetSettings,
-    pub(super) file: &'a FileSettings,
+pub(crate) struct FileRun<'a> {
+    pub(crate) mirror: &'a Mirror,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+    pub(crate) settings: &'a TargetSettings,
+    pub(crate) file: &'a FileSettings,
 }
 
 /// What a run found when it began.
@@ -180,7 +180,7 @@ impl FileRun<'_> {
     }
 
     /// One run. Every failure is an outcome.
-    pub(super) fn run(&self, snapshot: &Snapshot, cause: Cause) -> Outcome {
+    pub(crate) fn run(&self, snapshot: &Snapshot, cause: Cause) -> Outcome {
         let started = self.clock.now();
         let mut guarded = None;
         let outcome = match self.try_run(snapshot, cause, started, &mut guarded) {

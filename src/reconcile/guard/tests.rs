@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::super::book::{Decided, Decision, Refused};
 use super::*;
 use crate::access::Doc;
 use crate::model::ResourceId;
+use crate::reconcile::guard::book::{Decided, Decision, Refused};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -156,7 +156,7 @@ fn each_role_is_measured_by_itself() {
     target.run();
     target.access.retain(|key| {
         !(key.1.to_string() == "role:dba"
-            && key < &super::super::plan::key_of(&holding(&self::key(5, "dba"))))
+            && key < &crate::reconcile::plan::key_of(&holding(&self::key(5, "dba"))))
     });
     let gone = 190 - target.access.len();
     assert_eq!(gone, 5);

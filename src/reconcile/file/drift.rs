@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 /// Watches the folder of `path` and puts one wake-up into `wake` for whatever happens to that name. The watch ends with
 /// the returned value. `None`: it cannot be watched (no such folder, no inotify left); the slow poll has to do.
-pub(super) fn watch(path: &Path, wake: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+pub(crate) fn watch(path: &Path, wake: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
     let folder = path.parent()?.to_owned();
     let name = path.file_name()?.to_owned();
     let told = move |event: notify::Result<notify::Event>| {

@@ -11,8 +11,8 @@ use crate::access::{Entitlement, Exception, Verdict};
 use crate::mirror::target::{Holding, How, Passed};
 use crate::model::{Seq, Subject, Timestamp};
 
-use super::guard::Guard;
-use super::plan::{self, Key};
+use crate::reconcile::guard::Guard;
+use crate::reconcile::plan::{self, Key};
 
 /// Plans remembered by hash; one who decides about an older one has to look again.
 const PLANS_MAX: usize = 256;
@@ -131,21 +131,21 @@ impl Book {
     }
 
     /// Keeps a removal from being carried out.
-    pub(super) fn keep(&mut self, holding: &Holding, verdict: Verdict, since: Seq, batch: u64) {
+    pub(crate) fn keep(&mut self, holding: &Holding, verdict: Verdict, since: Seq, batch: u64) {
         let exception = plan::exception_of(holding, verdict, since, batch);
         self.passed.remove(&plan::key_of(holding));
         self.exceptions.insert(plan::key_of(holding), exception);
     }
 
     /// Lets a removal through.
-    pub(super) fn pass(&mut self, passed: Passed) {
+    pub(crate) fn pass(&mut self, passed: Passed) {
         let key = plan::key_of(&passed.holding);
         self.exceptions.remove(&key);
         self.passed.insert(key, passed);
     }
 
     /// Lets the exceptions go that `is_chosen`, as approved. Answers how many.
-    pub(super) fn release(&mut self, now: Timestamp, is_chosen: impl Fn(&Exception) -> bool) -> u64 {
+    pub(crate) fn release(&mut self, now: Timestamp, is_chosen: impl Fn(&Exception) -> bool) -> u64 {
         let chosen: Vec<Holding> = self
             .exceptions
             .values()
@@ -168,7 +168,7 @@ impl Book {
     }
 
     /// Remembers the plan that is held now, so that a person can name it later.
-    pub(super) fn number_plan(&mut self) {
+    pub(crate) fn number_plan(&mut self) {
         if self.held().next().is_none() {
             return;
         }
@@ -268,7 +268,7 @@ impl Book {
 }
 
 /// SHA-256 over who and what, sorted, in hex: the same removals have the same hash, whatever the words.
-pub(super) fn hash(removals: impl Iterator<Item = (String, String)>) -> String {
+pub(crate) fn hash(removals: impl Iterator<Item = (String, String)>) -> String {
     let sorted: BTreeSet<(String, String)> = removals.collect();
     let mut hasher = Sha256::new();
     for (id, entitlement) in sorted {
@@ -288,14 +288,14 @@ mod subjects {
 
     use crate::model::{DirectoryId, ResourceId, Subject};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         subjects: &BTreeSet<Subject>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         subjects.iter().map(ToString::to_string).collect::<Vec<_>>().serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeSet<Subject>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
@@ -308,6 +308,6 @@ mod subjects {
 }
 
 /// Whether `exception` is about a role; webhooks speak of nothing else.
-pub(super) fn is_role(entitlement: &Entitlement) -> bool {
+pub(crate) fn is_role(entitlement: &Entitlement) -> bool {
     matches!(entitlement, Entitlement::Role(_))
 }

@@ -12,24 +12,24 @@ use crate::mirror::delivery::{self, Delivery};
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, target};
 use crate::model::{ChangeId, Clock, Origin, Seq, TargetName, Timestamp};
 
-use super::State;
-use super::backoff;
-use super::pulse::stopped;
-use super::record;
-use super::status::Board;
+use crate::reconcile::State;
+use crate::reconcile::pulse::stopped;
+use crate::reconcile::record;
+use crate::reconcile::status::Board;
+use crate::reconcile::timing::backoff;
 
 /// How often a parked or waiting target is looked at for what a person did to its deliveries.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// One webhook's sender.
-pub(super) struct Sender {
-    pub(super) mirror: Mirror,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) name: TargetName,
-    pub(super) url: String,
-    pub(super) client: Client,
-    pub(super) board: Arc<Board>,
-    pub(super) wake: Arc<Notify>,
+pub(crate) struct Sender {
+    pub(crate) mirror: Mirror,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) name: TargetName,
+    pub(crate) url: String,
+    pub(crate) client: Client,
+    pub(crate) board: Arc<Board>,
+    pub(crate) wake: Arc<Notify>,
 }
 
 /// What is to be done next.
@@ -41,7 +41,7 @@ enum Next {
 
 impl Sender {
     /// Sends until told to stop. An attempt under way is dropped then; it is made again after the next start.
-    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         loop {
             let next = match self.next() {
                 Ok(next) => next,
@@ -173,7 +173,7 @@ fn judge(outcome: &Outcome, failed: u32, now: Timestamp) -> (delivery::State, Ti
 }
 
 /// For jitter; without randomness there is none.
-pub(super) fn random() -> u32 {
+pub(crate) fn random() -> u32 {
     let mut bytes = [0; 4];
     if getrandom::fill(&mut bytes).is_err() {
         return 0;

@@ -1,0 +1,4 @@
+//! File targets: one run of one, and the watch on what lies at its destination.
+
+pub(super) mod drift;
+pub(super) mod run;
