@@ -107,7 +107,7 @@ fn targets(targets: &[Value]) -> Table {
                 "" => Cell::styled("never", style::DIM),
                 at => Cell::from(output::ago(at, now)),
             },
-            if held > 0 { Cell::styled(held.to_string(), style::RED) } else { Cell::from("-") },
+            if held > 0 { Cell::styled(output::thousands(held), style::RED) } else { Cell::from("-") },
             match output::text(target, "last_error") {
                 "" => Cell::styled("-", style::DIM),
                 error => Cell::styled(error, style::RED),
