@@ -174,6 +174,7 @@ pub fn remove(tx: &mut WriteTx<'_>, id: &DirectoryId) -> Result<(), Error> {
     let before =
         serde_json::json!({"id": id.as_str(), "name": found.name, "kind": found.kind.as_str()}).to_string();
     log(tx, &found.reference, &Kind::DirectoryRemoved, Some(&before), None)?;
+    super::decision::rebaseline::forget(tx, found.reference.key)?;
     for sql in [
         "DELETE FROM member WHERE group_rid IN (SELECT rid FROM resource WHERE dir = ?1)",
         "DELETE FROM email_key WHERE dir = ?1",

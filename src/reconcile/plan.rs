@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::access::{Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, Verdict, View, say};
+use crate::access::{
+    Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, UNCONFIRMED, Verdict, View, say, shut_text,
+};
 use crate::downstream::format::{Carried, LeftOut as NotCarried};
 use crate::mirror::target::Holding;
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, TargetName};
@@ -345,7 +347,9 @@ pub fn why_remove(inputs: Inputs<'_>, (subject, entitlement): &Key) -> String {
         return "the user was deleted".to_owned();
     }
     match inputs.access.left_out.get(subject) {
+        Some(LeftOut::Shut) => return shut_text(inputs.facts, subject),
         Some(LeftOut::Inactive) => return "the user is not active".to_owned(),
+        Some(LeftOut::Unconfirmed) => return UNCONFIRMED.to_owned(),
         Some(LeftOut::Unclaimed) => return "the name is outside the claims of its directory".to_owned(),
         Some(LeftOut::Owned(owner)) => return format!("the name belongs to {owner}"),
         None => {}
