@@ -293,7 +293,17 @@ impl Mirror {
         self.inner.marks.note(principal, pushed, self.inner.clock.now());
     }
 
-    /// Writes what [`Mirror::note_use`] gathered, in one small transaction; the daemon calls it every minute.
+    /// Notes that an identity provider named these resources of its directory. Kept in memory.
+    pub fn note_seen(&self, directory: &directory::DirectoryRef, rids: impl Iterator<Item = i64>) {
+        self.inner.marks.see(directory, rids);
+    }
+
+    /// Forgets who was named in a directory so far: a re-baseline counts from its beginning.
+    pub fn forget_seen(&self, directory: &directory::DirectoryRef) {
+        self.inner.marks.unsee(directory);
+    }
+
+    /// Writes what [`Mirror::note_use`] and [`Mirror::note_seen`] gathered, in one small transaction; the daemon calls it every minute.
     ///
     /// # Errors
     /// As [`Mirror::write`]; the marks are then kept for the next time.

@@ -72,6 +72,21 @@ pub type Wanted = BTreeMap<Key, Holding>;
 /// Attribute under which a holding keeps its group's name.
 const LABEL: &str = "label";
 
+/// Attribute under which a kept removal says that only a re-baseline wants it.
+const SET_ASIDE: &str = "unconfirmed";
+
+/// `holding`, marked as one that only a re-baseline would remove.
+pub fn unconfirmed(holding: &Holding) -> Holding {
+    let mut marked = holding.clone();
+    marked.attributes.insert(SET_ASIDE.into(), true.into());
+    marked
+}
+
+/// Whether [`unconfirmed`] marked it.
+pub fn is_unconfirmed(attributes: &Doc) -> bool {
+    attributes.contains_key(SET_ASIDE)
+}
+
 /// Everything a plan is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {

@@ -95,6 +95,8 @@ pub(crate) fn wish(
     let mut exceptions: Vec<Exception> =
         book.into_iter().flat_map(|book| book.exceptions.values().cloned()).collect();
     exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
+    // Whatever keeps a removal from being carried out keeps nobody in who is shut out (DESIGN §6.5).
+    exceptions.retain(|one| !verdict::is_shut(snapshot, &one.subject, &one.attributes));
     let names: BTreeMap<Subject, String> =
         stored.holdings.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
     let input = ViewInput {
