@@ -325,6 +325,12 @@ impl Mirror {
         self.inner.marks.last_push(directory)
     }
 
+    /// When the identity provider of `directory` last asked for anything; when it was added, if it never has.
+    pub fn last_heard(&self, directory: &directory::Directory) -> Timestamp {
+        let heard = self.inner.marks.last_heard(&directory.reference).max(directory.last_used_at);
+        heard.unwrap_or(directory.created_at)
+    }
+
     /// Finishes what is queued, folds the write-ahead log back into the file and ends the writer thread. Blocking.
     pub fn close(self) {
         self.inner.writer.close();

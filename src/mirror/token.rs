@@ -361,6 +361,8 @@ fn token_of(row: &dyn Row) -> Result<Token, StoreError> {
 pub(super) struct Marks {
     waiting: Mutex<Batch>,
     pushes: Mutex<HashMap<i64, Timestamp>>,
+    /// Last request of any kind, by directory.
+    heard: Mutex<HashMap<i64, Timestamp>>,
 }
 
 /// What a flush writes.
@@ -382,6 +384,7 @@ impl Marks {
     pub(super) fn note(&self, principal: &Principal, pushed: bool, now: Timestamp) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.used.insert(principal.token.clone(), now);
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(principal.directory.key, now);
         if pushed {
             waiting.pushed.insert(principal.directory.key, now);
             self.pushes.lock().unwrap_or_else(PoisonError::into_inner).insert(principal.directory.key, now);
@@ -397,6 +400,11 @@ impl Marks {
     /// Forgets who was named in a directory so far.
     pub(super) fn unsee(&self, directory: &DirectoryRef) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).seen.remove(&directory.key);
+    }
+
+    /// The last request of a directory's identity provider, of whatever kind.
+    pub(super) fn last_heard(&self, directory: &DirectoryRef) -> Option<Timestamp> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&directory.key).copied()
     }
 
     pub(super) fn last_push(&self, directory: &DirectoryRef) -> Option<Timestamp> {

@@ -11,8 +11,8 @@ use crate::model::{DirectoryId, ResourceId, Seq, Subject, TargetName};
 
 use super::Refusal;
 use super::change::{self, CONFIG_CHAIN, Entry, Kind, id_of};
-use super::engine::{Row, StoreError};
-use super::tx::WriteTx;
+use super::engine::{Param, Row, StoreError};
+use super::tx::{ReadTx, WriteTx};
 
 /// Longest reason.
 const REASON_CHARS_MAX: usize = 500;
@@ -60,6 +60,16 @@ fn append(
         ..Entry::default()
     };
     change::append(tx, &entry)
+}
+
+/// Targets that still show something of a subject.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn unfinished(tx: &mut ReadTx<'_>, subject: &Subject) -> Result<Vec<String>, StoreError> {
+    let params = [Param::Text(subject.directory.as_str()), Param::Blob(subject.user.as_bytes())];
+    let sql = "SELECT DISTINCT target FROM holding WHERE dir_id = ?1 AND user_id = ?2 ORDER BY target";
+    tx.all(sql, &params, |row| Ok(row.text(0)?.to_owned()))
 }
 
 /// A decision without a reason is one nobody can judge later.

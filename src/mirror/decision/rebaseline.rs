@@ -143,6 +143,14 @@ pub(in crate::mirror) fn watched(tx: &mut ReadTx<'_>) -> Result<Vec<i64>, StoreE
     tx.all("SELECT dir FROM rebaseline UNION SELECT dir FROM unconfirmed", &[], |row| row.int(0))
 }
 
+/// Whether it matters anywhere who is named.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn is_watched(tx: &mut ReadTx<'_>) -> Result<bool, StoreError> {
+    Ok(!watched(tx)?.is_empty())
+}
+
 /// Users of a directory that are unconfirmed, oldest first, with their names; at most `limit`.
 ///
 /// # Errors

@@ -116,6 +116,24 @@ pub fn shut_list(tx: &mut ReadTx<'_>) -> Result<Vec<Shut>, StoreError> {
     })
 }
 
+/// People whom targets show although a removal was due, with their `userName` as last known.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn kept(tx: &mut ReadTx<'_>) -> Result<Vec<(Subject, String)>, StoreError> {
+    let sql = "SELECT dir_id, user_id, name, attributes FROM exception ORDER BY dir_id, user_id";
+    let mut found = tx.all(sql, &[], |row| {
+        let doc: serde_json::Value = serde_json::from_str(row.text(3)?).unwrap_or_default();
+        let user_name = doc.get("userName").and_then(serde_json::Value::as_str);
+        Ok((
+            subject_of(row, 0)?,
+            user_name.map_or_else(|| row.text(2).map(str::to_owned), |name| Ok(name.to_owned()))?,
+        ))
+    })?;
+    found.dedup_by(|a, b| a.0 == b.0);
+    Ok(found)
+}
+
 /// Makes the subject's directory let go of its name, so that the next directory that has it owns it.
 ///
 /// # Errors
