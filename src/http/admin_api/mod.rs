@@ -372,6 +372,13 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
     Ok(Reply { status: 200, body })
 }
 
+/// The parts of `status` that metrics are made of besides the targets.
+async fn decided(state: &AdminState) -> Result<Value, AdminError> {
+    let request = Request { state, caller: Caller::InProcess(state.own_uid), query: Vec::new(), body: &[] };
+    let (shut, grants) = decisions::in_force(&request).await?;
+    Ok(json!({ "directories": directories::all(&request).await?, "shut": shut, "grants": grants }))
+}
+
 fn created(body: Value) -> Reply {
     Reply { status: 201, body }
 }
