@@ -100,7 +100,7 @@ pub(crate) fn judged(
 }
 
 /// The change up to which the target holds what it should.
-fn told_up_to(settings: &TargetSettings, stored: &Stored) -> Seq {
+pub(crate) fn told_up_to(settings: &TargetSettings, stored: &Stored) -> Seq {
     let saved = stored.saved.as_ref();
     let seq = match &settings.kind {
         TargetKind::File(_) => saved.and_then(|saved| saved.applied).map(|id| id.seq),
