@@ -91,7 +91,10 @@ fn a_shut_takes_everybody_out_of_every_target_and_nothing_but_open_lets_them_in(
     // What is not applied under `manual` waits on; only what the shut takes away goes.
     let carol = scim.create_user("carol@example.com");
     scim.add_member(&group, &carol);
-    wait_until("the addition is in", || holders(&daemon, "auto", "crew").len() == 3);
+    for name in ["auto", "hang"] {
+        wait_until("the addition is in", || holders(&daemon, name, "crew").len() == 3);
+        wait_until("and nothing is under way", || daemon.target(name)["state"] == "in_sync");
+    }
     std::fs::write(daemon.path("hang"), "").unwrap();
 
     let (code, told) = exit(&daemon, &["shut", ALICE]);
@@ -267,4 +270,230 @@ fn a_grant_gives_a_role_for_a_time_and_ends_by_itself_past_the_guard() {
     wait_until("over", || holders(&daemon, "auto", "dba").is_empty());
     wait_until("told", || count(&daemon, "grant.expired") == 2);
     assert_eq!(exit(&daemon, &["verify"]).0, Some(0));
+}
+
+#[test]
+fn a_re_baseline_holds_who_was_not_named_again_and_nobody_else() {
+    let role = CREW.replace("protected = true", "");
+    let mut daemon = start(&[&role, &target("auto", "")].concat());
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let names = ["put", "read", "found", "changed", "lost", "late", "gone"];
+    let mail = |name: &str| format!("{name}@example.com");
+    let users: Vec<String> = names.iter().map(|name| scim.create_user(&mail(name))).collect();
+    let id = |name: &str| users[names.iter().position(|one| *one == name).unwrap()].clone();
+    scim.create_group("Crew", &users.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_until("all are in", || holders(&daemon, "auto", "crew").len() == names.len());
+
+    // Disabled: refused, kept, loud.
+    daemon.cli_json(&["directory", "disable", &directory.id]);
+    let refused = scim.get("/Users");
+    assert_eq!((refused.status, refused.header("Retry-After").is_some()), (503, true));
+    assert_eq!(refused.json()["schemas"][0], "urn:ietf:params:scim:api:messages:2.0:Error");
+    assert_eq!(holders(&daemon, "auto", "crew").len(), names.len(), "access is kept");
+    assert_eq!(daemon.cli_json(&["status"])["directories"][0]["enabled"], false);
+    assert!(
+        metrics(&daemon).contains(&format!("rosterd_directory_enabled{{directory=\"{}\"}} 0", directory.id))
+    );
+    let screen = String::from_utf8_lossy(&daemon.cli(&["status"]).stdout).into_owned();
+    assert!(screen.contains("is disabled"), "{screen}");
+
+    daemon.cli_json(&["directory", "enable", &directory.id, "--within", "6s"]);
+    let window =
+        |daemon: &Daemon| daemon.cli_json(&["directory", "show", &directory.id])["rebaseline"].clone();
+    assert_eq!(window(&daemon)["waiting"], names.len());
+    // A page of a list names nobody; these do, though none but one changes anything.
+    scim.get("/Users?startIndex=1&count=100").expect(200);
+    let whole = scim.get(&format!("/Users/{}", id("put"))).expect(200).json();
+    scim.send("PUT", &format!("/Users/{}", id("put")), Some(&whole)).expect(200);
+    scim.get(&format!("/Users/{}", id("read"))).expect(200);
+    scim.get(&format!("/Users?filter=userName%20eq%20%22{}%22", mail("found"))).expect(200);
+    let rename = json!([{"op": "replace", "path": "displayName", "value": "Changed"}]);
+    assert!(scim.patch(&format!("/Users/{}", id("changed")), rename).status < 300);
+    wait_until("four were named", || window(&daemon)["waiting"] == 3);
+    // What was named survives a restart within the window, and so does the window.
+    daemon.kill();
+    daemon.run();
+    assert!(window(&daemon).is_object());
+
+    wait_until("the window closed", || window(&daemon).is_null());
+    wait_until("three are held", || daemon.target("auto")["held_removals"] == 6);
+    assert_eq!(holders(&daemon, "auto", "crew").len(), names.len(), "nobody lost anything");
+    let shown = daemon.cli_json(&["directory", "show", &directory.id]);
+    let mut listed: Vec<&str> = shown["unconfirmed_users"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["user_name"].as_str().unwrap())
+        .collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["gone@example.com", "late@example.com", "lost@example.com"]);
+    assert_eq!(count(&daemon, "rebaseline.closed"), 1);
+    let why = daemon.cli_json(&["plan", "auto"])["targets"][0]["held_removals"][0]["why"].clone();
+    assert!(why.as_str().unwrap().contains("did not name"), "{why}");
+
+    // Named late: in again, and no longer held. Deactivated: out, since somebody asked for it.
+    let mut scim = daemon.scim(&directory);
+    scim.get(&format!("/Users/{}", id("late"))).expect(200);
+    wait_until("late is confirmed", || daemon.target("auto")["held_removals"] == 4);
+    scim.set_active(&id("gone"), false);
+    wait_until("a deactivation is not held with them", || {
+        daemon.target("auto")["held_removals"] == 2
+            && !holders(&daemon, "auto", "crew").contains(&mail("gone"))
+    });
+
+    let plan = daemon.cli_json(&["plan", "auto"])["targets"][0]["hash"].as_str().unwrap().to_owned();
+    daemon.cli_json(&["approve", "auto", "--plan", &plan]);
+    wait_until("lost is out", || !holders(&daemon, "auto", "crew").contains(&mail("lost")));
+    assert_eq!(holders(&daemon, "auto", "crew").len(), 5);
+    // The identity provider names it after all.
+    scim.get(&format!("/Users/{}", id("lost"))).expect(200);
+    wait_until("lost is in again", || holders(&daemon, "auto", "crew").contains(&mail("lost")));
+    assert_eq!(exit(&daemon, &["verify"]).0, Some(0));
+}
+
+#[test]
+fn a_removed_directory_goes_through_the_guard_and_held_people_stay_in_the_file() {
+    let role = CREW.replace("protected = true", "");
+    let mut daemon = start(&[&role, &target("auto", "")].concat());
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let users: Vec<String> = (0..8).map(|n| scim.create_user(&format!("user{n}@example.com"))).collect();
+    scim.create_group("Crew", &users.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_until("all are in", || holders(&daemon, "auto", "crew").len() == 8);
+    let before = daemon.read("out/auto.json");
+    daemon.cli_json(&["directory", "remove", &directory.id, "--yes"]);
+    wait_until("held", || daemon.target("auto")["held_removals"] == 16);
+    assert_eq!(holders(&daemon, "auto", "crew").len(), 8);
+    assert_eq!(daemon.cli_json(&["status"])["directories"], json!([]));
+    daemon.kill();
+    std::fs::remove_file(daemon.path("out/auto.json")).unwrap();
+    daemon.run();
+    wait_until("rendered from what was kept", || holders(&daemon, "auto", "crew").len() == 8);
+    assert!(before.contains("user0@example.com"));
+    let plan = daemon.cli_json(&["plan", "auto"])["targets"][0]["hash"].as_str().unwrap().to_owned();
+    daemon.cli_json(&["approve", "auto", "--plan", &plan]);
+    wait_until("all are out", || holders(&daemon, "auto", "crew").is_empty());
+    assert_eq!(exit(&daemon, &["verify"]).0, Some(0));
+}
+
+#[test]
+fn a_silent_identity_provider_is_warned_of_and_loses_nobody_anything() {
+    let configured =
+        "[[directory]]\nid = \"acme\"\nname = \"Acme\"\nkind = \"okta\"\nexpect_every = \"2s\"\n";
+    let role = CREW.replace("protected = true", "");
+    let daemon = start(&[configured, &role, &target("auto", "")].concat());
+    let token = daemon.cli_json(&["token", "new", "acme"])["token"].as_str().unwrap().to_owned();
+    let client = crate::support::http::Client::new(daemon.address);
+    let mut scim = Scim { client, token };
+    let alice = scim.create_user(ALICE);
+    scim.create_group("Crew", &[&alice]);
+    wait_until("she is in", || holders(&daemon, "auto", "crew") == [ALICE]);
+    let silent = || daemon.cli_json(&["status"])["directories"][0]["silent"].clone();
+    assert_eq!(silent(), false);
+    wait_until("it is silent", || silent() == true);
+    wait_until("the log says so", || daemon.log().contains("the identity provider is silent"));
+    assert!(metrics(&daemon).contains("\nrosterd_directory_silent{directory=\"acme\"} 1\n"));
+    assert_eq!(holders(&daemon, "auto", "crew"), [ALICE], "nothing is taken away");
+    // A look-up is enough to be heard.
+    wait_until("it is heard again", || {
+        scim.get("/Users?count=1").expect(200);
+        silent() == false && daemon.log().contains("heard again")
+    });
+}
+
+const TWO: &str =
+    "[[directory]]\nid = \"first\"\nkind = \"okta\"\n[[directory]]\nid = \"second\"\nkind = \"okta\"\n";
+
+fn two(daemon: &Daemon) -> (Scim, Scim) {
+    let scim = |id: &str| {
+        let token = daemon.cli_json(&["token", "new", id])["token"].as_str().unwrap().to_owned();
+        Scim { client: crate::support::http::Client::new(daemon.address), token }
+    };
+    (scim("first"), scim("second"))
+}
+
+#[test]
+fn a_name_belongs_to_the_directory_that_stands_first_until_it_is_released() {
+    let role = "[[role]]\nname = \"crew\"\ngroups = [\"Crew\"]\ndirectories = [\"first\", \"second\"]\n";
+    let daemon = start(&[TWO, role, &target("auto", "")].concat());
+    let (mut first, mut second) = two(&daemon);
+    // The second is quicker; the first still owns the name.
+    let other = second.create_user(ALICE);
+    second.create_group("Crew", &[&other]);
+    wait_until("the second gave it", || holders(&daemon, "auto", "crew") == [ALICE]);
+    let own = first.create_user("ALICE@example.com");
+    let crew = first.create_group("Crew", &[]);
+    wait_until("the name is the first's, who gives nothing", || holders(&daemon, "auto", "crew").is_empty());
+    let problems = daemon.target("auto")["problems"].to_string();
+    assert!(problems.contains("subject release") && problems.contains(&other), "{problems}");
+    let other_id = format!("second/{other}");
+    let why = daemon.cli_json(&["explain", &other_id, "--role", "crew"])["roles"][0]["why"][0].clone();
+    assert!(why.as_str().unwrap().contains("belongs to"), "{why}");
+    // Also while inactive there: a dismissal in one must not open the door in the other.
+    first.set_active(&own, false);
+    first.add_member(&crew, &own);
+    let settled = || daemon.target("auto")["applied_seq"] == daemon.cli_json(&["status"])["seq"];
+    wait_until("settled", settled);
+    assert_eq!(holders(&daemon, "auto", "crew"), [""; 0]);
+
+    let own_id = format!("first/{own}");
+    assert_eq!(
+        exit(&daemon, &["subject", "release", ALICE, "--reason", "x"]).0,
+        Some(1),
+        "both know the name"
+    );
+    assert_eq!(exit(&daemon, &["subject", "release", &own_id]).0, Some(64), "without a reason");
+    daemon.cli_json(&["subject", "release", &own_id, "--reason", "moved to the second"]);
+    wait_until("the second owns it now", || holders(&daemon, "auto", "crew") == [ALICE]);
+    assert_eq!(count(&daemon, "subject.released"), 1);
+    assert_eq!(daemon.cli_json(&["subject", "released"])["released"][0]["directory"], "first");
+    first.set_active(&own, true);
+    wait_until("settled", settled);
+    let file: Value = serde_json::from_str(&daemon.read("out/auto.json")).unwrap();
+    assert_eq!(file["users"][0]["directory"], "second", "{file}");
+    daemon.cli_json(&["subject", "release", &own_id, "--undo"]);
+    wait_until("the first owns it again", || daemon.read("out/auto.json").contains("\"first\""));
+    assert_eq!(exit(&daemon, &["verify"]).0, Some(0));
+}
+
+#[test]
+fn who_is_outside_the_claims_is_left_out_and_reported() {
+    let claims = "[[directory]]\nid = \"first\"\nkind = \"okta\"\nclaims = [\"*@example.com\"]\n";
+    let role = CREW.replace("protected = true", "");
+    let daemon = start(&[claims, &role, &target("auto", "")].concat());
+    let token = daemon.cli_json(&["token", "new", "first"])["token"].as_str().unwrap().to_owned();
+    let mut scim = Scim { client: crate::support::http::Client::new(daemon.address), token };
+    let (inside, outside) =
+        (scim.create_user("Alice@Example.com"), scim.create_user("root@other.example.org"));
+    scim.create_group("Crew", &[&inside, &outside]);
+    wait_until("she is in", || holders(&daemon, "auto", "crew") == ["Alice@Example.com"]);
+    assert!(!daemon.read("out/auto.json").contains("root@other"));
+    let problems = daemon.target("auto")["problems"].to_string();
+    assert!(problems.contains("outside the `claims`") && problems.contains(&outside), "{problems}");
+}
+
+#[test]
+fn another_order_of_directories_is_a_change_and_goes_through_the_guard() {
+    let role = "[[role]]\nname = \"crew\"\ngroups = [\"Crew\"]\ndirectories = [\"first\", \"second\"]\n";
+    let rest = [role, &target("auto", "")].concat();
+    let daemon = start(&[TWO, &rest].concat());
+    let (mut first, mut second) = two(&daemon);
+    let names: Vec<String> = (0..8).map(|n| format!("user{n}@example.com")).collect();
+    let users: Vec<String> = names.iter().map(|name| first.create_user(name)).collect();
+    first.create_group("Crew", &users.iter().map(String::as_str).collect::<Vec<_>>());
+    // The same people in the second directory, where nothing gives them the role.
+    for name in &names {
+        second.create_user(name);
+    }
+    second.create_group("Crew", &[]);
+    wait_until("all are in", || holders(&daemon, "auto", "crew").len() == 8);
+    let accepted = count(&daemon, "config.accepted");
+    let swapped =
+        "[[directory]]\nid = \"second\"\nkind = \"okta\"\n[[directory]]\nid = \"first\"\nkind = \"okta\"\n";
+    daemon.write_config(&[swapped, &rest].concat());
+    daemon.cli_json(&["reload"]);
+    wait_until("held", || daemon.target("auto")["held_removals"].as_u64() >= Some(8));
+    assert_eq!(count(&daemon, "config.accepted"), accepted + 1);
+    assert_eq!(holders(&daemon, "auto", "crew").len(), 8, "nobody lost the role");
 }

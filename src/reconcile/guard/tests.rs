@@ -585,11 +585,11 @@ proptest! {
 #[test]
 fn a_persons_word_passes_a_hold_that_stands_counts_for_nothing_and_takes_out_who_was_kept() {
     let mut target = Target::of(100);
-    assert_eq!(target.take(0..40).held, 40);
+    assert_eq!(target.revoke(0..40).held, 40);
     let before = target.book.held_count();
     // Somebody held, somebody who has all access still, and more people than any budget.
     target.word.extend((30..70).map(subject));
-    target.take(30..70);
+    target.revoke(30..70);
     assert!((30..70).all(|n| !target.shown(n)), "out at once");
     assert_eq!(target.book.held_count(), before - 10, "the others are held as they were");
     assert!((0..30).all(|n| target.shown(n)));
@@ -601,14 +601,14 @@ fn a_persons_word_passes_a_hold_that_stands_counts_for_nothing_and_takes_out_who
 fn a_persons_word_passes_reject_and_protection() {
     let mut target = Target::of(20);
     target.protected.insert("role:admin".into());
-    assert_eq!(target.take([1]).held, 0);
+    assert_eq!(target.revoke([1]).held, 0);
     assert!(target.shown(1), "protected");
     target.word.insert(subject(1));
     target.run();
     assert!(!target.shown(1));
 
     let mut target = Target::of(20);
-    target.take(0..15);
+    target.revoke(0..15);
     target.decide(&Decision::Reject { window: false }).unwrap();
     assert!(target.shown(3));
     target.word.insert(subject(3));
@@ -620,10 +620,10 @@ fn a_persons_word_passes_reject_and_protection() {
 fn what_nobody_asked_for_is_held_however_few_and_slows_down_nothing_else() {
     let mut target = Target::of(100);
     target.nobody.insert(subject(1));
-    assert_eq!(target.take([1]).held, 1, "one is enough");
+    assert_eq!(target.revoke([1]).held, 1, "one is enough");
     assert!(target.shown(1));
     // Ordinary removals are judged as if that hold were not there: ten pass, by the limit of ten per cent.
-    assert_eq!(target.take(2..12).held, 0);
+    assert_eq!(target.revoke(2..12).held, 0);
     assert!((2..12).all(|n| !target.shown(n)));
     // Once the identity provider speaks of the user again, the removal is its own.
     target.nobody.clear();
@@ -636,14 +636,14 @@ fn what_nobody_asked_for_is_held_however_few_and_slows_down_nothing_else() {
 fn what_nobody_asked_for_goes_with_an_approved_plan_and_stays_with_a_reject() {
     let mut target = Target::of(100);
     target.nobody.extend([subject(1), subject(2)]);
-    target.take([1, 2]);
+    target.revoke([1, 2]);
     let plan = target.book.hash();
     assert_eq!(target.approve(&plan), 2);
     assert!(!target.shown(1) && !target.shown(2));
 
     let mut target = Target::of(100);
     target.nobody.insert(subject(1));
-    target.take([1]);
+    target.revoke([1]);
     target.decide(&Decision::Reject { window: false }).unwrap();
     target.run();
     assert!(target.shown(1));
