@@ -203,8 +203,7 @@ impl Replay {
             self.members.retain(|(group, _)| live.contains_key(group));
             return;
         }
-        // A decision about a user names it and does not alter it.
-        let Some(id) = row.resource.filter(|_| row.chain != super::change::CONFIG_CHAIN) else { return };
+        let Some(id) = row.resource else { return };
         let number = self.number(id);
         let (what, verb) = row.kind.split_once('.').unwrap_or_default();
         let kind = i64::from(what == "group") + 1;

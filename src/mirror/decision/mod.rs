@@ -7,7 +7,7 @@ pub mod subject;
 
 use serde_json::Value;
 
-use crate::model::{DirectoryId, ResourceId, Seq, Subject, TargetName};
+use crate::model::{DirectoryId, Seq, Subject, TargetName};
 
 use super::Refusal;
 use super::change::{self, CONFIG_CHAIN, Entry, Kind, id_of};
@@ -27,10 +27,10 @@ pub fn record(
     target: &TargetName,
     detail: &Value,
 ) -> Result<Seq, StoreError> {
-    append(tx, kind, None, target.as_str(), None, Some(detail))
+    append(tx, kind, target.as_str(), None, Some(detail))
 }
 
-/// Appends a decision about a subject. It carries the user's id, so that the user's history shows it.
+/// Appends a decision about a subject, named `DIRECTORY/ID` as its object: a change of the resource itself it is not.
 fn about(
     tx: &mut WriteTx<'_>,
     kind: &Kind,
@@ -38,13 +38,12 @@ fn about(
     before: Option<&Value>,
     after: Option<&Value>,
 ) -> Result<Seq, StoreError> {
-    append(tx, kind, Some(subject.user), &subject.to_string(), before, after)
+    append(tx, kind, &subject.to_string(), before, after)
 }
 
 fn append(
     tx: &mut WriteTx<'_>,
     kind: &Kind,
-    resource: Option<ResourceId>,
     object: &str,
     before: Option<&Value>,
     after: Option<&Value>,
@@ -53,7 +52,6 @@ fn append(
     let entry = Entry {
         chain: CONFIG_CHAIN,
         kind: kind.as_str(),
-        resource,
         object: Some(object),
         before: before.as_deref(),
         after: after.as_deref(),

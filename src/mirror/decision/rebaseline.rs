@@ -36,7 +36,7 @@ pub fn begin(tx: &mut WriteTx<'_>, id: &DirectoryId, ends: Timestamp) -> Result<
     let found = found.ok_or_else(|| Refusal::Absent(format!("no directory `{id}`")))?;
     let dir = Param::Int(found.reference.key);
     let after = json!({"directory": id, "ends": ends.to_string()});
-    let seq = append(tx, &Kind::RebaselineOpened, None, id.as_str(), None, Some(&after))?;
+    let seq = append(tx, &Kind::RebaselineOpened, id.as_str(), None, Some(&after))?;
     tx.execute("DELETE FROM seen WHERE dir = ?1", &[dir])?;
     tx.execute("DELETE FROM rebaseline WHERE dir = ?1", &[dir])?;
     let params = [dir, Param::Int(now.0), Param::Int(ends.0), Param::Int(number(seq))];
@@ -71,7 +71,7 @@ fn close(tx: &mut WriteTx<'_>, id: &DirectoryId, key: i64) -> Result<u64, StoreE
     let dir = Param::Int(key);
     let count = waiting(tx, key)?;
     let after = json!({"directory": id, "unconfirmed": count});
-    let seq = append(tx, &Kind::RebaselineClosed, None, id.as_str(), None, Some(&after))?;
+    let seq = append(tx, &Kind::RebaselineClosed, id.as_str(), None, Some(&after))?;
     let sql = format!(
         "INSERT INTO unconfirmed (rid, dir, since_seq) SELECT r.rid, r.dir, ?2 {MISSING} \
                        AND NOT EXISTS (SELECT 1 FROM unconfirmed u WHERE u.rid = r.rid)"
@@ -110,7 +110,7 @@ pub(in crate::mirror) fn see(tx: &mut WriteTx<'_>, key: i64, rids: &[i64]) -> Re
         let users: Vec<String> = confirmed.iter().map(|one| one.user.to_string()).collect();
         let after = json!({"directory": first.directory, "users": users});
         let id = first.directory.clone();
-        append(tx, &Kind::UserConfirmed, None, id.as_str(), None, Some(&after))?;
+        append(tx, &Kind::UserConfirmed, id.as_str(), None, Some(&after))?;
     }
     Ok(confirmed.len() as u64)
 }
