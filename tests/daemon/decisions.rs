@@ -512,3 +512,117 @@ fn another_order_of_directories_is_a_change_and_goes_through_the_guard() {
     assert_eq!(count(&daemon, "config.accepted"), accepted + 1);
     assert_eq!(holders(&daemon, "auto", "crew").len(), 8, "nobody lost the role");
 }
+
+/// One person of the random test, as far as the role goes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Person {
+    member: bool,
+    inactive: bool,
+    shut: bool,
+    grant: Option<u64>,
+    /// A removal by the identity provider, which the guard holds.
+    kept: bool,
+}
+
+impl Person {
+    fn holds(self) -> bool {
+        !self.shut && !self.inactive && (self.member || self.grant.is_some())
+    }
+
+    fn is_shown(self) -> bool {
+        self.holds() || (self.kept && !self.shut)
+    }
+
+    /// What the identity provider does: what it takes away is held, what it gives ends a hold.
+    fn by_sync(&mut self, change: impl FnOnce(&mut Self)) {
+        let was = self.is_shown();
+        change(self);
+        self.kept = was && !self.holds();
+    }
+
+    /// What a person does, or the end a person set: it goes at once.
+    fn by_word(&mut self, change: impl FnOnce(&mut Self)) {
+        let held_by_role = self.holds();
+        change(self);
+        self.kept = self.kept && !self.shut && !self.holds() && !held_by_role;
+    }
+}
+
+#[test]
+fn random_decisions_and_traffic_under_a_guard_that_holds_everything() {
+    let mut random = crate::support::Random::new(crate::support::seed());
+    let guard = "[guard]\nmin_removals = 1\nmax_removals = [0]\nurgent = 0\n";
+    let role = CREW.replace("protected = true", "");
+    let mut daemon =
+        start(&format!("{guard}{role}{}{}", target("auto", ""), target("cron", "on_change = false")));
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let name = |n: usize| format!("user{n}@example.com");
+    let users: Vec<String> = (0..5).map(|n| scim.create_user(&name(n))).collect();
+    let group = scim.create_group("Crew", &[&users[0], &users[1], &users[2]]);
+    let mut people = [Person::default(); 5];
+    for person in &mut people[..3] {
+        person.member = true;
+    }
+    for step in 0..45 {
+        let n = usize::try_from(random.below(5)).unwrap();
+        let person = &mut people[n];
+        let what = random.below(12);
+        match what {
+            0..3 => {
+                person.by_sync(|one| one.member = !one.member);
+                if person.member {
+                    scim.add_member(&group, &users[n])
+                } else {
+                    scim.remove_member(&group, &users[n])
+                }
+            }
+            3..6 => {
+                person.by_sync(|one| one.inactive = !one.inactive);
+                scim.set_active(&users[n], !person.inactive);
+            }
+            6..8 if person.shut => {
+                person.by_word(|one| one.shut = false);
+                daemon.cli_json(&["open", &name(n)]);
+            }
+            6..8 => {
+                person.by_word(|one| one.shut = true);
+                daemon.cli_json(&["shut", &name(n), "--reason", "random"]);
+            }
+            8..10 => match person.grant {
+                Some(id) => {
+                    person.by_word(|one| one.grant = None);
+                    daemon.cli_json(&["grant", "revoke", &id.to_string()]);
+                }
+                None => {
+                    let made =
+                        daemon.cli_json(&["grant", &name(n), "crew", "--for", "1h", "--reason", "random"]);
+                    person.by_word(|one| one.grant = made["id"].as_u64());
+                }
+            },
+            10 => {
+                // One that ends by itself, before anything else happens.
+                let ended = count(&daemon, "grant.expired");
+                daemon.cli_json(&["grant", &name(n), "crew", "--for", "1s", "--reason", "random"]);
+                if !person.shut && !person.inactive {
+                    person.kept = false;
+                }
+                wait_until("it ended", || count(&daemon, "grant.expired") == ended + 1);
+            }
+            _ => {
+                daemon.kill();
+                daemon.run();
+                scim = daemon.scim(&directory);
+            }
+        }
+        let expected: Vec<String> = (0..5).filter(|n| people[*n].is_shown()).map(name).collect();
+        let now = || holders(&daemon, "auto", "crew");
+        wait_until(&format!("step {step} ({what} on {n}): {expected:?} of {people:?}"), || now() == expected);
+        let late = holders(&daemon, "cron", "crew");
+        assert!(
+            (0..5).all(|n| !people[n].shut || what != 6 || !late.contains(&name(n))),
+            "step {step}: {late:?}"
+        );
+    }
+    is_verified(&daemon);
+}
