@@ -1,6 +1,5 @@
 //! `access` on small directories, and its independence from the order of its input.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
