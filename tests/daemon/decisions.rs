@@ -567,7 +567,7 @@ fn random_decisions_and_traffic_under_a_guard_that_holds_everything() {
     for step in 0..45 {
         let n = usize::try_from(random.below(5)).unwrap();
         let person = &mut people[n];
-        let what = random.below(12);
+        let what = random.below(14);
         match what {
             0..3 => {
                 person.by_sync(|one| one.member = !one.member);
@@ -600,7 +600,7 @@ fn random_decisions_and_traffic_under_a_guard_that_holds_everything() {
                     person.by_word(|one| one.grant = made["id"].as_u64());
                 }
             },
-            10 => {
+            10..13 => {
                 // One that ends by itself, before anything else happens.
                 let ended = count(&daemon, "grant.expired");
                 daemon.cli_json(&["grant", &name(n), "crew", "--for", "1s", "--reason", "random"]);
