@@ -81,12 +81,6 @@ impl Company {
                 self.scim.add_member(&self.group.clone(), &id);
                 wait_until("the new one is in", || self.holders().contains(*name));
             }
-            ["fire", n] => {
-                let n: usize = n.parse().unwrap();
-                let id = self.users[n].clone();
-                self.scim.set_active(&id, false);
-                wait_until("the fired one is out", || !self.holders().contains(&user_name(n)));
-            }
             other => panic!("docs/incident.md asks for {other:?}"),
         }
         self.settle();
@@ -195,6 +189,9 @@ fn the_incident_page_is_true_to_the_letter() {
                 let printed: Vec<String> = company.command(&line).lines().map(str::to_owned).collect();
                 assert!(is_like(&expected, &printed), "`{line}` printed\n{}", printed.join("\n"));
                 company.settle();
+                if line.contains("shut") {
+                    assert!(!company.holders().contains(&user_name(900)), "shut, and still in");
+                }
                 if line.contains("reject") {
                     let holders = company.holders();
                     // The urgent budget of the hold, the fired one; the hired one came.
@@ -214,7 +211,7 @@ fn the_incident_page_is_true_to_the_letter() {
             }
         }
     }
-    assert_eq!((accidents, commands), (2, 7), "the page lost a step");
+    assert_eq!((accidents, commands), (2, 8), "the page lost a step");
     let approved = json!(company.daemon.cli_json(&["status"])["targets"][0]["held_removals"]);
     assert_eq!(approved, 0);
     let expected: BTreeSet<String> =
