@@ -9,7 +9,7 @@
 //!
 //! - `document`: one parsed file, from text to [`Config`]
 //! - `reader`: tables and values with their places; unknown keys
-//! - `server`, `directory`, `schema`, `role`, `target`: one section each
+//! - `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
 //! - `secret`: where a `*_file` is looked up, and which files are refused
 //! - `value`: durations, sizes, modes
 //! - `problem`: what is wrong, where, and what was probably meant
@@ -20,6 +20,7 @@ mod directory;
 mod document;
 mod guard;
 mod problem;
+mod publish;
 mod reader;
 mod role;
 mod schema;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 pub use directory::Directory;
 pub use problem::{Kind, Place, Problem, Problems};
+pub use publish::{Publish, Reader};
 pub use server::Server;
 pub use value::parse_duration;
 
@@ -71,6 +73,10 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// `[[target]]`.
     pub targets: Vec<TargetSettings>,
+    /// `[publish]`, if it is on.
+    pub publish: Option<Publish>,
+    /// `[[reader]]`.
+    pub readers: Vec<Reader>,
     /// `[log]`.
     pub log: telemetry::Settings,
     /// The text of each template, by its name in the file: what [`change::between`] compares.

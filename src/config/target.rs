@@ -22,7 +22,9 @@ use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
 use crate::reconcile::webhook::events::EventFilter;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
+use crate::reconcile::{
+    Apply, Drift, FileSettings, OnIllegal, Publish, TargetKind, TargetSettings, WebhookSettings,
+};
 use crate::scim::filter;
 use crate::scim::schema::Registry;
 use crate::telemetry::escape;
@@ -35,7 +37,7 @@ enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 12] = [
+const FILE_KEYS: [&str; 13] = [
     "format",
     "template",
     "validate",
@@ -48,6 +50,7 @@ const FILE_KEYS: [&str; 12] = [
     "drift",
     "keep",
     "on_illegal",
+    "publish",
 ];
 const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
 
@@ -77,7 +80,7 @@ pub(super) fn target(
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
     let kind = match kind {
-        Some(Type::File) => file(&section, files, &state.join("targets"), &own).map(TargetKind::File),
+        Some(Type::File) => file(&section, files, state, &own).map(TargetKind::File),
         Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
@@ -155,7 +158,6 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 
 /// Keys that are documented and not built: refused, never ignored.
 fn later(section: &Table<'_>) {
-    section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
     section.planned("map", "what a role is called at a reader stands in the format's `options`");
     section.planned("ordering", "deliveries are in order per target");
@@ -185,9 +187,14 @@ fn wait(value: &Value<'_>) -> Wait {
 }
 
 fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> Option<FileSettings> {
-    let path = section
-        .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
-        .and_then(|value| destination(&value, files));
+    let publish = publish(section);
+    let path = match publish {
+        // Nobody but readers is shown it, from a file of our own.
+        Publish::Only => Some(state.join("published").join(name.as_str())),
+        Publish::Off | Publish::Beside => section
+            .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
+            .and_then(|value| destination(&value, files)),
+    };
     let content = content(section, files, Options::new(name.clone()));
     let mode = section.get("mode").and_then(|value| value.parsed(parse_mode));
     let check = section.get("check").and_then(|value| {
@@ -210,7 +217,7 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
         .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));
     let keep = section.get("keep").and_then(|value| value.integer(0..=1_000));
 
-    let mut spec = FileSpec::new(path?, state.join(name.as_str()));
+    let mut spec = FileSpec::new(path?, state.join("targets").join(name.as_str()));
     spec.mode = mode.unwrap_or(spec.mode);
     spec.check = check;
     spec.verify = verify;
@@ -223,7 +230,17 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
         reload,
         drift: drift.unwrap_or_default(),
         on_illegal: on_illegal.unwrap_or_default(),
+        publish,
     })
+}
+
+fn publish(section: &Table<'_>) -> Publish {
+    let is_published = section.get("publish").and_then(|value| value.bool()).unwrap_or_default();
+    match (is_published, section.get("path")) {
+        (false, _) => Publish::Off,
+        (true, Some(_)) => Publish::Beside,
+        (true, None) => Publish::Only,
+    }
 }
 
 /// An argument list; an empty one means none.

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use hyper::header::HeaderValue;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,7 +16,7 @@ use super::limits::Full;
 /// Labels of an answered request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// `scim` or `admin`.
+    /// `scim`, `admin` or `publish`.
     pub listener: &'static str,
     /// A route's name from the code, such as `Users/{id}`.
     pub route: &'static str,
@@ -139,6 +140,10 @@ impl Metrics {
         format!("{body}{more}# EOF\n")
     }
 }
+
+/// The media type of `/metrics`.
+pub(crate) const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// What the mirror counts, as lines of the text format.
 pub(crate) fn of_mirror(mirror: &crate::mirror::Mirror) -> String {

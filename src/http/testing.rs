@@ -71,6 +71,7 @@ impl Server {
             connections: Arc::default(),
             tls: None,
             trusted_proxies: Arc::from([]),
+            half_close: true,
             metrics: Arc::clone(&metrics),
         };
         let done = tokio::spawn(serve(sockets, serving, handler, stopping));

@@ -293,6 +293,11 @@ impl Mirror {
         self.inner.marks.note(principal, pushed, self.inner.clock.now());
     }
 
+    /// Notes that a reader's token was used. Kept in memory.
+    pub fn note_reader_use(&self, reader: &token::Reader) {
+        self.inner.marks.note_token(&reader.token, self.inner.clock.now());
+    }
+
     /// Writes what [`Mirror::note_use`] gathered, in one small transaction; the daemon calls it every minute.
     ///
     /// # Errors

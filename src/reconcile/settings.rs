@@ -74,6 +74,13 @@ pub enum TargetKind {
     Webhook(WebhookSettings),
 }
 
+impl TargetSettings {
+    /// Whether readers may be shown it.
+    pub fn is_published(&self) -> bool {
+        matches!(&self.kind, TargetKind::File(file) if file.publish != Publish::Off)
+    }
+}
+
 impl TargetKind {
     /// The word in `type`.
     pub fn as_str(&self) -> &'static str {
@@ -99,6 +106,20 @@ pub struct FileSettings {
     pub drift: Drift,
     /// Key `on_illegal`. Default `skip`.
     pub on_illegal: OnIllegal,
+    /// Key `publish`, and whether there is a `path`. Default [`Publish::Off`].
+    pub publish: Publish,
+}
+
+/// Whether readers may be shown a target, at `/targets/NAME` of the publish listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Publish {
+    /// The file is all there is.
+    #[default]
+    Off,
+    /// The file, and the same bytes for readers.
+    Beside,
+    /// Only for readers: the target has no `path`, its file lies in the state directory.
+    Only,
 }
 
 /// What is done when a target's file is not what rosterd last wrote.

@@ -26,7 +26,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::health::Health;
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use crate::access::Role;
 use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, TargetName};
@@ -193,6 +193,8 @@ pub struct Snapshot {
     pub registry: Arc<Registry>,
     /// What an identity provider is told as base URL: `https://scim.example.com/scim/v2`.
     pub base_url: String,
+    /// Names of the readers, for whom tokens may be made.
+    pub readers: Vec<String>,
     /// Problems of the configuration itself, shown by `status`.
     pub problems: Vec<String>,
 }
@@ -218,6 +220,19 @@ pub struct AdminState {
 impl fmt::Debug for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+impl AdminState {
+    /// The text of `/metrics`, with what the mirror and the targets count.
+    pub async fn exposition(&self) -> String {
+        let mut more = metrics::of_mirror(&self.mirror);
+        if let Some(targets) = &self.targets
+            && let Ok(status) = targets.status().await
+        {
+            more += &metrics::of_targets(&status);
+        }
+        self.metrics.render(&more)
     }
 }
 

@@ -6,6 +6,7 @@ use super::{AdminError, Request, text};
 use crate::mirror::token::{self, Holder, Token};
 use crate::mirror::{self, directory};
 use crate::model::{DirectoryId, Timestamp, TokenId};
+use crate::telemetry::escape;
 
 fn shown(token: &Token) -> Value {
     json!({
@@ -59,6 +60,14 @@ pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
     };
     if holder_directory.is_some() == holder_reader.is_some() {
         return Err(AdminError::invalid("give either `directory` or `reader`"));
+    }
+    if let Some(name) = &holder_reader
+        && !request.state.running.load().readers.contains(name)
+    {
+        return Err(AdminError::absent(
+            format!("the configuration names no reader `{}`", escape(name)),
+            "add `[[reader]]` with this name and what it may read, then `rosterd reload`",
+        ));
     }
     let origin = request.caller.origin();
     let (made, secret) = request
