@@ -57,7 +57,25 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// [`Server::start`] that gives up a client which has ended its side.
+    pub(crate) fn start_for_readers<H: Handler>(
+        handler: Arc<H>,
+        limits: Arc<Limits>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self::launch(handler, limits, metrics, false)
+    }
+
     pub(crate) fn start<H: Handler>(handler: Arc<H>, limits: Arc<Limits>, metrics: Arc<Metrics>) -> Self {
+        Self::launch(handler, limits, metrics, true)
+    }
+
+    fn launch<H: Handler>(
+        handler: Arc<H>,
+        limits: Arc<Limits>,
+        metrics: Arc<Metrics>,
+        half_close: bool,
+    ) -> Self {
         let settings = listener::Settings {
             addresses: vec!["127.0.0.1:0".parse().unwrap()],
             name: "scim",
@@ -71,7 +89,7 @@ impl Server {
             connections: Arc::default(),
             tls: None,
             trusted_proxies: Arc::from([]),
-            half_close: true,
+            half_close,
             metrics: Arc::clone(&metrics),
         };
         let done = tokio::spawn(serve(sockets, serving, handler, stopping));

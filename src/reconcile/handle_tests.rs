@@ -25,7 +25,7 @@ use crate::model::{
 use crate::reconcile::record;
 use crate::reconcile::timing::schedule::Wait;
 use crate::reconcile::webhook::events::EventFilter;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, WebhookSettings};
+use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, WebhookSettings};
 use crate::scim::etag::Precondition;
 use crate::scim::patch::{MemberEdit, Patched};
 use crate::scim::resource::{Draft, MemberRef};
@@ -76,6 +76,7 @@ impl World {
                 reload: None,
                 drift: Drift::Repair,
                 on_illegal: OnIllegal::Skip,
+                publish: Publish::Off,
             }),
         }
     }

@@ -55,6 +55,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
             claims: Vec::new(),
             registry: Arc::new(Registry::standard()),
             base_url: "https://scim.example.com/scim/v2".into(),
+            readers: vec!["fleet".to_owned()],
             problems: Vec::new(),
         }),
         targets,

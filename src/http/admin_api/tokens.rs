@@ -28,6 +28,7 @@ fn directory_id(text: &str) -> Result<DirectoryId, AdminError> {
 
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
     let wanted = request.param("directory").map(directory_id).transpose()?;
+    let reader = request.param("reader").map(str::to_owned);
     let found = request
         .state
         .mirror
@@ -44,7 +45,8 @@ pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
             }
         })
         .await?;
-    Ok(json!({ "tokens": found.iter().map(shown).collect::<Vec<_>>() }))
+    let is_asked = |token: &&Token| reader.is_none() || token.reader == reader;
+    Ok(json!({ "tokens": found.iter().filter(is_asked).map(shown).collect::<Vec<_>>() }))
 }
 
 pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
