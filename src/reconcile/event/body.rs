@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::model::EventId;
 
 use super::field::{Presence, Shape};
-use super::{BODY_BYTES_MAX, Event, VERSION};
+use super::kind::Kind;
+use super::set::{self, ScimEvents};
+use super::template::BodyTemplate;
+use super::{BODY_BYTES_MAX, Event, VERSION, cloud};
 
 /// How bodies look at one target.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,15 @@ pub enum BodyFormat {
     /// `format = "standard"`: Standard Webhooks' `type`, `timestamp`, `data`.
     #[default]
     Standard,
+    /// `template`: the operator's own.
+    Template(BodyTemplate),
+    /// `format = "cloudevents"`: CloudEvents 1.0, structured mode.
+    CloudEvents {
+        /// Key `source`.
+        source: String,
+    },
+    /// `format = "scim-events"`: signed Security Event Tokens.
+    ScimEvents(ScimEvents),
 }
 
 /// How much a body says.
@@ -53,7 +65,7 @@ pub struct Body {
     /// The bytes, the same on every attempt.
     pub bytes: Vec<u8>,
     /// What they are. One per target: [`BodySettings::content_type`].
-    pub content_type: &'static str,
+    pub content_type: String,
 }
 
 /// Why an event has no body: parked, with this as the reason.
@@ -76,9 +88,20 @@ impl std::error::Error for BodyError {}
 
 impl BodySettings {
     /// The `content-type` of every body.
-    pub fn content_type(&self) -> &'static str {
-        match self.format {
+    pub fn content_type(&self) -> &str {
+        match &self.format {
             BodyFormat::Standard => "application/json",
+            BodyFormat::Template(template) => template.content_type(),
+            BodyFormat::CloudEvents { .. } => cloud::CONTENT_TYPE,
+            BodyFormat::ScimEvents(_) => set::CONTENT_TYPE,
+        }
+    }
+
+    /// Whether events of this type have a form here. What has none is not sent.
+    pub fn can_say(&self, kind: Kind) -> bool {
+        match self.format {
+            BodyFormat::ScimEvents(_) => set::is_scim_event(kind),
+            _ => true,
         }
     }
 }
@@ -93,13 +116,16 @@ pub fn render(
     id: EventId,
     previous: Option<EventId>,
 ) -> Result<Body, BodyError> {
-    let bytes = match settings.format {
+    let bytes = match &settings.format {
+        BodyFormat::Template(template) => template.render(event, settings, id, previous)?,
+        BodyFormat::CloudEvents { source } => cloud::render(event, settings, source, id, previous),
+        BodyFormat::ScimEvents(tokens) => set::render(event, settings, tokens, id, previous)?,
         BodyFormat::Standard => {
             let data = data(event, settings, id, previous, BODY_BYTES_MAX - ENVELOPE_BYTES);
             envelope(event, data).to_string().into_bytes()
         }
     };
-    Ok(Body { bytes, content_type: settings.content_type() })
+    Ok(Body { bytes, content_type: settings.content_type().to_owned() })
 }
 
 /// Bytes that a body needs besides its data, at most.

@@ -191,7 +191,7 @@ fn facts(title: &str) -> Facts {
 
 fn of_users(text: &str) -> EventFilter {
     use crate::scim::filter;
-    let registry = crate::scim::schema::Registry::default();
+    let registry = crate::scim::schema::Registry::standard();
     let schema = registry.resource(ResourceType::User);
     let bound = filter::bind(&filter::parse(text).unwrap(), schema).unwrap();
     let users = crate::access::UserFilter { text: text.into(), bound };
