@@ -8,6 +8,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -51,6 +52,7 @@ pub struct Metrics {
     auth_failures: Family<ReasonLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     quirks: Family<QuirkLabels, Counter>,
+    waiting: Gauge,
     accept_failures: Counter<u64, AtomicU64>,
     handshake_failures: Counter<u64, AtomicU64>,
 }
@@ -76,6 +78,8 @@ impl Metrics {
         registry.register("connections_refused", "Connections over a limit", refused.clone());
         let quirks = Family::default();
         registry.register("scim_quirks", "Requests that needed a tolerance", quirks.clone());
+        let waiting = Gauge::default();
+        registry.register("publish_waiting", "Readers that wait for news", waiting.clone());
         let accept_failures = Counter::default();
         registry.register("accept_failures", "Failed accepts", accept_failures.clone());
         let handshake_failures = Counter::default();
@@ -87,6 +91,7 @@ impl Metrics {
             auth_failures,
             refused,
             quirks,
+            waiting,
             accept_failures,
             handshake_failures,
         }
@@ -121,6 +126,12 @@ impl Metrics {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
+    /// Counts a reader that waits for news, until the value is dropped.
+    pub(crate) fn waits(&self) -> Waits {
+        self.waiting.inc();
+        Waits(self.waiting.clone())
+    }
+
     /// Counts a failed accept.
     pub fn accept_failed(&self) {
         self.accept_failures.inc();
@@ -138,6 +149,16 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         let body = text.strip_suffix("# EOF\n").unwrap_or(&text);
         format!("{body}{more}# EOF\n")
+    }
+}
+
+/// A reader that waits for news.
+#[derive(Debug)]
+pub(crate) struct Waits(Gauge);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

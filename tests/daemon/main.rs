@@ -26,6 +26,7 @@ mod guard;
 mod lifecycle;
 mod listeners;
 mod protocol;
+mod publish;
 mod schemas;
 mod scim;
 mod service;

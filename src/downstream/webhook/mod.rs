@@ -8,6 +8,7 @@ mod connect;
 mod endpoint;
 mod judge;
 mod sign;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ use rustls::pki_types::CertificateDer;
 use crate::model::{EventId, Timestamp};
 
 pub use client::{Client, ClientError};
-pub use sign::{SECRET_PREFIX, SecretError, SigningSecret, header};
+pub use sign::{PRIVATE_KEY_PREFIX, SECRET_PREFIX, SecretError, SigningSecret, header};
+pub use token::{TokenKey, TokenKeyError};
 
 /// Where and how one webhook target is reached.
 #[derive(Debug, Clone)]

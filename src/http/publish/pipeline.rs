@@ -12,12 +12,13 @@ use hyper::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use serde_json::json;
+use tokio::sync::SemaphorePermit;
 
 use super::PublishApi;
 use crate::http::answer::{Answer, JSON, discard};
 use crate::http::auth::{self, Denied};
 use crate::http::content::Content;
-use crate::http::metrics::{OPENMETRICS, RequestLabels};
+use crate::http::metrics::{OPENMETRICS, RequestLabels, Waits};
 use crate::http::server::{Handler, Peer};
 use crate::http::{framing, network};
 use crate::mirror::StoreError;
@@ -30,6 +31,12 @@ pub(super) struct Call {
     pub(super) reader: Reader,
     /// The token as presented, to be looked up again after a wait.
     presented: String,
+}
+
+/// A request's place among those who wait for news.
+pub(super) struct Place<'a> {
+    _permit: SemaphorePermit<'a>,
+    _waits: Waits,
 }
 
 /// What a path names.
@@ -226,6 +233,17 @@ impl PublishApi {
             Ok(Some(_)) => nowhere(),
             Ok(None) => unauthorized(Denied::Unknown),
             Err(error) => failed(&error),
+        }
+    }
+
+    /// A place among those who wait for news, or what to answer where there is none.
+    pub(super) fn wait_place(&self) -> Result<Place<'_>, Answer> {
+        match self.waiting.try_acquire() {
+            Ok(permit) => Ok(Place { _permit: permit, _waits: self.sources.metrics.waits() }),
+            Err(_) => {
+                Err(fault(429, "too many requests wait for news", "try again in a while")
+                    .with(RETRY_AFTER, "30"))
+            }
         }
     }
 

@@ -49,10 +49,9 @@ impl PublishApi {
                 return request.unchanged(&shown, now, self.is_stopping());
             }
             if place.is_none() {
-                place = self.waiting.try_acquire().ok();
-                if place.is_none() {
-                    return fault(429, "too many requests wait for news", "try again in a while")
-                        .with(RETRY_AFTER, "30");
+                match self.wait_place() {
+                    Ok(taken) => place = Some(taken),
+                    Err(full) => return full,
                 }
             }
             if !self.changed(&mut seen, until).await {
