@@ -97,6 +97,7 @@ impl Service {
         let sources = publish::Sources {
             mirror: mirror.clone(),
             shelf: reconciler.shelf(),
+            pull: reconciler.pull(),
             exposition: exposition_of(Arc::clone(&admin)),
             metrics: Arc::clone(&admin.metrics),
             stopping,

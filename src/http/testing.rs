@@ -33,6 +33,12 @@ impl Store {
         Self { mirror, _folder: folder }
     }
 
+    /// Takes the first `count` changes out of the log, as pruning does.
+    pub(crate) fn forget_changes(&self, count: u64) {
+        let file = rusqlite::Connection::open(self._folder.path().join("mirror.db")).unwrap();
+        file.execute("DELETE FROM change WHERE seq <= ?1", [i64::try_from(count).unwrap()]).unwrap();
+    }
+
     /// Adds a directory and returns a token of it with its public name.
     pub(crate) async fn directory(&self, id: &str, kind: DirectoryKind) -> (String, TokenId) {
         let id = DirectoryId::parse(id).unwrap();

@@ -19,6 +19,7 @@ pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
 pub mod member;
+pub mod named;
 pub mod query;
 pub mod resource;
 pub mod sqlite;

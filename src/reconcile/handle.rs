@@ -13,6 +13,7 @@ use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
+use super::pull::Pull;
 use super::shelf::Shelf;
 use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
@@ -193,6 +194,11 @@ impl Reconciler {
             }
         }
         Err(Error::Closed)
+    }
+
+    /// Events for readers.
+    pub fn pull(&self) -> Pull {
+        Pull::new(self.inner.mirror.clone(), Arc::clone(&self.inner.source))
     }
 
     /// What published targets show to readers.

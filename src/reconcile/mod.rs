@@ -21,6 +21,7 @@ mod task;
 pub mod event;
 pub mod guard;
 pub mod plan;
+pub mod pull;
 pub mod timing;
 pub mod webhook;
 

@@ -171,7 +171,7 @@ fn opa_polls_waits_and_follows_and_a_restart_costs_it_nothing() {
     assert_eq!(opa.poll(), Ok(None), "the same bytes have the same tag after a restart");
     assert_eq!(opa.etag, before);
     let got = stage.get(FLEET, "/targets/opa", &[]).expect(200);
-    assert_eq!((got.header("etag"), got.body), (Some(before.as_str()), bundle));
+    assert_eq!((got.header("etag"), &got.body), (Some(before.as_str()), &bundle));
     assert!(!stage.daemon.path("published").exists(), "no file but in the state directory");
     let shown = stage.daemon.path("state/published/opa");
     assert_eq!(std::fs::metadata(shown.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
@@ -273,7 +273,9 @@ fn a_readers_token_and_a_directorys_open_nothing_of_each_other() {
         for path in paths {
             let reads = matches!(method, "GET" | "HEAD");
             let ask = |token: &str| get(stage.address, method, token, path, &[]).status;
-            assert_eq!(ask(&directory), 401, "{method} {path}");
+            // Refused all the same once the address has failed too often.
+            let refused = ask(&directory);
+            assert!(matches!(refused, 401 | 429), "{method} {path}: {refused}");
             assert_eq!(ask(&idle), 404, "{method} {path}");
             let expected = |open: bool| {
                 if !open {
@@ -422,10 +424,11 @@ fn a_listener_beyond_this_machine_needs_tls_and_readers_only_what_is_there() {
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("plain HTTP"), "{said}");
     assert_eq!(check("[publish]\nlisten = \"0.0.0.0:8082\"\ninsecure = true\n").0, Some(0));
-    let target = "[[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/x\"\n";
-    let (code, said) = check(&format!("{target}[[reader]]\nname = \"r\"\ntargets = [\"opa\", \"oqa\"]\n"));
+    let target = "[[target]]\nname = \"access\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/x\"\n";
+    let (code, said) =
+        check(&format!("{target}[[reader]]\nname = \"r\"\ntargets = [\"access\", \"acces\"]\n"));
     assert_eq!(code, Some(78));
-    assert!(said.contains("`opa` is not published") && said.contains("did you mean `opa`"), "{said}");
+    assert!(said.contains("`access` is not published") && said.contains("did you mean `access`"), "{said}");
 }
 
 #[test]

@@ -8,6 +8,9 @@
 //! what it is given in the end is given only if its token still holds then.
 
 mod condition;
+#[cfg(test)]
+mod event_tests;
+mod events;
 mod pipeline;
 mod prefer;
 mod target;
@@ -32,6 +35,8 @@ use super::request_id::RequestIds;
 use crate::mirror::Mirror;
 use crate::model::TargetName;
 use crate::reconcile::Shelf;
+use crate::reconcile::event::body::Hidden;
+use crate::reconcile::pull::Pull;
 
 /// Whom the publish listener serves, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +48,8 @@ pub struct Settings {
     pub allow_from: Vec<Network>,
     /// Every `[[reader]]` by its name.
     pub readers: BTreeMap<String, Rights>,
+    /// Attributes that the schemas say are never returned: no event shows them.
+    pub hidden: Vec<Hidden>,
 }
 
 /// What one reader may read.
@@ -65,6 +72,8 @@ pub struct Sources {
     pub mirror: Mirror,
     /// Published targets.
     pub shelf: Arc<Shelf>,
+    /// Events.
+    pub pull: Pull,
     /// The text of `/metrics`.
     pub exposition: Exposition,
     /// Counters.
@@ -86,7 +95,7 @@ pub struct PublishApi {
     running: ArcSwap<Settings>,
     limits: Arc<Limits>,
     failures: Failures,
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
     ids: RequestIds,
 }
 
@@ -104,7 +113,7 @@ impl PublishApi {
             running: ArcSwap::from_pointee(settings),
             limits,
             failures: Failures::new(auth::Settings::default()),
-            waiting: Semaphore::new(WAITING_MAX),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             ids: RequestIds::new(),
         }
     }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use serde_json::json;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::PublishApi;
 use crate::http::answer::{Answer, JSON, discard};
@@ -26,6 +27,7 @@ use crate::mirror::token::{self, Reader};
 use crate::model::TargetName;
 
 /// A request that was let in.
+#[derive(Clone)]
 pub(super) struct Call {
     /// Who asks.
     pub(super) reader: Reader,
@@ -34,15 +36,30 @@ pub(super) struct Call {
 }
 
 /// A request's place among those who wait for news.
-pub(super) struct Place<'a> {
-    _permit: SemaphorePermit<'a>,
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
     _waits: Waits,
+}
+
+/// An answer, whose body may still be coming into being.
+pub(super) struct Given {
+    /// Status and headers; with the body, if there is no stream.
+    pub(super) answer: Answer,
+    /// The body in pieces.
+    pub(super) stream: Option<mpsc::Receiver<Bytes>>,
+}
+
+impl From<Answer> for Given {
+    fn from(answer: Answer) -> Self {
+        Self { answer, stream: None }
+    }
 }
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Route {
     Target(TargetName),
+    Events,
     Metrics,
     Unknown,
 }
@@ -52,6 +69,7 @@ impl Route {
     fn parse(path: &str) -> Self {
         match path {
             "/metrics" => Self::Metrics,
+            "/events" => Self::Events,
             _ => path
                 .strip_prefix("/targets/")
                 .and_then(|name| TargetName::parse(name).ok())
@@ -63,6 +81,7 @@ impl Route {
     fn name(&self) -> &'static str {
         match self {
             Self::Target(_) => "targets/{name}",
+            Self::Events => "events",
             Self::Metrics => "metrics",
             Self::Unknown => "unknown",
         }
@@ -107,9 +126,14 @@ impl Handler for PublishApi {
         let id = self.ids.next();
         let (head, body) = request.into_parts();
         let mut noted = Noted::default();
-        let answer = survive(self.guarded(&head, body, peer, &mut noted), id.as_str()).await;
+        let Given { answer, stream } =
+            survive(self.guarded(&head, body, peer, &mut noted), id.as_str()).await;
         self.note(&head, &answer, &noted, id.as_str(), started);
-        answer.with(HeaderName::from_static("x-request-id"), id.as_str()).into_response()
+        let mut response = answer.with(HeaderName::from_static("x-request-id"), id.as_str()).into_response();
+        if let Some(pieces) = stream {
+            *response.body_mut() = Content::Stream(pieces);
+        }
+        response
     }
 }
 
@@ -135,11 +159,11 @@ impl PublishApi {
     }
 
     /// Everything up to the token; whatever is refused here has not been looked at more closely.
-    async fn guarded(&self, head: &Parts, body: Incoming, peer: Peer, noted: &mut Noted) -> Answer {
+    async fn guarded(self: &Arc<Self>, head: &Parts, body: Incoming, peer: Peer, noted: &mut Noted) -> Given {
         if let Err(refused) = framing::check(head, &self.limits) {
             let mut answer = fault(refused.status, refused.detail, "");
             answer.close = true;
-            return answer;
+            return answer.into();
         }
         let running = self.running.load_full();
         let near = peer.address.map(|address| address.ip());
@@ -155,17 +179,17 @@ impl PublishApi {
             || client.is_some_and(|client| running.allow_from.iter().any(|n| n.contains(client)));
         drop(running);
         if !is_allowed {
-            return fault(403, "this address may not use this server", "");
+            return fault(403, "this address may not use this server", "").into();
         }
-        let mut answer = match self.authenticate(head, client) {
+        let mut given = match self.authenticate(head, client) {
             Ok(call) => {
                 noted.reader = Some(call.reader.name.clone());
                 self.admitted(&call, head, noted).await
             }
-            Err(answer) => answer,
+            Err(answer) => answer.into(),
         };
-        answer.close |= framing::must_close(head, trusted);
-        answer
+        given.answer.close |= framing::must_close(head, trusted);
+        given
     }
 
     fn authenticate(&self, head: &Parts, client: Option<IpAddr>) -> Result<Call, Answer> {
@@ -197,26 +221,30 @@ impl PublishApi {
         Ok(found.filter(|reader| self.running.load().readers.contains_key(&reader.name)))
     }
 
-    async fn admitted(&self, call: &Call, head: &Parts, noted: &mut Noted) -> Answer {
+    async fn admitted(self: &Arc<Self>, call: &Call, head: &Parts, noted: &mut Noted) -> Given {
         let route = Route::parse(head.uri.path());
         let may = self.running.load().readers.get(&call.reader.name).cloned().unwrap_or_default();
         let is_open = match &route {
             Route::Target(name) => may.targets.contains(name),
+            Route::Events => may.events,
             Route::Metrics => may.metrics,
             Route::Unknown => false,
         };
         if !is_open {
             noted.route = Some("unknown");
-            return nowhere();
+            return nowhere().into();
         }
         noted.route = Some(route.name());
-        if head.method != Method::GET && head.method != Method::HEAD {
-            return fault(405, "this can only be read", "").with(ALLOW, "GET, HEAD");
+        // What is told of events has no head without the events.
+        let allow = if route == Route::Events { "GET" } else { "GET, HEAD" };
+        if !allow.split(", ").any(|method| method == head.method.as_str()) {
+            return fault(405, "this can only be read", "").with(ALLOW, allow).into();
         }
         match route {
-            Route::Target(name) => self.target(call, head, &name).await,
-            Route::Metrics => Answer::new(200, OPENMETRICS, (self.sources.exposition)().await),
-            Route::Unknown => nowhere(),
+            Route::Target(name) => self.target(call, head, &name).await.into(),
+            Route::Events => self.events(call, head).await,
+            Route::Metrics => Answer::new(200, OPENMETRICS, (self.sources.exposition)().await).into(),
+            Route::Unknown => nowhere().into(),
         }
     }
 
@@ -225,6 +253,12 @@ impl PublishApi {
         let holds = self.reader(&call.presented).is_ok_and(|reader| reader.is_some());
         let running = self.running.load();
         holds && running.readers.get(&call.reader.name).is_some_and(|may| may.targets.contains(target))
+    }
+
+    /// The same for events.
+    pub(super) fn still_hears(&self, call: &Call) -> bool {
+        let holds = self.reader(&call.presented).is_ok_and(|reader| reader.is_some());
+        holds && self.running.load().readers.get(&call.reader.name).is_some_and(|may| may.events)
     }
 
     /// What a reader is told whose token ended, or whose right to the target, while it waited.
@@ -237,8 +271,8 @@ impl PublishApi {
     }
 
     /// A place among those who wait for news, or what to answer where there is none.
-    pub(super) fn wait_place(&self) -> Result<Place<'_>, Answer> {
-        match self.waiting.try_acquire() {
+    pub(super) fn wait_place(&self) -> Result<Place, Answer> {
+        match Arc::clone(&self.waiting).try_acquire_owned() {
             Ok(permit) => Ok(Place { _permit: permit, _waits: self.sources.metrics.waits() }),
             Err(_) => {
                 Err(fault(429, "too many requests wait for news", "try again in a while")
@@ -253,19 +287,19 @@ impl PublishApi {
 }
 
 /// The store cannot be asked. The cause goes to the log, not to the client.
-fn failed(error: &StoreError) -> Answer {
+pub(super) fn failed(error: &StoreError) -> Answer {
     tracing::warn!(%error, hint = error.hint(), "the mirror cannot be asked; a reader is told to come again");
     fault(503, "the server cannot do this now", "try again")
         .with(RETRY_AFTER, &Duration::from_secs(5).as_secs().to_string())
 }
 
 /// One request's bug must not take the others' connection down: a panic is a 500 of its own.
-async fn survive(work: impl Future<Output = Answer>, id: &str) -> Answer {
+async fn survive(work: impl Future<Output = Given>, id: &str) -> Given {
     let mut work = std::pin::pin!(work);
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))).unwrap_or_else(|_| {
             tracing::error!(request = %id, "a request ended in a panic; please report it");
-            Poll::Ready(fault(500, "the server failed", "its log says why"))
+            Poll::Ready(fault(500, "the server failed", "its log says why").into())
         })
     })
     .await
@@ -280,6 +314,7 @@ mod tests {
         let opa = Route::Target(TargetName::parse("opa").unwrap());
         assert_eq!(Route::parse("/targets/opa"), opa);
         assert_eq!(Route::parse("/metrics"), Route::Metrics);
+        assert_eq!(Route::parse("/events"), Route::Events);
         for path in [
             "/",
             "",

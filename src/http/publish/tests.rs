@@ -12,8 +12,8 @@ use crate::http::limits::Settings as Limits;
 use crate::http::metrics::Metrics;
 use crate::http::testing::{Reply, Server, Store};
 use crate::mirror::{self, token};
-use crate::model::{DirectoryKind, Origin, TargetName, Timestamp};
-use crate::reconcile::{Edition, Shelf};
+use crate::model::{DirectoryKind, Origin, SystemClock, TargetName, Timestamp};
+use crate::reconcile::{self, Edition, Reconciler, Shelf};
 
 const BUNDLE: &str = "application/vnd.openpolicyagent.bundles";
 
@@ -35,12 +35,14 @@ fn tag(text: &str) -> String {
 }
 
 /// Two published targets, `opa` and `other`, and one of no reader's: `secret`.
-struct Stage {
-    store: Store,
-    server: Server,
+pub(super) struct Stage {
+    pub(super) store: Store,
+    pub(super) server: Server,
     shelf: Arc<Shelf>,
     api: Arc<PublishApi>,
-    stopping: watch::Sender<bool>,
+    pub(super) stopping: watch::Sender<bool>,
+    /// Kept alive for its snapshots.
+    _reconciler: Reconciler,
 }
 
 fn settings(readers: &[(&str, &[&str], bool)]) -> Settings {
@@ -59,7 +61,7 @@ fn settings(readers: &[(&str, &[&str], bool)]) -> Settings {
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Limits::default())
     }
 
@@ -72,7 +74,11 @@ impl Stage {
         }
         let (stopping, stopped) = watch::channel(false);
         let metrics = Arc::new(Metrics::new());
+        let reconciler =
+            Reconciler::start(store.mirror.clone(), reconcile::Settings::default(), Arc::new(SystemClock))
+                .unwrap();
         let sources = Sources {
+            pull: reconciler.pull(),
             mirror: store.mirror.clone(),
             shelf: Arc::clone(&shelf),
             exposition: Arc::new(|| Box::pin(async { "some_metric 1\n".to_owned() })),
@@ -80,13 +86,14 @@ impl Stage {
             stopping: stopped,
         };
         let limits = Arc::new(limits);
-        let readers = settings(&[("one", &["opa"], false), ("two", &["other"], true)]);
+        let mut readers = settings(&[("one", &["opa"], false), ("two", &["other"], true)]);
+        readers.readers.insert("listener".to_owned(), Rights { events: true, ..Rights::default() });
         let api = Arc::new(PublishApi::new(sources, readers, Arc::clone(&limits)));
         let server = Server::start_for_readers(Arc::clone(&api), limits, metrics);
-        Self { store, server, shelf, api, stopping }
+        Self { store, server, shelf, api, stopping, _reconciler: reconciler }
     }
 
-    async fn token(&self, reader: &'static str) -> (String, crate::model::TokenId) {
+    pub(super) async fn token(&self, reader: &'static str) -> (String, crate::model::TokenId) {
         let made = self.store.mirror.write::<_, mirror::Error, _>(Origin::daemon(), move |tx| {
             token::mint(tx, token::Holder::Reader(reader), "", None)
         });
@@ -94,11 +101,11 @@ impl Stage {
         (secret.expose().to_owned(), token.id)
     }
 
-    async fn get(&self, token: &str, path: &str, headers: &[&str]) -> Reply {
+    pub(super) async fn get(&self, token: &str, path: &str, headers: &[&str]) -> Reply {
         self.ask("GET", token, path, headers).await
     }
 
-    async fn ask(&self, method: &str, token: &str, path: &str, headers: &[&str]) -> Reply {
+    pub(super) async fn ask(&self, method: &str, token: &str, path: &str, headers: &[&str]) -> Reply {
         let bearer = format!("Authorization: Bearer {token}");
         let mut all = vec![bearer.as_str()];
         all.extend(headers);
@@ -168,12 +175,12 @@ async fn whoever_waits_gets_the_next_edition_or_the_end_of_the_time() {
 
 impl Stage {
     /// How many requests wait for news.
-    fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         super::WAITING_MAX - self.api.waiting.available_permits()
     }
 }
 
-async fn until(done: impl Fn() -> bool) {
+pub(super) async fn until(done: impl Fn() -> bool) {
     for _ in 0..2_000 {
         if done() {
             return;
@@ -220,6 +227,7 @@ async fn every_reader_reads_its_own_and_nothing_tells_the_rest_apart() {
     let (one, _) = stage.token("one").await;
     let (two, _) = stage.token("two").await;
     let (nobody, _) = stage.token("undeclared").await;
+    let (listener, _) = stage.token("listener").await;
     let (directory, _) = stage.store.directory("acme", DirectoryKind::Okta).await;
     let paths = [
         "/targets/opa",
@@ -237,15 +245,18 @@ async fn every_reader_reads_its_own_and_nothing_tells_the_rest_apart() {
         "/targets/opa/x",
     ];
     let open = |who: &str, path: &str| {
-        matches!((who, path), ("one", "/targets/opa") | ("two", "/targets/other" | "/metrics"))
+        matches!(
+            (who, path),
+            ("one", "/targets/opa") | ("two", "/targets/other" | "/metrics") | ("listener", "/events")
+        )
     };
     for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
         for path in paths {
             let mut closed = Vec::new();
-            for (who, token) in [("one", &one), ("two", &two)] {
+            for (who, token) in [("one", &one), ("two", &two), ("listener", &listener)] {
                 let reply = stage.ask(method, token, path, &[]).await;
                 if open(who, path) {
-                    let reads = method == "GET" || method == "HEAD";
+                    let reads = method == "GET" || (method == "HEAD" && path != "/events");
                     assert_eq!(reply.status, if reads { 200 } else { 405 }, "{who} {method} {path}");
                 } else {
                     assert_eq!(reply.status, 404, "{who} {method} {path}");
