@@ -171,7 +171,9 @@ impl Reply {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Self { status, head: head.to_owned(), body: body.to_owned() }
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if is_chunked { joined(body) } else { body.to_owned() };
+        Self { status, head: head.to_owned(), body }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -190,4 +192,18 @@ impl Reply {
         assert_eq!(self.status, status, "{}\n\n{}", self.head, self.body);
         self.json()
     }
+}
+
+/// The chunks of a body as one.
+fn joined(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        body.push_str(&after[..size]);
+        rest = &after[size + 2..];
+    }
+    body
 }

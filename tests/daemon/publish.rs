@@ -445,3 +445,120 @@ fn metrics_of_readers_are_those_of_the_admin() {
     let status: Value = stage.daemon.cli_json(&["status"]);
     assert_eq!(status["targets"][0]["name"], "opa");
 }
+
+/// What a receiver makes of events: users, and members of groups, by id.
+#[derive(Default, PartialEq, Debug)]
+struct State {
+    users: std::collections::BTreeSet<String>,
+    members: std::collections::BTreeSet<(String, String)>,
+}
+
+impl State {
+    fn take(&mut self, event: &Value) {
+        let data = &event["data"];
+        let id = |what: &str| data[what]["id"].as_str().unwrap_or_default().to_owned();
+        match event["type"].as_str().unwrap() {
+            "snapshot.started" => *self = Self::default(),
+            "user.created" | "user.snapshot" => drop(self.users.insert(id("user"))),
+            "user.deleted" => {
+                self.users.remove(&id("user"));
+                self.members.retain(|(_, member)| *member != id("user"));
+            }
+            "group.snapshot" => {
+                for member in data["users"].as_array().unwrap() {
+                    self.members.insert((id("group"), member.as_str().unwrap().to_owned()));
+                }
+            }
+            "group.user_added" => drop(self.members.insert((id("group"), id("user")))),
+            "group.user_removed" => drop(self.members.remove(&(id("group"), id("user")))),
+            "group.deleted" => self.members.retain(|(group, _)| *group != id("group")),
+            _ => {}
+        }
+    }
+
+    /// What the SCIM API says.
+    fn of(scim: &mut Scim) -> Self {
+        let list = |scim: &mut Scim, path: &str| {
+            scim.get(&format!("{path}?count=1000")).expect(200).json()["Resources"]
+                .as_array()
+                .unwrap()
+                .clone()
+        };
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let users = list(scim, "/Users").iter().map(|user| text(&user["id"])).collect();
+        let mut members = std::collections::BTreeSet::new();
+        for group in list(scim, "/Groups") {
+            for member in group["members"].as_array().unwrap_or(&Vec::new()) {
+                members.insert((text(&group["id"]), text(&member["value"])));
+            }
+        }
+        Self { users, members }
+    }
+}
+
+#[test]
+fn the_state_rebuilt_from_events_is_the_mirrors_over_kills_and_from_a_snapshot() {
+    let mut stage = Stage::with("\n[[reader]]\nname = \"listener\"\nevents = true\n", "");
+    let token = stage.daemon.cli_json(&["token", "new", "--reader", "listener"])["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut random = crate::support::Random::new(crate::support::seed());
+    let group = stage.scim.create_group("Admins", &[]);
+    let (mut seen, mut after, mut last) = (State::default(), "1-0".to_owned(), (0, 0));
+    let mut late = None;
+    let mut people: Vec<String> = Vec::new();
+    for round in 0..60 {
+        match random.below(4) {
+            0 | 1 => people.push(stage.scim.create_user(&format!("user{round}@example.com"))),
+            2 if !people.is_empty() => {
+                let one = people[random.below(people.len() as u64) as usize].clone();
+                if random.below(2) == 0 {
+                    stage.scim.add_member(&group, &one);
+                } else {
+                    stage.scim.remove_member(&group, &one);
+                }
+            }
+            3 if people.len() > 3 => {
+                let one = people.swap_remove(random.below(people.len() as u64) as usize);
+                assert_eq!(stage.scim.send("DELETE", &format!("/Users/{one}"), None).status, 204);
+            }
+            _ => {}
+        }
+        if round == 20 {
+            stage.daemon.kill();
+            stage.daemon.run();
+        }
+        if round == 30 {
+            let told = stage.get(&token, "/events?snapshot=1", &[]).expect(200).json();
+            let mut state = State::default();
+            told["events"].as_array().unwrap().iter().for_each(|event| state.take(event));
+            late = Some((state, told["next"].as_str().unwrap().to_owned()));
+        }
+        if random.below(3) == 0 {
+            let page = stage.get(&token, &format!("/events?after={after}&limit=5"), &[]).expect(200).json();
+            for event in page["events"].as_array().unwrap() {
+                let place =
+                    (event["data"]["seq"].as_u64().unwrap(), event["data"]["n"].as_u64().unwrap() + 1);
+                assert!(place > last, "{place:?} after {last:?}");
+                last = place;
+                seen.take(event);
+            }
+            after = page["next"].as_str().unwrap().to_owned();
+        }
+    }
+    let expected = State::of(&mut stage.scim);
+    let (mut state, next) = late.unwrap();
+    for (state, after) in [(&mut seen, after), (&mut state, next)] {
+        let mut after = after;
+        loop {
+            let page = stage.get(&token, &format!("/events?after={after}"), &[]).expect(200).json();
+            page["events"].as_array().unwrap().iter().for_each(|event| state.take(event));
+            after = page["next"].as_str().unwrap().to_owned();
+            if page["more"] == false {
+                break;
+            }
+        }
+        assert_eq!(*state, expected);
+    }
+}
