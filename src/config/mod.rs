@@ -18,6 +18,7 @@ pub mod change;
 
 mod directory;
 mod document;
+mod event;
 mod guard;
 mod problem;
 mod reader;

@@ -25,7 +25,7 @@ const FEED_ADD: &str = "urn:ietf:params:scim:event:feed:add";
 const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
 /// Who signs tokens, for whom.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScimEvents {
     /// Key `signing_key_file`.
     pub key: TokenKey,
