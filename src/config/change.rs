@@ -7,6 +7,7 @@ use super::{Config, Directory, Publish, Reader};
 use crate::access::Role;
 use crate::http::{limits, listener, tls};
 use crate::model::DirectoryId;
+use crate::reconcile::event::body::BodyFormat;
 use crate::reconcile::{self, FileSettings, TargetKind, TargetSettings, WebhookSettings};
 use crate::scim::schema::Extension;
 
@@ -222,7 +223,9 @@ fn targets(old: &Config, new: &Config, found: &mut Difference) {
         }
         match (&was.kind, &is.kind) {
             (TargetKind::File(was), TargetKind::File(is)) => file(&key, (old, was), (new, is), found),
-            (TargetKind::Webhook(was), TargetKind::Webhook(is)) => webhook(&key, was, is, found),
+            (TargetKind::Webhook(was), TargetKind::Webhook(is)) => {
+                webhook(&key, (old, was), (new, is), found)
+            }
             _ => found.removes.push(format!("{key}.type changes")),
         }
     }
@@ -259,7 +262,12 @@ fn file(
     }
 }
 
-fn webhook(key: &str, was: &WebhookSettings, is: &WebhookSettings, found: &mut Difference) {
+fn webhook(
+    key: &str,
+    (old, was): (&Config, &WebhookSettings),
+    (new, is): (&Config, &WebhookSettings),
+    found: &mut Difference,
+) {
     let (from, to) = (&was.webhook, &is.webhook);
     if from.url != to.url || from.insecure != to.insecure {
         found.removes.push(format!("{key}: url or insecure changes"));
@@ -268,7 +276,14 @@ fn webhook(key: &str, was: &WebhookSettings, is: &WebhookSettings, found: &mut D
         found.note(has_all(&to.secrets, &from.secrets), format!("{key}.secret_file changes"));
     }
     if was.events != is.events {
-        found.removes.push(format!("{key}.events changes"));
+        found.removes.push(format!("{key}: events or filter changes"));
+    }
+    let template = |config: &Config, one: &WebhookSettings| match &one.body.format {
+        BodyFormat::Template(template) => config.templates.get(template.name()).cloned(),
+        _ => None,
+    };
+    if was.body != is.body || from.headers != to.headers || template(old, was) != template(new, is) {
+        found.removes.push(format!("{key}: format, template, payload, headers or a signing key changes"));
     }
     if from.timeout != to.timeout {
         found.adds.push(format!("{key}.timeout changes"));

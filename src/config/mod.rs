@@ -18,6 +18,7 @@ pub mod change;
 
 mod directory;
 mod document;
+mod event;
 mod guard;
 mod problem;
 mod publish;
@@ -42,6 +43,7 @@ pub use value::parse_duration;
 
 use crate::access::Role;
 use crate::http::listener;
+use crate::reconcile::event::body::Hidden;
 use crate::reconcile::{self, DirectorySettings, TargetSettings};
 use crate::scim::schema::{Extension, Registry};
 use crate::{mirror, telemetry};
@@ -93,6 +95,11 @@ impl Config {
             roles: self.roles.clone(),
             directories: self.directories.iter().map(directory).collect(),
         }
+    }
+
+    /// Attributes that the schemas say are never returned: no event shows them.
+    pub fn hidden(&self) -> Vec<Hidden> {
+        event::hidden(&self.registry)
     }
 
     /// The state directory: where the mirror, its lock, kept versions and rejected files are.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::event;
 use super::guard::guard;
 use super::problem::Kind;
 use super::reader::{Table, Value, what};
@@ -18,8 +19,7 @@ use crate::downstream::file::FileSpec;
 use crate::downstream::format::{self, Format, Options, Template, Validate};
 use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::{ResourceType, TargetName};
-use crate::reconcile::event::EventFilter;
-use crate::reconcile::event::body::BodySettings;
+use crate::reconcile::event::body::BodyFormat;
 use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
@@ -38,9 +38,7 @@ enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 13] = [
-    "format",
-    "template",
+const FILE_KEYS: [&str; 11] = [
     "validate",
     "options",
     "path",
@@ -53,7 +51,7 @@ const FILE_KEYS: [&str; 13] = [
     "on_illegal",
     "publish",
 ];
-const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
+const WEBHOOK_KEYS: [&str; 4] = ["url", "secret_file", "insecure", "timeout"];
 
 /// Reads one `[[target]]`; `None` after a report.
 pub(super) fn target(
@@ -82,7 +80,7 @@ pub(super) fn target(
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
     let kind = match kind {
         Some(Type::File) => file(&section, files, state, &own).map(TargetKind::File),
-        Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
+        Some(Type::Webhook) => webhook(&section, files, registry).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
     section.finish();
@@ -129,7 +127,14 @@ fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {
 
 /// Asks for the keys of every type, so that they are known, and refuses those of the other one.
 fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
-    for (own, keys) in [(Type::File, FILE_KEYS.as_slice()), (Type::Webhook, WEBHOOK_KEYS.as_slice())] {
+    // Both types have these, each with words of its own.
+    let _both = (section.get("format"), section.get("template"));
+    let groups = [
+        (Type::File, FILE_KEYS.as_slice()),
+        (Type::Webhook, WEBHOOK_KEYS.as_slice()),
+        (Type::Webhook, event::KEYS.as_slice()),
+    ];
+    for (own, keys) in groups {
         for value in keys.iter().filter_map(|key| section.get(key)) {
             if matches!(kind, Some(Type::File | Type::Webhook)) && kind != Some(own) {
                 let own = if own == Type::File { "file" } else { "webhook" };
@@ -388,7 +393,7 @@ fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files)
     }
 }
 
-fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
+pub(super) fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
     let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
     if is_long {
         value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
@@ -413,49 +418,47 @@ fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
 /// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.
 const SECRETS_MAX: usize = 8;
 
-fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookSettings> {
+fn webhook(section: &Table<'_>, files: &Files, registry: &Registry) -> Option<WebhookSettings> {
     let insecure = section.get("insecure").and_then(|value| value.bool()).unwrap_or_default();
     let url = section
         .require("url", "where events are sent, such as `https://app.example.com/hooks/roster`")
         .and_then(|value| value.parsed(|text| check_url(text, insecure)));
-    let secrets =
-        section.require("secret_file", "a file with `whsec_` and base64; events are never sent unsigned");
-    let secrets = secrets.map_or_else(Vec::new, |value| {
-        let list = value.list_or_one();
-        if list.is_empty() || list.len() > SECRETS_MAX {
-            value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
+    let told = event::told(section, files, registry);
+    let secrets = match section.get("secret_file") {
+        Some(value) => secrets(&value, files),
+        None => {
+            // Tokens are signed themselves, and a receiver of the operator's own form knows no such signature.
+            let body = told.as_ref().map(|told| &told.body.format);
+            if !matches!(body, Some(BodyFormat::ScimEvents(_) | BodyFormat::Template(_))) {
+                let about = "a file with `whsec_` or `whsk_` and base64; such events are never sent unsigned";
+                section.require("secret_file", about);
+            }
+            Vec::new()
         }
-        list.iter()
-            .filter_map(|value| {
-                let secret = files.secret(value)?;
-                SigningSecret::parse(&secret).map_err(|error| value.fail(what(error))).ok()
-            })
-            .collect()
-    });
-    let events = events(section.get("events"));
+    };
     let timeout = section
         .get("timeout")
         .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_mins(5))));
     let mut settings = webhook::Settings::new(url?, secrets);
     settings.insecure = insecure;
     settings.timeout = timeout.unwrap_or(settings.timeout);
-    Some(WebhookSettings { webhook: settings, events: events?, body: BodySettings::default() })
+    let told = told?;
+    told.body.content_type().clone_into(&mut settings.content_type);
+    settings.headers = told.headers;
+    Some(WebhookSettings { webhook: settings, events: told.events, body: told.body })
 }
 
-fn events(value: Option<Value<'_>>) -> Option<EventFilter> {
-    let Some(value) = value else { return EventFilter::parse(vec!["access.*".to_owned()]).ok() };
-    let patterns = value.list_or_one();
-    if patterns.is_empty() {
-        value.fail(what(format!("`{}` is empty, so nothing would ever be sent", value.path())));
+fn secrets(value: &Value<'_>, files: &Files) -> Vec<SigningSecret> {
+    let list = value.list_or_one();
+    if list.is_empty() || list.len() > SECRETS_MAX {
+        value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
     }
-    // One by one first, so that each wrong one is reported at its place.
-    let good: Vec<_> = patterns
-        .iter()
+    list.iter()
         .filter_map(|value| {
-            value.parsed(|text| EventFilter::parse(vec![text.to_owned()]).map(|_| text.to_owned()))
+            let secret = files.secret(value)?;
+            SigningSecret::parse(&secret).map_err(|error| value.fail(what(error))).ok()
         })
-        .collect();
-    EventFilter::parse(good).ok()
+        .collect()
 }
 
 /// The rules of DESIGN §6.10 that need no look-up of the name.

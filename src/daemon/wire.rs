@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::http::admin_api::Snapshot;
 use crate::http::publish;
-use crate::model::{DirectoryId, ResourceType};
-use crate::reconcile::event::body::Hidden;
+use crate::model::DirectoryId;
+use crate::reconcile::event::public_keys;
 use crate::scim::dialect::Quirks;
-use crate::scim::schema::{Attribute, Registry, Returned};
+use crate::scim::schema::Registry;
 
 /// The quirks of directories that the config treats unlike their kind.
 pub(super) fn quirks(config: &Config) -> HashMap<DirectoryId, Quirks> {
@@ -27,6 +27,7 @@ pub(super) fn snapshot(config: &Config, registry: Arc<Registry>, base_url: Strin
         base_url,
         readers: config.readers.iter().map(|one| one.name.clone()).collect(),
         problems: Vec::new(),
+        public_keys: public_keys(&config.targets),
     }
 }
 
@@ -42,34 +43,8 @@ pub(super) fn publish(config: &Config) -> publish::Settings {
         trusted_proxies: networks.map(|one| one.trusted_proxies.clone()).unwrap_or_default(),
         allow_from: networks.map(|one| one.allow_from.clone()).unwrap_or_default(),
         readers: config.readers.iter().map(|one| (one.name.clone(), rights(one))).collect(),
-        hidden: hidden(&config.registry),
+        hidden: config.hidden(),
     }
-}
-
-/// What the schemas say is never returned.
-fn hidden(registry: &Registry) -> Vec<Hidden> {
-    let never = |one: &Attribute| one.returned == Returned::Never;
-    let mut found = Vec::new();
-    for kind in [ResourceType::User, ResourceType::Group] {
-        let schema = registry.resource(kind);
-        for one in &schema.core.attributes {
-            let whole = never(one).then(|| Hidden { name: one.name.to_string(), sub: None });
-            let parts = one.sub_attributes.iter().filter(|sub| never(sub));
-            let parts =
-                parts.map(|sub| Hidden { name: one.name.to_string(), sub: Some(sub.name.to_string()) });
-            found.extend(whole.into_iter().chain(parts));
-        }
-        for extension in &schema.extensions {
-            let all = extension.attributes.iter();
-            let hides = |one: &&Attribute| never(one) || one.sub_attributes.iter().any(never);
-            // A part of a part cannot be named, so that the whole attribute stays out.
-            found.extend(
-                all.filter(hides)
-                    .map(|one| Hidden { name: extension.urn.to_string(), sub: Some(one.name.to_string()) }),
-            );
-        }
-    }
-    found
 }
 
 /// What an identity provider is told as base URL: the public one of the config, else where the daemon listens.

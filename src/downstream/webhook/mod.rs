@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 
 use crate::model::{EventId, Timestamp};
@@ -30,7 +31,7 @@ pub use token::{TokenKey, TokenKeyError};
 pub struct Settings {
     /// `https://host[:port]/path`; `http://` only to loopback, or with `insecure`. No user name, no fragment.
     pub url: String,
-    /// Secrets to sign with, the newest first; several while rotating. 1 to 8.
+    /// Secrets to sign with, the newest first; several while rotating. 0 to 8: without one there is no signature.
     pub secrets: Vec<SigningSecret>,
     /// Allows plain http to any address. Default false.
     pub insecure: bool,
@@ -42,6 +43,8 @@ pub struct Settings {
     pub extra_ca: Vec<CertificateDer<'static>>,
     /// The `content-type` of the body. Default `application/json`.
     pub content_type: String,
+    /// Headers besides, such as an `authorization`. None that the client writes itself. Default none.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// One event to send. The body's bytes are the same on every attempt.
@@ -108,6 +111,7 @@ impl Settings {
             timeout: client::TIMEOUT,
             extra_ca: Vec::new(),
             content_type: "application/json".into(),
+            headers: Vec::new(),
         }
     }
 }

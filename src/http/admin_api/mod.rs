@@ -197,6 +197,8 @@ pub struct Snapshot {
     pub readers: Vec<String>,
     /// Problems of the configuration itself, shown by `status`.
     pub problems: Vec<String>,
+    /// Public halves of the keys that events are signed with, as `events keys` shows them.
+    pub public_keys: Value,
 }
 
 /// Everything the admin API works on.
@@ -369,6 +371,7 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["export"]) => export::export(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
+        ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
         (_, segments) => return Err(nowhere(method, segments)),
     };
     Ok(Reply { status: 200, body })
@@ -379,8 +382,9 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 18] = [
+const ENDPOINTS: [(&str, &[&str]); 19] = [
     ("status", &["GET"]),
+    ("events/keys", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
     ("approve", &["POST"]),

@@ -57,6 +57,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
             base_url: "https://scim.example.com/scim/v2".into(),
             readers: vec!["fleet".to_owned()],
             problems: Vec::new(),
+            public_keys: json!({"targets": []}),
         }),
         targets,
         reload: Some(Arc::new(|| Box::pin(async { Ok(json!({"reloaded": true})) }))),

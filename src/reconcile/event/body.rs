@@ -13,7 +13,7 @@ use super::template::BodyTemplate;
 use super::{BODY_BYTES_MAX, Event, VERSION, cloud};
 
 /// How bodies look at one target.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct BodySettings {
     /// Keys `format` and `template`.
     pub format: BodyFormat,
@@ -24,7 +24,7 @@ pub struct BodySettings {
 }
 
 /// The form of a body.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum BodyFormat {
     /// `format = "standard"`: Standard Webhooks' `type`, `timestamp`, `data`.
     #[default]
@@ -50,14 +50,9 @@ pub enum Payload {
     Thin,
 }
 
-/// An attribute that no body shows: a name, or the URN of an extension, and perhaps one of its sub-attributes.
+/// An attribute that no body shows: its name, or the names that lead to it, an extension's URN first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hidden {
-    /// Top-level name.
-    pub name: String,
-    /// Sub-attribute; `None` hides the whole.
-    pub sub: Option<String>,
-}
+pub struct Hidden(pub Vec<String>);
 
 /// A body ready to be signed and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +168,7 @@ fn shown(value: &Value, shape: Shape, settings: &BodySettings) -> Value {
         }
         (Shape::Texts, Value::Array(names)) => {
             let is_hidden = |name: &str| {
-                settings.hidden.iter().any(|one| one.sub.is_none() && one.name.eq_ignore_ascii_case(name))
+                settings.hidden.iter().any(|one| matches!(&*one.0, [top] if top.eq_ignore_ascii_case(name)))
             };
             names.retain(|name| name.as_str().is_none_or(|name| !is_hidden(name)));
         }
@@ -184,21 +179,25 @@ fn shown(value: &Value, shape: Shape, settings: &BodySettings) -> Value {
 
 /// Takes out what no body shows.
 fn hide(values: &mut Map<String, Value>, hidden: &[Hidden]) {
-    for one in hidden {
-        let is_it = |name: &String| name.eq_ignore_ascii_case(&one.name);
-        match &one.sub {
-            None => values.retain(|name, _| !is_it(name)),
-            Some(sub) => {
-                for (_, value) in values.iter_mut().filter(|(name, _)| is_it(name)) {
-                    let parts: Vec<&mut Value> = match value {
-                        Value::Array(all) => all.iter_mut().collect(),
-                        other => vec![other],
-                    };
-                    for part in parts.into_iter().filter_map(Value::as_object_mut) {
-                        part.retain(|name, _| !name.eq_ignore_ascii_case(sub));
-                    }
-                }
-            }
+    for Hidden(path) in hidden {
+        hide_one(values, path);
+    }
+}
+
+fn hide_one(values: &mut Map<String, Value>, path: &[String]) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let is_it = |name: &String| name.eq_ignore_ascii_case(first);
+    if rest.is_empty() {
+        values.retain(|name, _| !is_it(name));
+        return;
+    }
+    for (_, value) in values.iter_mut().filter(|(name, _)| is_it(name)) {
+        let parts: Vec<&mut Value> = match value {
+            Value::Array(all) => all.iter_mut().collect(),
+            other => vec![other],
+        };
+        for part in parts.into_iter().filter_map(Value::as_object_mut) {
+            hide_one(part, rest);
         }
     }
 }

@@ -42,6 +42,11 @@ impl BodyTemplate {
         Ok(Self { template: Arc::new(template), is_json, content_type })
     }
 
+    /// What messages call it, usually the file's name.
+    pub fn name(&self) -> &str {
+        self.template.name()
+    }
+
     /// The `content-type` of its bodies.
     pub fn content_type(&self) -> &str {
         &self.content_type
@@ -89,6 +94,13 @@ impl BodyTemplate {
             });
         }
         Ok(bytes)
+    }
+}
+
+/// The texts of templates are compared by whoever read them.
+impl PartialEq for BodyTemplate {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.content_type == other.content_type
     }
 }
 
