@@ -3,7 +3,7 @@
 //! Pure. The watcher on the file applies by itself what only adds; what may take access away waits for `reload`.
 //! INVARIANT: in doubt a difference counts as taking away; a false alarm costs one command, a miss costs a door.
 
-use super::{Config, Directory, Publish, Reader};
+use super::{Config, Directory, Reader};
 use crate::access::Role;
 use crate::http::{limits, listener, tls};
 use crate::model::DirectoryId;
@@ -45,7 +45,7 @@ pub fn between(old: &Config, new: &Config) -> Difference {
         ("server.listen", old.server.listener != new.server.listener),
         ("server.tls", old.server.tls != new.server.tls),
         ("server.limits", old.server.limits != new.server.limits),
-        ("publish: listen, tls or limits", listening(&old.publish) != listening(&new.publish)),
+        ("publish: listen, tls or limits", listening(old) != listening(new)),
         ("admin.socket", old.admin != new.admin),
         ("mirror.path", old.mirror.path != new.mirror.path),
         ("log.format", old.log.format != new.log.format),
@@ -70,10 +70,8 @@ pub fn between(old: &Config, new: &Config) -> Difference {
 }
 
 /// What of `[publish]` counts from the next start on.
-fn listening(
-    publish: &Option<Publish>,
-) -> Option<(&listener::Settings, &Option<tls::Settings>, &limits::Settings)> {
-    publish.as_ref().map(|publish| (&publish.listener, &publish.tls, &publish.limits))
+fn listening(config: &Config) -> Option<(&listener::Settings, Option<&tls::Settings>, &limits::Settings)> {
+    config.publish.as_ref().map(|one| (&one.listener, one.tls.as_ref(), &one.limits))
 }
 
 /// A reader that comes, or may read more, only adds. One that may read less holds nothing less at once, but what it

@@ -266,11 +266,11 @@ fn serving_readers(settings: &config::Publish, tls: Option<Arc<Tls>>, metrics: &
     Serving { half_close, ..serving(&settings.limits, tls, &settings.trusted_proxies, metrics) }
 }
 
-/// The sockets for readers and their certificate, if `[publish]` is on.
-fn bind_publish(
-    config: &Config,
-    inherited: &mut Inherited,
-) -> Result<Option<(Vec<Socket>, Option<Arc<Tls>>)>, Error> {
+/// The sockets for readers, and their certificate if they speak TLS.
+type ForReaders = (Vec<Socket>, Option<Arc<Tls>>);
+
+/// What to serve readers on, if `[publish]` is on.
+fn bind_publish(config: &Config, inherited: &mut Inherited) -> Result<Option<ForReaders>, Error> {
     let Some(settings) = &config.publish else { return Ok(None) };
     let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     Ok(Some((listener::bind(&settings.listener, inherited)?, tls)))

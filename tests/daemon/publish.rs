@@ -264,8 +264,7 @@ fn a_readers_token_and_a_directorys_open_nothing_of_each_other() {
     stage.shows("alice@example.com", true);
     let directory = stage.scim.token.clone();
     let minted = stage.daemon.cli_json(&["token", "new", "--reader", "fleet", "--note", "second"]);
-    let (minted, id) =
-        (minted["token"].as_str().unwrap().to_owned(), minted["id"].as_str().unwrap().to_owned());
+    let minted = minted["token"].as_str().unwrap().to_owned();
     let idle =
         stage.daemon.cli_json(&["token", "new", "--reader", "idle"])["token"].as_str().unwrap().to_owned();
     let paths = ["/targets/opa", "/targets/absent", "/metrics", "/events", "/scim/v2/Users", "/healthz", "/"];
@@ -295,6 +294,17 @@ fn a_readers_token_and_a_directorys_open_nothing_of_each_other() {
             }
         }
     }
+}
+
+#[test]
+fn readers_tokens_are_listed_revoked_and_go_with_their_reader() {
+    let mut stage = Stage::start("");
+    stage.scim.create_user("alice@example.com");
+    stage.shows("alice@example.com", true);
+    let minted = stage.daemon.cli_json(&["token", "new", "--reader", "fleet", "--note", "second"]);
+    let (minted, id) =
+        (minted["token"].as_str().unwrap().to_owned(), minted["id"].as_str().unwrap().to_owned());
+    stage.get(&minted, "/targets/opa", &[]).expect(200);
     let listed = stage.daemon.cli_json(&["token", "list", "--reader", "fleet"]);
     let rows = listed["tokens"].as_array().unwrap();
     assert_eq!(rows.len(), 2, "{listed}");

@@ -81,7 +81,7 @@ impl PublishApi {
                 "after" if value == "newest" => question.after = Some(self.sources.pull.newest()),
                 "after" => question.after = Some(value.parse().map_err(|e| format!("`after`: {e}"))?),
                 "wait" => {
-                    question.wait = span(&value).ok_or("`wait` must be seconds, such as `30` or `30s`")?
+                    question.wait = span(&value).ok_or("`wait` must be seconds, such as `30` or `30s`")?;
                 }
                 "limit" => question.wanted.limit = limit(&value)?,
                 "snapshot" => question.snapshot = truth(&value).ok_or("`snapshot` must be 1 or 0")?,
