@@ -20,6 +20,7 @@ pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
 pub mod member;
+pub mod named;
 pub mod query;
 pub mod resource;
 pub mod sqlite;
@@ -304,7 +305,13 @@ impl Mirror {
         self.inner.marks.unsee(directory);
     }
 
-    /// Writes what [`Mirror::note_use`] and [`Mirror::note_seen`] gathered, in one small transaction; the daemon calls it every minute.
+    /// Notes that a reader's token was used. Kept in memory.
+    pub fn note_reader_use(&self, reader: &token::Reader) {
+        self.inner.marks.note_token(&reader.token, self.inner.clock.now());
+    }
+
+    /// Writes what [`Mirror::note_use`], [`Mirror::note_reader_use`] and [`Mirror::note_seen`] gathered, in one small
+    /// transaction; the daemon calls it every minute.
     ///
     /// # Errors
     /// As [`Mirror::write`]; the marks are then kept for the next time.

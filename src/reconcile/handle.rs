@@ -13,6 +13,8 @@ use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
+use super::pull::Pull;
+use super::shelf::Shelf;
 use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
 use super::task::{Order, Task};
@@ -71,6 +73,7 @@ struct Inner {
     source: Arc<Source>,
     pulse: watch::Receiver<Pulse>,
     stop_pulse: watch::Sender<bool>,
+    shelf: Arc<Shelf>,
     targets: Mutex<Targets>,
 }
 
@@ -111,7 +114,9 @@ impl Reconciler {
         deadlines::start(mirror.clone(), Arc::clone(&source), stopped.clone());
         let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
         let targets_running = Mutex::new(Targets::default());
-        let inner = Inner { mirror, clock, source, pulse, stop_pulse, targets: targets_running };
+        let shelf = Arc::new(Shelf::default());
+        shelf.publish_only(&published(&targets));
+        let inner = Inner { mirror, clock, source, pulse, stop_pulse, shelf, targets: targets_running };
         let reconciler = Self { inner: Arc::new(inner) };
         let started = targets.into_iter().zip(clients).map(|(target, client)| {
             let board = reconciler.board(&target)?;
@@ -192,6 +197,16 @@ impl Reconciler {
         Err(Error::Closed)
     }
 
+    /// Events for readers.
+    pub fn pull(&self) -> Pull {
+        Pull::new(self.inner.mirror.clone(), Arc::clone(&self.inner.source))
+    }
+
+    /// What published targets show to readers.
+    pub fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.inner.shelf)
+    }
+
     /// Every target's state, in the order of the configuration.
     pub fn status(&self) -> Vec<TargetStatus> {
         self.targets().running.iter().map(|one| one.board.read()).collect()
@@ -235,6 +250,7 @@ impl Reconciler {
         let Settings { targets, roles, directories } = settings;
         let clients = clients(&targets)?;
         let boards = targets.iter().map(|target| self.board(target)).collect::<Result<Vec<_>, _>>()?;
+        self.inner.shelf.publish_only(&published(&targets));
         self.inner.source.set_rules(Rules { roles, directories });
         let mut all = self.targets();
         let mut before = std::mem::take(&mut all.running);
@@ -316,6 +332,7 @@ impl Reconciler {
             board: Arc::clone(&board),
             pulse: inner.pulse.clone(),
             wake: Arc::new(Notify::new()),
+            shelf: Arc::clone(&inner.shelf),
         };
         let sender = client.map(|(client, url)| task.sender(client, url));
         let joined = tokio::spawn(async move {
@@ -330,6 +347,10 @@ impl Reconciler {
         });
         Running { settings, board, orders, stop, tasks: vec![joined] }
     }
+}
+
+fn published(targets: &[TargetSettings]) -> Vec<TargetName> {
+    targets.iter().filter(|one| one.is_published()).map(|one| one.name.clone()).collect()
 }
 
 /// A client for each webhook, in the order of `targets`.

@@ -28,6 +28,7 @@ mod incident;
 mod lifecycle;
 mod listeners;
 mod protocol;
+mod publish;
 mod schemas;
 mod scim;
 mod service;

@@ -28,7 +28,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::health::Health;
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use crate::access::Role;
 use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, TargetName};
@@ -197,8 +197,12 @@ pub struct Snapshot {
     pub registry: Arc<Registry>,
     /// What an identity provider is told as base URL: `https://scim.example.com/scim/v2`.
     pub base_url: String,
+    /// Names of the readers, for whom tokens may be made.
+    pub readers: Vec<String>,
     /// Problems of the configuration itself, shown by `status`.
     pub problems: Vec<String>,
+    /// Public halves of the keys that events are signed with, as `events keys` shows them.
+    pub public_keys: Value,
 }
 
 /// Everything the admin API works on.
@@ -222,6 +226,22 @@ pub struct AdminState {
 impl fmt::Debug for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+impl AdminState {
+    /// The text of `/metrics`, with what the mirror and the targets count.
+    pub async fn exposition(&self) -> String {
+        let mut more = metrics::of_mirror(&self.mirror);
+        if let Some(targets) = &self.targets
+            && let Ok(status) = targets.status().await
+        {
+            more += &metrics::of_targets(&status);
+        }
+        if let Ok(status) = decided(self).await {
+            more += &metrics::of_decisions(&status);
+        }
+        self.metrics.render(&more)
     }
 }
 
@@ -367,6 +387,7 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["export"]) => export::export(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
+        ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
         (_, segments) => return Err(nowhere(method, segments)),
     };
     Ok(Reply { status: 200, body })
@@ -384,8 +405,9 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 24] = [
+const ENDPOINTS: &[(&str, &[&str])] = &[
     ("status", &["GET"]),
+    ("events/keys", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
     ("approve", &["POST"]),
