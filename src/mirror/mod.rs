@@ -18,6 +18,7 @@ pub mod engine;
 pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
+pub mod history;
 pub mod member;
 pub mod query;
 pub mod resource;
