@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    approve, check, demo, directory, explain, export, group, history, plan, reject, reload, serve, status,
-    sync, token, user, verify,
+    access, approve, check, demo, diff, directory, explain, export, group, history, plan, reject, reload,
+    serve, status, sync, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -52,7 +52,11 @@ pub enum Command {
     Explain(explain::Args),
     /// Present access in one of the formats that targets have
     Export(export::Args),
-    /// What changed: the log, oldest first
+    /// Who holds which role, now or then, since when and by what; access reviews
+    Access(access::Args),
+    /// What came and went between two moments, and which change made it
+    Diff(diff::Args),
+    /// What changed, by whom and when: the log
     History(history::Args),
     /// What each target would change now
     Plan(plan::Args),

@@ -10,7 +10,7 @@ use crate::model::Seq;
 /// Most changes in one answer.
 const LIMIT_MAX: u64 = 1_000;
 
-fn shown(change: &Change) -> Value {
+pub(super) fn shown(change: &Change) -> Value {
     let members: Vec<Value> = change
         .members
         .iter()

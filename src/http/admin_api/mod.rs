@@ -8,6 +8,7 @@ mod changes;
 mod directories;
 mod explain;
 mod export;
+mod past;
 mod resources;
 mod socket;
 mod targets;
@@ -352,6 +353,9 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         }
         ("GET", ["explain"]) => explain::explain(request).await?,
         ("GET", ["export"]) => export::export(request).await?,
+        ("GET", ["history"]) => past::history(request).await?,
+        ("GET", ["access"]) => past::access(request).await?,
+        ("GET", ["diff"]) => past::diff(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
         (_, segments) => return Err(nowhere(method, segments)),
@@ -364,7 +368,7 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 18] = [
+const ENDPOINTS: [(&str, &[&str]); 21] = [
     ("status", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
@@ -381,6 +385,9 @@ const ENDPOINTS: [(&str, &[&str]); 18] = [
     ("groups/ID", &["GET"]),
     ("explain", &["GET"]),
     ("export", &["GET"]),
+    ("history", &["GET"]),
+    ("access", &["GET"]),
+    ("diff", &["GET"]),
     ("changes", &["GET"]),
     ("verify", &["GET"]),
 ];

@@ -9,6 +9,8 @@
 mod base;
 mod config;
 mod facts;
+mod lost;
+mod names;
 
 mod search;
 mod since;
@@ -19,6 +21,8 @@ pub use base::{Base, base};
 pub use config::{ConfigAt, config_at};
 pub use facts::{at, facts_at, time_of};
 
+pub use lost::lost;
+pub use names::{gone_by_name, names};
 pub use search::{Entry, Found, Query, search};
 pub use since::{Cause, Causes, since};
 

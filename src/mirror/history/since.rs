@@ -64,8 +64,8 @@ pub struct Causes {
     told: HashMap<Seq, Option<Cause>>,
 }
 
-/// The change by which `subject` holds `role` in `access`; `None` if it is older than what is kept, or if the subject
-/// does not hold it.
+/// The change by which `subject` holds `entitlement` in `access`; `None` if it is older than what is kept, or if the
+/// subject does not hold it. `role` is the entitlement's own, if it is one.
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
@@ -74,10 +74,10 @@ pub fn since(
     causes: &mut Causes,
     (facts, access): (&Facts, &Access),
     subject: &Subject,
-    role: &Role,
+    entitlement: &Entitlement,
+    role: Option<&Role>,
 ) -> Result<Option<Cause>, StoreError> {
-    let entitlement = Entitlement::Role(role.name.clone());
-    let Some(reasons) = access.held.get(subject).and_then(|held| held.get(&entitlement)) else {
+    let Some(reasons) = access.held.get(subject).and_then(|held| held.get(entitlement)) else {
         return Ok(None);
     };
     let mut best: Option<Mark> = None;
@@ -104,7 +104,7 @@ impl Causes {
         tx: &mut ReadTx<'_>,
         facts: &Facts,
         subject: &Subject,
-        role: &Role,
+        role: Option<&Role>,
         reason: &Reason,
     ) -> Result<Option<Cause>, StoreError> {
         let mark = self.of_reason(tx, facts, subject, role, reason)?;
@@ -116,23 +116,29 @@ impl Causes {
         tx: &mut ReadTx<'_>,
         facts: &Facts,
         subject: &Subject,
-        role: &Role,
+        role: Option<&Role>,
         reason: &Reason,
     ) -> Result<Mark, StoreError> {
         let Some(directory) = facts.directory(&subject.directory) else { return Ok(Mark::of(Seq::ZERO)) };
         let upto = facts.seq;
-        let config = self.role(tx, upto, role)?;
+        let config = match role {
+            Some(role) => self.role(tx, upto, role)?,
+            None => Mark::of(Seq::ZERO),
+        };
         match reason {
             Reason::Group { path } | Reason::Member { path } => {
                 let Some(&top) = path.first() else { return Ok(config) };
                 let within = self.within(tx, directory, upto, top)?;
                 let joined = within.get(&subject.user).cloned().unwrap_or(Mark::of(Seq::ZERO));
-                let named = self.named(tx, upto, top, role)?;
+                let named = match role {
+                    Some(role) => self.named(tx, upto, top, role)?,
+                    None => Mark::of(Seq::ZERO),
+                };
                 Ok(joined.later(activated(tx, upto, subject.user)?).later(named).later(config))
             }
             Reason::Filter => {
                 let user = directory.users.iter().find(|user| user.id == subject.user);
-                let Some(user) = user else { return Ok(config) };
+                let (Some(user), Some(role)) = (user, role) else { return Ok(config) };
                 let matched = matching(tx, upto, directory, role, user)?;
                 Ok(matched.later(activated(tx, upto, subject.user)?).later(config))
             }

@@ -9,7 +9,7 @@ use super::super::history::{self, Causes, Query, both_ways, facts_at};
 use super::super::{Error, directory, facts, resource};
 use super::log::{Step, run, step};
 use super::{START, Store, Stored};
-use crate::access::{Facts, Role, access};
+use crate::access::{Entitlement, Facts, Role, access};
 use crate::model::{DirectoryId, Origin, ResourceType, RoleName, Seq, Subject, Timestamp};
 use crate::scim::patch::MemberEdit;
 use crate::scim::schema::Registry;
@@ -172,7 +172,9 @@ fn since(store: &Store, user: &Stored, seq: u64) -> Option<u64> {
         let subject = Subject { directory: store.acme.id.clone(), user: user.id };
         let [role] = config.roles.as_slice() else { panic!("one role") };
         let role: &Role = role;
-        let cause = history::since(tx, &mut Causes::default(), (&facts, &access), &subject, role)?;
+        let held = Entitlement::Role(role.name.clone());
+        let mut causes = Causes::default();
+        let cause = history::since(tx, &mut causes, (&facts, &access), &subject, &held, Some(role))?;
         Ok(cause.map(|cause| cause.seq.0))
     })
 }
