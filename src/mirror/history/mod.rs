@@ -9,8 +9,11 @@
 mod base;
 mod config;
 mod facts;
+mod forget;
 mod lost;
 mod names;
+mod prune;
+mod sum;
 
 mod search;
 mod since;
@@ -21,10 +24,18 @@ pub use base::{Base, base};
 pub use config::{ConfigAt, config_at};
 pub use facts::{at, facts_at, time_of};
 
+pub use forget::{Forgotten, forget};
 pub use lost::lost;
 pub use names::{gone_by_name, names};
+pub use prune::{Pruned, note_pruned, prune};
 pub use search::{Entry, Found, Query, search};
 pub use since::{Cause, Causes, since};
+
+pub(super) use standing::{Standing, Thing};
+pub(super) use state::{amend, part};
+pub(super) use sum::{
+    MEMBER_COLUMNS, RESOURCE_COLUMNS, ResourceRow, Sum, member_row, resource_row, standing_digest,
+};
 
 #[cfg(test)]
 pub(super) use facts::testing::both_ways;
