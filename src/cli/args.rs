@@ -44,7 +44,7 @@ pub enum Command {
     Directory(directory::Args),
     /// Bearer tokens: new, list, revoke
     Token(token::Args),
-    /// The users that were pushed: list, show
+    /// The users that were pushed: list, show, forget
     User(user::Args),
     /// The groups that were pushed: list, show
     Group(group::Args),

@@ -99,7 +99,6 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     for (text, line, key) in [
         ("[publish]\nlisten = \"0.0.0.0:1\"\n", 1, "publish"),
         ("[[reader]]\nname = \"x\"\n", 1, "reader"),
-        ("[mirror]\nhistory = \"400d\"\n", 2, "mirror.history"),
         ("[admin]\nlisten = \"127.0.0.1:8081\"\n", 2, "admin.listen"),
         ("[mirror]\nurl_file = \"pg\"\n", 2, "mirror.url_file"),
         ("[mirror]\nfollow_file = \"nats\"\n", 2, "mirror.follow_file"),

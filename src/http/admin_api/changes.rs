@@ -60,6 +60,7 @@ pub(super) async fn verify(request: &Request<'_>) -> Result<Value, AdminError> {
     Ok(json!({
         "ok": report.faults.is_empty(),
         "changes": report.changes,
+        "begins_after": report.base,
         "resources": report.resources,
         "memberships": report.memberships,
         "problems": report.faults,

@@ -351,6 +351,7 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["groups", name]) => {
             resources::show(request, crate::model::ResourceType::Group, name).await?
         }
+        ("POST", ["forget", user]) => past::forget(request, user).await?,
         ("GET", ["explain"]) => explain::explain(request).await?,
         ("GET", ["export"]) => export::export(request).await?,
         ("GET", ["history"]) => past::history(request).await?,
@@ -368,7 +369,7 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 21] = [
+const ENDPOINTS: [(&str, &[&str]); 22] = [
     ("status", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
@@ -383,6 +384,7 @@ const ENDPOINTS: [(&str, &[&str]); 21] = [
     ("users/ID", &["GET"]),
     ("groups", &["GET"]),
     ("groups/ID", &["GET"]),
+    ("forget/ID", &["POST"]),
     ("explain", &["GET"]),
     ("export", &["GET"]),
     ("history", &["GET"]),

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{AdminError, Request, Snapshot, changes, explain, resources};
 use crate::access::{self, Access, DirectoryFacts, Entitlement, Facts, Reason, Role, UserFacts, say};
-use crate::mirror::ReadTx;
 use crate::mirror::history::{self, Cause, Causes};
+use crate::mirror::{self, ReadTx};
 use crate::model::{ResourceId, ResourceType, RoleName, Seq, Subject, Timestamp};
 
 /// Most changes in one answer.
@@ -341,4 +341,20 @@ fn label(facts: &Facts, entitlement: &Entitlement) -> String {
             found.map_or_else(|| id.to_string(), |group| group.display_name.clone())
         }
     }
+}
+
+/// Erases what is kept of a user who is gone.
+pub(super) async fn forget(request: &Request<'_>, name: &str) -> Result<Value, AdminError> {
+    let wanted = name.to_owned();
+    let found =
+        request.state.mirror.read_long::<_, AdminError, _>(move |tx| anyone(tx, ResourceType::User, &wanted));
+    let id = found.await?;
+    let done = request.state.mirror.write(request.caller.origin(), move |tx| history::forget(tx, id)).await;
+    let done = done.map_err(|error| match error {
+        mirror::Error::Refused(mirror::Refusal::Invalid(text)) => AdminError::new(409, text, ""),
+        other => other.into(),
+    })?;
+    Ok(json!({
+        "id": id, "seq": done.seq, "changes": done.changes, "deliveries": done.deliveries, "runs": done.runs,
+    }))
 }
