@@ -50,7 +50,7 @@ pub(in crate::access) fn directory(
 }
 
 pub(in crate::access) fn facts(directories: Vec<DirectoryFacts>) -> Facts {
-    Facts { seq: Seq(7), directories, released: BTreeSet::new() }
+    Facts { seq: Seq(7), directories, ..Facts::default() }
 }
 
 pub(in crate::access) fn role(name: &str, groups: &[&str]) -> Role {

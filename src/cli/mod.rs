@@ -17,14 +17,18 @@ mod diff;
 mod directory;
 mod explain;
 mod export;
+mod grant;
 mod group;
 mod history;
+mod open;
 mod plan;
 mod reject;
 mod reload;
 mod review;
 mod serve;
+mod shut;
 mod status;
+mod subject;
 mod sync;
 mod token;
 mod user;
@@ -85,5 +89,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Sync(args) => sync::run(args, config),
         Command::Approve(args) => approve::run(args, config),
         Command::Reject(args) => reject::run(args, config),
+        Command::Shut(args) => shut::run(args, config),
+        Command::Open(args) => open::run(args, config),
+        Command::Grant(args) => grant::run(args, config),
+        Command::Subject(args) => subject::run(args, config),
     }
 }

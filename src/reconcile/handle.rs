@@ -19,7 +19,7 @@ use super::task::{Order, Task};
 use super::timing::schedule::Pulse;
 use super::{
     Decision, DecisionReport, Plan, Refused, Settings, State, SyncReport, TargetKind, TargetSettings,
-    TargetStatus, pulse,
+    TargetStatus, deadlines, pulse,
 };
 
 /// Why an order to the reconciler cannot be carried out.
@@ -108,6 +108,7 @@ impl Reconciler {
         let source = Source::new(mirror.clone(), Arc::clone(&clock), Rules { roles, directories });
         let source = Arc::new(source);
         let (stop_pulse, stopped) = watch::channel(false);
+        deadlines::start(mirror.clone(), Arc::clone(&source), stopped.clone());
         let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
         let targets_running = Mutex::new(Targets::default());
         let inner = Inner { mirror, clock, source, pulse, stop_pulse, targets: targets_running };

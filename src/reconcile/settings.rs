@@ -1,5 +1,7 @@
 //! What steers the targets; `config` fills it.
 
+use std::time::Duration;
+
 use crate::access::{Role, SubjectAttribute};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
@@ -30,6 +32,8 @@ pub struct DirectorySettings {
     pub id: DirectoryId,
     /// Key `claims`: patterns with `*` a `userName` must match. Default none: any.
     pub claims: Vec<String>,
+    /// Key `expect_every`: quiet for longer than this is worth a warning. Default none.
+    pub expect_every: Option<Duration>,
 }
 
 /// One `[[target]]`.

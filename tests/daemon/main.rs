@@ -19,6 +19,7 @@ mod support;
 mod bad_input;
 mod commands;
 mod crash;
+mod decisions;
 mod directories;
 mod disk;
 mod export;

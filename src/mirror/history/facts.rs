@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::access::{DirectoryFacts, Facts, GroupFacts, UserFacts};
+use crate::access::{DirectoryFacts, Facts, Grant, GroupFacts, Release, Shut, UserFacts};
 use crate::mirror::change;
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::ReadTx;
 use crate::mirror::{Error, Refusal};
-use crate::model::{DirectoryId, ResourceId, ResourceType, Seq, Timestamp};
+use crate::model::{DirectoryId, GrantId, ResourceId, ResourceType, RoleName, Seq, Subject, Timestamp};
+use crate::scim::filter::fold;
 use crate::scim::resource::Doc;
 
 use super::base::{self, Base};
-use super::standing::Standing;
+use super::standing::{Standing, Thing};
 use super::state::{Item, State};
 
 /// Changes read at a time.
@@ -205,7 +206,41 @@ fn gather(
         directory.users.sort_by_key(|user| user.id);
         directory.groups.sort_by_key(|group| group.id);
     }
-    Ok(Facts { seq, directories, ..Facts::default() })
+    let mut facts = Facts { seq, directories, ..Facts::default() };
+    decisions(standing, &mut facts);
+    Ok(facts)
+}
+
+/// What people had decided. Grants that had ended are not among them. Who was unconfirmed after a re-baseline is not in
+/// the log by name, so nobody is here.
+fn decisions(standing: &Standing, facts: &mut Facts) {
+    let text =
+        |thing: &Thing, key: &str| thing.body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    for (object, thing) in standing.class("shut") {
+        let Some(subject) = subject(object) else { continue };
+        let user_name_key = fold(&text(thing, "user_name"));
+        facts.shut.insert(Shut { subject, user_name_key, reason: text(thing, "reason"), seq: thing.seq });
+    }
+    for (object, _) in standing.class("released") {
+        let Some((directory, name)) = object.split_once('/') else { continue };
+        let Ok(directory) = DirectoryId::parse(directory) else { continue };
+        facts.released.insert(Release { directory, user_name_key: name.to_owned() });
+    }
+    for (_, thing) in standing.class("grant") {
+        let parts = subject(&text(thing, "subject"))
+            .zip(RoleName::parse(&text(thing, "role")).ok())
+            .zip(Timestamp::parse_rfc3339(&text(thing, "until")));
+        let Some(((subject, role), until)) = parts else { continue };
+        let id = GrantId(thing.seq.0);
+        facts.grants.push(Grant { id, subject, role, until, reason: String::new(), ended: None });
+    }
+    facts.grants.sort_by_key(|grant| grant.id);
+}
+
+/// `DIRECTORY/ID`.
+fn subject(text: &str) -> Option<Subject> {
+    let (directory, user) = text.split_once('/')?;
+    Some(Subject { directory: DirectoryId::parse(directory).ok()?, user: ResourceId::parse(user)? })
 }
 
 fn user(id: ResourceId, item: Item) -> UserFacts {

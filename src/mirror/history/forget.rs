@@ -33,6 +33,7 @@ pub fn forget(tx: &mut WriteTx<'_>, id: ResourceId) -> Result<Forgotten, Error> 
     refuse_live(tx, id)?;
     let chain = chain_of(tx, id)?;
     refuse_shown(tx, id)?;
+    refuse_decided(tx, id)?;
     let words = words_of(tx, id)?;
     scrub(tx, true)?;
     let mut done = Forgotten::default();
@@ -43,6 +44,7 @@ pub fn forget(tx: &mut WriteTx<'_>, id: ResourceId) -> Result<Forgotten, Error> 
     )?;
     tx.execute("UPDATE base_resource SET doc = NULL, salt = x'' WHERE id = ?1", &key)?;
     tx.execute("DELETE FROM passed WHERE user_id = ?1", &key)?;
+    tx.execute("UPDATE role_grant SET user_name = '', reason = '' WHERE user_id = ?1", &key)?;
     for word in &words {
         let pattern = [Param::Text(word)];
         // Decisions about the user; what a configuration says of groups and filters is nobody's data.
@@ -132,6 +134,18 @@ fn refuse_shown(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<(), Error> {
         .into()),
         None => Ok(()),
     }
+}
+
+/// A decision that stands goes on naming the user, since it keeps others from taking the name.
+fn refuse_decided(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<(), Error> {
+    let key = [Param::Blob(id.as_bytes())];
+    if tx.first("SELECT 1 FROM shut WHERE user_id = ?1", &key, |_| Ok(()))?.is_some() {
+        return Err(Refusal::Invalid(format!(
+            "user {id} is shut out by name; take that back first: `rosterd open {id}`"
+        ))
+        .into());
+    }
+    Ok(())
 }
 
 /// Texts by which records other than the user's own name it: the id, and the names it had.

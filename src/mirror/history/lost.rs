@@ -29,6 +29,7 @@ pub fn lost(
         let mut broken: Vec<Seq> = Vec::new();
         broken.extend(span.resource(tx, subject.user, &[Kind::UserDeactivated, Kind::UserDeleted])?);
         broken.extend(span.removed(tx, subject)?);
+        broken.extend(span.decided(tx, subject, &[Kind::SubjectShut])?);
         match reason {
             Reason::Group { path } | Reason::Member { path } => {
                 let members = path.iter().skip(1).copied().chain([subject.user]);
@@ -39,6 +40,9 @@ pub fn lost(
                 if let (Some(top), Entitlement::Role(_)) = (path.first(), entitlement) {
                     broken.extend(span.renamed(tx, *top)?);
                 }
+            }
+            Reason::Grant { .. } => {
+                broken.extend(span.decided(tx, subject, &[Kind::GrantExpired, Kind::GrantRevoked])?);
             }
             Reason::Filter => {
                 let user = facts
@@ -132,6 +136,24 @@ impl Span {
         let sql = "SELECT seq FROM change WHERE resource IS NULL AND seq > ?1 AND seq <= ?2 \
                    AND kind = 'directory.removed' AND object = ?3 ORDER BY seq LIMIT 1";
         self.first(tx, sql, &[Param::Text(subject.directory.as_str())])
+    }
+
+    /// The first decision of these kinds about the subject.
+    fn decided(
+        self,
+        tx: &mut ReadTx<'_>,
+        subject: &Subject,
+        kinds: &[Kind],
+    ) -> Result<Option<Seq>, StoreError> {
+        let mut first: Option<Seq> = None;
+        for kind in kinds {
+            let sql = "SELECT seq FROM change WHERE resource IS NULL AND seq > ?1 AND seq <= ?2 AND object = ?3 \
+                       AND kind = ?4 ORDER BY seq LIMIT 1";
+            let object = subject.to_string();
+            let found = self.first(tx, sql, &[Param::Text(&object), Param::Text(kind.as_str())])?;
+            first = [first, found].into_iter().flatten().min();
+        }
+        Ok(first)
     }
 
     /// The first configuration that says something else of the role.

@@ -142,6 +142,7 @@ impl Causes {
                 let matched = matching(tx, upto, directory, role, user)?;
                 Ok(matched.later(activated(tx, upto, subject.user)?).later(config))
             }
+            Reason::Grant { id } => Ok(Mark::of(Seq(id.0))),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::mirror::change::{self, Change, Kind};
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::ReadTx;
 use crate::model::{Seq, Timestamp};
+use crate::scim::filter::fold;
 
 /// Changes read at a time.
 const STRIDE: u32 = 500;
@@ -85,6 +86,35 @@ impl Standing {
                     |thing: &Thing| thing.body.get("directory").and_then(Value::as_str) == Some(object);
                 self.0.retain(|(class, _), thing| class != "token" || !is_its(thing));
             }
+            Kind::SubjectShut => self.put(key("shut"), change, after()),
+            Kind::SubjectOpened => {
+                self.0.remove(&key("shut"));
+            }
+            Kind::SubjectReleased => {
+                if let Some(key) = release_key(object, &after()) {
+                    self.put(key, change, after());
+                }
+            }
+            Kind::SubjectReclaimed => {
+                if let Some(key) = release_key(object, &super::state::part(change.before.as_deref())) {
+                    self.0.remove(&key);
+                }
+            }
+            Kind::GrantCreated => {
+                // Only what decides who holds what: a name and a reason may have to be erased.
+                let mut body = Map::new();
+                body.insert("subject".into(), object.into());
+                for name in ["role", "until"] {
+                    body.insert(name.into(), after().get(name).cloned().unwrap_or(Value::Null));
+                }
+                self.put(("grant".to_owned(), change.seq.to_string()), change, body);
+            }
+            Kind::GrantExpired | Kind::GrantRevoked => {
+                let before = super::state::part(change.before.as_deref());
+                if let Some(id) = before.get("grant").and_then(Value::as_u64) {
+                    self.0.remove(&("grant".to_owned(), id.to_string()));
+                }
+            }
             Kind::TokenCreated => self.put(key("token"), change, after()),
             Kind::TokenRevoked => {
                 self.0.remove(&key("token"));
@@ -102,6 +132,13 @@ impl Standing {
             thing.body.extend(with);
         }
     }
+}
+
+/// `DIRECTORY/folded name` of a release that is told as of `DIRECTORY/ID`.
+fn release_key(object: &str, body: &Map<String, Value>) -> Option<(String, String)> {
+    let (directory, _) = object.split_once('/')?;
+    let name = body.get("user_name").and_then(Value::as_str)?;
+    Some(("released".to_owned(), format!("{directory}/{}", fold(name))))
 }
 
 fn flag(name: &str, value: bool) -> Map<String, Value> {

@@ -250,7 +250,11 @@ pub fn takes_away(change: &Change, any_filter: bool) -> bool {
         | Kind::TokenCreated
         | Kind::TokenRevoked
         | Kind::GuardHeld
-        | Kind::GuardRejected => false,
+        | Kind::GuardRejected
+        | Kind::SubjectOpened
+        | Kind::GrantCreated
+        | Kind::RebaselineOpened
+        | Kind::UserConfirmed => false,
         _ => true,
     }
 }
