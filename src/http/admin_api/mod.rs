@@ -30,9 +30,9 @@ use serde_json::{Value, json};
 
 use super::health::Health;
 use super::metrics::Metrics;
-use crate::access::Role;
+use crate::access::{Entitlement, Role};
 use crate::mirror::{self, Mirror, Refusal, StoreError};
-use crate::model::{Actor, DirectoryId, Origin, TargetName};
+use crate::model::{Actor, DirectoryId, Origin, Subject, TargetName};
 use crate::reconcile::Decision;
 use crate::scim;
 use crate::scim::schema::Registry;
@@ -175,6 +175,10 @@ pub trait Targets: Send + Sync {
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    /// What each target makes of a subject and a role, for `explain`: an array, empty where nobody answers for targets.
+    fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
+        Box::pin(async { Ok(json!([])) })
+    }
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;

@@ -1,10 +1,10 @@
 //! Which change took an entitlement away.
 
-use crate::access::{Entitlement, Facts, Reason, Role, UserFacts};
+use crate::access::{Access, Entitlement, Facts, LeftOut, Reason, Role, UserFacts};
 use crate::mirror::change::{self, Kind};
-use crate::mirror::engine::{Param, StoreError};
+use crate::mirror::engine::{Param, Row, StoreError};
 use crate::mirror::tx::ReadTx;
-use crate::model::{ResourceId, Seq, Subject};
+use crate::model::{ResourceId, RoleName, Seq, Subject, Timestamp};
 
 use super::since::Cause;
 use super::state::{amend, part};
@@ -59,12 +59,53 @@ pub fn lost(
         let Some(first) = broken.into_iter().min() else { return Ok(None) };
         last = last.max(Some(first));
     }
-    let Some(seq) = last else { return Ok(None) };
+    last.map_or(Ok(None), |seq| told(tx, seq))
+}
+
+/// The last change that took a role away from one who does not hold it now: a shut, a deactivation, or leaving one of
+/// the role's groups. `None` if there was none, or it is older than what is kept.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn last_loss(
+    tx: &mut ReadTx<'_>,
+    access: &Access,
+    subject: &Subject,
+    role: &RoleName,
+) -> Result<Option<Cause>, StoreError> {
+    let mut last: Option<Seq> = None;
+    let seq_of = |row: &dyn Row| Ok(Seq(u64::try_from(row.int(0)?).unwrap_or(0)));
+    match access.left_out.get(subject) {
+        Some(LeftOut::Inactive) => {
+            let sql = "SELECT seq FROM change WHERE resource = ?1 AND kind = 'user.deactivated' ORDER BY seq DESC LIMIT 1";
+            last = tx.first(sql, &[Param::Blob(subject.user.as_bytes())], seq_of)?;
+        }
+        Some(LeftOut::Shut) => {
+            let sql = "SELECT seq FROM change WHERE resource IS NULL AND object = ?1 AND kind = 'subject.shut' \
+                       ORDER BY seq DESC LIMIT 1";
+            last = tx.first(sql, &[Param::Text(&subject.to_string())], seq_of)?;
+        }
+        _ => {
+            for (home, group) in access.role_groups.get(role).into_iter().flatten() {
+                if *home != subject.directory {
+                    continue;
+                }
+                let sql = "SELECT seq FROM change_member WHERE member_id = ?1 AND group_id = ?2 AND op = 0 \
+                           ORDER BY seq DESC LIMIT 1";
+                let params = [Param::Blob(subject.user.as_bytes()), Param::Blob(group.as_bytes())];
+                last = last.max(tx.first(sql, &params, seq_of)?);
+            }
+        }
+    }
+    last.map_or(Ok(None), |seq| told(tx, seq))
+}
+
+fn told(tx: &mut ReadTx<'_>, seq: Seq) -> Result<Option<Cause>, StoreError> {
     let sql = "SELECT at, kind, actor, request FROM change WHERE seq = ?1";
     tx.first(sql, &[change::param(seq)], |row| {
         Ok(Cause {
             seq,
-            at: crate::model::Timestamp(row.int(0)?),
+            at: Timestamp(row.int(0)?),
             kind: row.text(1)?.to_owned(),
             actor: row.text(2)?.to_owned(),
             request: row.opt_text(3)?.map(str::to_owned),
