@@ -192,7 +192,7 @@ pub struct WalWatch {
 }
 
 /// How long it may stay large.
-const WAL_PATIENCE: Duration = Duration::from_secs(60);
+const WAL_PATIENCE: Duration = Duration::from_mins(1);
 
 impl WalWatch {
     /// Takes one look; true when the log has stayed large for a minute. It is told once a minute from then on.

@@ -204,7 +204,7 @@ fn who_is_gone_can_be_forgotten_and_nobody_else() {
         String::from_utf8_lossy(&refused.stderr).contains("delete the user at the identity provider first")
     );
     let before = company.seq();
-    let gone = company.scim.send("DELETE", &format!("/scim/v2/Users/{dana}"), None);
+    let gone = company.scim.send("DELETE", &format!("/Users/{dana}"), None);
     assert_eq!(gone.status, 204);
     company.settle();
     let history = company.text(&["history", "--subject", "dana@example.com"]);

@@ -26,13 +26,12 @@ pub fn names(
         let key = [Param::Blob(id.as_bytes())];
         let live =
             tx.first("SELECT doc FROM resource WHERE id = ?1", &key, |row| Ok(row.text(0)?.to_owned()))?;
-        let text = match live {
-            Some(doc) => Some(doc),
-            None => {
-                let sql = "SELECT v.before FROM change c JOIN change_value v ON v.seq = c.seq WHERE c.resource = ?1 \
-                           AND c.kind IN ('user.deleted', 'group.deleted') ORDER BY c.seq DESC LIMIT 1";
-                tx.first(sql, &key, |row| Ok(row.opt_text(0)?.map(str::to_owned)))?.flatten()
-            }
+        let text = if live.is_some() {
+            live
+        } else {
+            let sql = "SELECT v.before FROM change c JOIN change_value v ON v.seq = c.seq WHERE c.resource = ?1 \
+                       AND c.kind IN ('user.deleted', 'group.deleted') ORDER BY c.seq DESC LIMIT 1";
+            tx.first(sql, &key, |row| Ok(row.opt_text(0)?.map(str::to_owned)))?.flatten()
         };
         let doc = part(text.as_deref());
         let name = doc.get("userName").or_else(|| doc.get("displayName")).and_then(Value::as_str);

@@ -3,6 +3,8 @@
 //! A step takes a few changes inside the writer's transaction, carries the base over them and deletes them, so that
 //! traffic is never held up and a crash leaves a whole base behind.
 
+use std::fmt::Write as _;
+
 use crate::mirror::change::{self, CONFIG_CHAIN, Change, Entry, Kind, digest_values, type_number};
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::WriteTx;
@@ -60,7 +62,11 @@ pub fn prune(tx: &mut WriteTx<'_>, cutoff: Timestamp, limit: u32) -> Result<Prun
 /// [`StoreError`] from the engine.
 pub fn note_pruned(tx: &mut WriteTx<'_>, changes: u64) -> Result<Seq, StoreError> {
     let left = base(tx)?;
-    let state: String = left.state.iter().map(|byte| format!("{byte:02x}")).collect();
+    let state = left.state.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
     let after = serde_json::json!({
         "base": left.seq, "at": left.at.to_string(), "changes": changes, "state": state,
     });
