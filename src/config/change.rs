@@ -58,6 +58,14 @@ pub fn between(old: &Config, new: &Config) -> Difference {
     if old.server.scim != new.server.scim {
         found.removes.push("server: public_url, base_path, trusted_proxies or allow_from changes".to_owned());
     }
+    if old.mirror.keep != new.mirror.keep {
+        let longer = match (old.mirror.keep.history, new.mirror.keep.history) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(old), Some(new)) => new >= old,
+        };
+        found.note(longer, "mirror.history changes");
+    }
     if old.log.level != new.log.level {
         found.adds.push("log.level changes".to_owned());
     }

@@ -259,11 +259,30 @@ pub(super) fn mirror(section: Option<Table<'_>>, files: &Files) -> mirror::Setti
         }
         mirror.path = files.path(text);
     }
-    section.planned("history", "the log of changes is kept whole");
+    if let Some(value) = section.get("history") {
+        history(&value, &mut mirror);
+    }
     section.planned("url_file", "a shared PostgreSQL mirror comes later");
     section.planned("follow_file", "following a hub over NATS comes later");
     section.finish();
     mirror
+}
+
+/// How long the log is kept: a span, or `forever`.
+fn history(value: &Value<'_>, mirror: &mut mirror::Settings) {
+    if value.peek_text() == Some("forever") {
+        mirror.keep.history = None;
+        return;
+    }
+    let bounds = (Duration::from_secs(1), Duration::from_hours(24 * 36_500));
+    let Some(kept) = span(value, bounds) else { return };
+    if kept < Duration::from_hours(24 * 30) {
+        value.warn(
+            what(format!("`{}` prunes the log after less than a month", value.path()))
+                .help("who held what before then can no longer be told; `400d` spans a yearly review"),
+        );
+    }
+    mirror.keep.history = Some(kept);
 }
 
 /// `[log]`.

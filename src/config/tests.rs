@@ -97,7 +97,6 @@ fn faults_of_the_language_itself_have_a_place_too() {
 #[test]
 fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     for (text, line, key) in [
-        ("[mirror]\nhistory = \"400d\"\n", 2, "mirror.history"),
         ("[admin]\nlisten = \"127.0.0.1:8081\"\n", 2, "admin.listen"),
         ("[mirror]\nurl_file = \"pg\"\n", 2, "mirror.url_file"),
         ("[mirror]\nfollow_file = \"nats\"\n", 2, "mirror.follow_file"),

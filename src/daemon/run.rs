@@ -155,6 +155,8 @@ async fn attend(
     let mut failed = mirror.failed();
     let mut upkeep = tokio::time::interval_at(tokio::time::Instant::now() + UPKEEP_EVERY, UPKEEP_EVERY);
     let mut probe = tokio::time::interval(PROBE_EVERY);
+    let first = Arc::clone(service);
+    tokio::spawn(async move { first.upkeep().await });
     loop {
         tokio::select! {
             word = signals.next() => match word {
@@ -184,6 +186,8 @@ async fn attend(
             _ = upkeep.tick() => {
                 service.renew_certificate();
                 flush_marks(mirror).await;
+                let kept = Arc::clone(service);
+                tokio::spawn(async move { kept.upkeep().await });
                 notify::status(&service.status_line());
             }
             _ = probe.tick() => {

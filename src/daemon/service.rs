@@ -20,6 +20,7 @@ use crate::reconcile::{self, Reconciler, State};
 use crate::telemetry;
 
 use super::targets::Running;
+use super::upkeep::Upkeep;
 use super::{Error, accept, notify, wire};
 
 /// What the start has ready by the time the parts are wired.
@@ -49,6 +50,7 @@ pub(super) struct Service {
     tls: Vec<Arc<Tls>>,
     base_url: String,
     state_dir: PathBuf,
+    upkeep: Upkeep,
     /// The config in force; locked while a reload runs, so that two never overlap.
     config: Mutex<Config>,
 }
@@ -104,6 +106,7 @@ impl Service {
         };
         let limits = config.publish.as_ref().map(|one| one.limits.clone()).unwrap_or_default();
         let publish = Arc::new(PublishApi::new(sources, wire::publish(&config), Arc::new(limits)));
+        let upkeep = Upkeep::new(mirror.clone(), config.mirror.path.clone());
         let service = Arc::new(Self {
             path,
             log,
@@ -116,6 +119,7 @@ impl Service {
             tls,
             base_url,
             state_dir: config.state_dir().to_owned(),
+            upkeep,
             config: Mutex::new(config),
         });
         // Set once, here; a reload before this moment finds nobody and says so.
@@ -249,6 +253,12 @@ impl Service {
     /// The first target whose task ended by itself, which only a bug can do.
     pub(super) fn dead_target(&self) -> Option<TargetName> {
         self.reconciler.dead().into_iter().next()
+    }
+
+    /// Does what is due about the mirror.
+    pub(super) async fn upkeep(&self) {
+        let keep = self.config.lock().await.mirror.keep;
+        self.upkeep.look(keep).await;
     }
 
     async fn read(&self) -> Result<Loaded, AdminError> {

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
+pub mod history;
 pub mod member;
 pub mod named;
 pub mod query;
@@ -28,6 +29,7 @@ pub mod target;
 pub mod token;
 pub mod tx;
 pub mod unique;
+pub mod upkeep;
 pub mod verify;
 
 #[cfg(test)]
@@ -56,12 +58,14 @@ pub struct Settings {
     pub readers: usize,
     /// Page cache of the writer in KiB. Default 32,768; each reader has a quarter of it.
     pub cache_kib: u32,
+    /// How long the log and finished records are kept. Key `[mirror] history`, default 400 days.
+    pub keep: upkeep::Keep,
 }
 
 impl Settings {
     /// Defaults for a database at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 8, cache_kib: 32_768 }
+        Self { path: path.into(), readers: 8, cache_kib: 32_768, keep: upkeep::Keep::default() }
     }
 }
 
@@ -262,6 +266,11 @@ impl Mirror {
     /// Set once the writer has failed for good (an I/O error from a commit): the process must end with 74.
     pub fn failed(&self) -> watch::Receiver<Option<StoreError>> {
         self.inner.writer.failed()
+    }
+
+    /// For how long the oldest read that is under way has been so.
+    pub fn oldest_reader(&self) -> Option<std::time::Duration> {
+        self.inner.readers.oldest()
     }
 
     /// Which life of the mirror this is.

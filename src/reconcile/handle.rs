@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::access::{Explanation, Verdict, explain};
+use crate::access::{Entitlement, Explanation, Verdict, explain};
 use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
+use super::explain::{AtTarget, at_target};
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
 use super::pull::Pull;
@@ -235,6 +236,31 @@ impl Reconciler {
         let explained =
             asked.filter_map(|known| explain(&snapshot.facts, &snapshot.access, roles, subject, &known.name));
         Ok(explained.collect())
+    }
+
+    /// What each target makes of `subject` and `entitlement`, in the order of the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn at_targets(
+        &self,
+        subject: &Subject,
+        entitlement: &Entitlement,
+    ) -> Result<Vec<AtTarget>, Error> {
+        let snapshot = self.inner.source.newest().await?;
+        let running: Vec<(Arc<TargetSettings>, TargetStatus)> = {
+            let targets = self.targets();
+            targets.running.iter().map(|one| (Arc::clone(&one.settings), one.board.read())).collect()
+        };
+        let (mirror, subject, entitlement) =
+            (self.inner.mirror.clone(), subject.clone(), entitlement.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let of = |(settings, status): &(Arc<TargetSettings>, TargetStatus)| {
+                at_target(&mirror, settings, status, &snapshot, (&subject, &entitlement))
+            };
+            running.iter().map(of).collect::<Result<Vec<_>, StoreError>>()
+        });
+        Ok(asked.await.map_err(|error| StoreError::Bug(format!("explain: {error}")))??)
     }
 
     /// Takes new settings: targets that went stop after their run under way, their files stay; new and changed ones

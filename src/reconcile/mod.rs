@@ -9,6 +9,7 @@
 //! called done. A directory nobody has pushed to prunes nothing.
 
 mod deadlines;
+mod explain;
 mod file;
 mod handle;
 mod pulse;
@@ -26,6 +27,7 @@ pub mod pull;
 pub mod timing;
 pub mod webhook;
 
+pub use explain::AtTarget;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, plan_offline};
 pub use plan::Plan;

@@ -24,6 +24,7 @@ mod directories;
 mod disk;
 mod export;
 mod guard;
+mod history;
 mod incident;
 mod lifecycle;
 mod listeners;

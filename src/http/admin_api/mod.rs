@@ -9,6 +9,7 @@ mod decisions;
 mod directories;
 mod explain;
 mod export;
+mod past;
 mod resources;
 mod socket;
 mod targets;
@@ -29,9 +30,9 @@ use serde_json::{Value, json};
 
 use super::health::Health;
 use super::metrics::{self, Metrics};
-use crate::access::Role;
+use crate::access::{Entitlement, Role};
 use crate::mirror::{self, Mirror, Refusal, StoreError};
-use crate::model::{Actor, DirectoryId, Origin, TargetName};
+use crate::model::{Actor, DirectoryId, Origin, Subject, TargetName};
 use crate::reconcile::Decision;
 use crate::scim;
 use crate::scim::schema::Registry;
@@ -174,6 +175,10 @@ pub trait Targets: Send + Sync {
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    /// What each target makes of a subject and a role, for `explain`: an array, empty where nobody answers for targets.
+    fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
+        Box::pin(async { Ok(json!([])) })
+    }
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
@@ -383,8 +388,12 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["groups", name]) => {
             resources::show(request, crate::model::ResourceType::Group, name).await?
         }
+        ("POST", ["forget", user]) => past::forget(request, user).await?,
         ("GET", ["explain"]) => explain::explain(request).await?,
         ("GET", ["export"]) => export::export(request).await?,
+        ("GET", ["history"]) => past::history(request).await?,
+        ("GET", ["access"]) => past::access(request).await?,
+        ("GET", ["diff"]) => past::diff(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
         ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
@@ -427,8 +436,12 @@ const ENDPOINTS: &[(&str, &[&str])] = &[
     ("users/ID", &["GET"]),
     ("groups", &["GET"]),
     ("groups/ID", &["GET"]),
+    ("forget/ID", &["POST"]),
     ("explain", &["GET"]),
     ("export", &["GET"]),
+    ("history", &["GET"]),
+    ("access", &["GET"]),
+    ("diff", &["GET"]),
     ("changes", &["GET"]),
     ("verify", &["GET"]),
 ];
