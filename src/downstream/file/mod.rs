@@ -25,8 +25,8 @@ use crate::downstream::command::{Argv, Limits, Output};
 use crate::model::TargetName;
 
 pub use apply::{
-    apply, clean_stale, drop_aside, inspect, put_link, read_link, remove, remove_link, revert, set_aside,
-    settle, verify,
+    apply, clean_stale, drop_aside, has_way_back, inspect, put_link, read_link, remove, remove_link, revert,
+    set_aside, settle, verify,
 };
 pub use error::{ApplyError, Cause, Kind, Step};
 pub use versions::{Kept, kept};

@@ -154,7 +154,15 @@ fn any_names_make_plain_files_and_leave_strangers_alone() {
                 std::fs::write(world.path("outside.json"), "outside").unwrap();
                 let alice = world.user("alice").await;
                 for name in &names {
-                    world.group(name, &[&alice]).await;
+                    let Value::Object(doc) = json!({ "displayName": name }) else { unreachable!() };
+                    let (acme, draft) = (world.acme.clone(), Draft { doc, members: Some(refs(&[&alice])) });
+                    // Two that fold to one name are refused; the first is enough.
+                    let _refused = world
+                        .mirror
+                        .write(Origin::daemon(), move |tx: &mut WriteTx<'_>| {
+                            resource::create(tx, &acme, ResourceType::Group, draft)
+                        })
+                        .await;
                 }
                 let target = shaped(&world, tree());
                 let outcome = run(&world, &target, None).unwrap();
