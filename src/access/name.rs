@@ -112,6 +112,22 @@ impl fmt::Display for SubjectAttribute {
     }
 }
 
+/// How a reader compares names, where it does not go by their bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Fold {
+    /// In words behind "the same name", such as `without regard to ASCII case`.
+    pub how: &'static str,
+    /// What names that are one to the reader have in common.
+    pub key: fn(&str) -> String,
+}
+
+impl Fold {
+    /// What the reader goes by.
+    pub(super) fn of(fold: Option<Self>, name: &str) -> String {
+        fold.map_or_else(|| name.to_owned(), |fold| (fold.key)(name))
+    }
+}
+
 /// What a subject attribute gives for one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Named {

@@ -86,6 +86,7 @@ pub(super) fn target(
         name: name?,
         subject: subject.unwrap_or_default(),
         attributes,
+        map: std::collections::BTreeMap::new(),
         apply: apply.unwrap_or_default(),
         on_change: on_change.unwrap_or(true),
         schedule,

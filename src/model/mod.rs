@@ -8,6 +8,7 @@ mod id;
 mod secret;
 mod seq;
 mod time;
+mod unix_id;
 
 pub use actor::{Actor, Origin};
 pub use id::{
@@ -17,3 +18,4 @@ pub use id::{
 pub use secret::Secret;
 pub use seq::{ChangeId, Epoch, EventId, Seq};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use unix_id::{UnixIdOwner, UnixIdOwnerError, UnixIdWanted};

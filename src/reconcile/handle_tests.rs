@@ -62,6 +62,7 @@ impl World {
         let spec = FileSpec::new(self.path(&format!("{name}.json")), self.path(&format!("state-{name}")));
         TargetSettings {
             name: target.clone(),
+            map: std::collections::BTreeMap::new(),
             subject: crate::access::SubjectAttribute::default(),
             attributes: Vec::new(),
             apply: Apply::Auto,

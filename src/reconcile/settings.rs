@@ -1,6 +1,8 @@
 //! What steers the targets; `config` fills it.
 
-use crate::access::{Role, SubjectAttribute};
+use std::collections::BTreeMap;
+
+use crate::access::{Fold, Role, SubjectAttribute};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
 use crate::downstream::format::{Format, Options};
@@ -41,6 +43,8 @@ pub struct TargetSettings {
     pub subject: SubjectAttribute,
     /// Key `attributes`: what users show here besides; for templates and the format `json`. Default none.
     pub attributes: Vec<SubjectAttribute>,
+    /// Key `map`: what somebody is called here, by the name `subject` gives. Default none.
+    pub map: BTreeMap<String, String>,
     /// Key `apply`. Default `auto`.
     pub apply: Apply,
     /// Key `on_change`: a change wakes this target. Default true.
@@ -80,6 +84,14 @@ impl TargetKind {
         match self {
             Self::File(_) => "file",
             Self::Webhook(_) => "webhook",
+        }
+    }
+
+    /// How its reader compares names; `None`: by their bytes.
+    pub fn fold(&self) -> Option<Fold> {
+        match self {
+            Self::File(file) => file.format.fold(&file.options),
+            Self::Webhook(_) => None,
         }
     }
 }

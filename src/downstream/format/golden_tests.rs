@@ -147,6 +147,8 @@ fn model(people: &[Person<'_>], groups: &[(&str, &[usize], &[usize])], role_grou
         attributes: &[],
         exceptions: &[],
         names: &BTreeMap::new(),
+        map: &BTreeMap::new(),
+        fold: None,
     };
     view(&facts, &access, input).0
 }

@@ -58,6 +58,8 @@ pub(super) const FORMAT: Format = Format {
     render,
     check,
     example: json::placeholder_options,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 const GROUP: &str = "rbac.authorization.k8s.io";

@@ -37,6 +37,7 @@ mod sudoers;
 mod template;
 #[cfg(test)]
 mod testing;
+mod unix;
 mod yaml;
 
 #[cfg(test)]
@@ -44,12 +45,13 @@ mod golden_tests;
 #[cfg(test)]
 mod name_tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::access::View;
-use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
+use crate::access::{Fold, View};
+use crate::model::{DirectoryId, ResourceId, RoleName, Subject, UnixIdWanted};
 
 pub use fit::example_view;
 pub use options::{OptionDoc, OptionKind, Options, REQUIRED};
@@ -99,7 +101,31 @@ pub struct Format {
     pub(crate) check: fn(&[u8], &Options) -> Result<(), String>,
     /// Options under which the example is rendered.
     pub(crate) example: fn() -> Options,
+    /// How the reader compares names, where it does not go by their bytes: such users collide.
+    pub(crate) fold: fn(&Options) -> Option<Fold>,
+    /// Whether a name alone gives its bearer something at the reader, as an account's does (DESIGN §6.3).
+    pub(crate) has_local_power: bool,
+    /// Who needs a uid or gid for this view, from which range.
+    pub(crate) unix_ids: fn(&View, &Options) -> Vec<UnixIdWanted>,
+    /// For readers to which a file only adds: each thing they hold once they have loaded it, in a text of its own, so
+    /// that what is no longer there can be named in [`Options::deletes`]. `None`: the file is all the reader knows.
+    pub(crate) relations: fn(&View, &Options) -> Option<BTreeSet<String>>,
 }
+
+/// What most formats have: readers that compare bytes and read the whole file anew.
+const PLAIN: Format = Format {
+    name: "",
+    summary: "",
+    content_type: "",
+    options: &[],
+    render: |_, _| Ok(Rendered { bytes: Vec::new(), left_out: Vec::new() }),
+    check: |_, _| Ok(()),
+    example: json::placeholder_options,
+    fold: |_| None,
+    has_local_power: false,
+    unix_ids: |_, _| Vec::new(),
+    relations: |_, _| None,
+};
 
 /// What a rendering gave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -168,6 +194,28 @@ impl Format {
         Ok(rendered)
     }
 
+    /// How the reader compares names; `None`: by their bytes.
+    pub fn fold(&self, options: &Options) -> Option<Fold> {
+        (self.fold)(options)
+    }
+
+    /// Whether a name alone gives its bearer something at the reader.
+    pub fn has_local_power(&self) -> bool {
+        self.has_local_power
+    }
+
+    /// Who needs a uid or gid before `view` can be rendered whole; the numbers come back in [`Options::ids`].
+    pub fn unix_ids(&self, view: &View, options: &Options) -> Vec<UnixIdWanted> {
+        let (view, _) = fit::without_unfit_names(view);
+        (self.unix_ids)(&view, options)
+    }
+
+    /// What a reader to which the file only adds holds once it has loaded it; `None` for every other.
+    pub fn relations(&self, view: &View, options: &Options) -> Option<BTreeSet<String>> {
+        let (view, _) = fit::without_unfit_names(view);
+        (self.relations)(&view, options)
+    }
+
     /// The built-in parse of a staged file: what the reader would stumble over, with its place.
     pub fn check(&self, bytes: &[u8], options: &Options) -> Result<(), String> {
         (self.check)(bytes, options)
@@ -193,8 +241,24 @@ impl Format {
     /// `subject = "userName.local"`.
     fn example_input(&self) -> (View, Options) {
         let (view, options) = (example_view(), (self.example)());
-        let is_whole = self.render(&view, &options).is_ok_and(|done| done.left_out.is_empty());
-        (if is_whole { view } else { fit::with_local_names(&view) }, options)
+        let options = self.with_made_up_ids(&view, options);
+        if self.render(&view, &options).is_ok_and(|done| done.left_out.is_empty()) {
+            return (view, options);
+        }
+        let view = fit::with_local_names(&view);
+        let options = self.with_made_up_ids(&view, options);
+        (view, options)
+    }
+
+    /// Numbers from the start of each range, for what is only shown.
+    fn with_made_up_ids(&self, view: &View, mut options: Options) -> Options {
+        let mut given = std::collections::BTreeMap::new();
+        for wanted in self.unix_ids(view, &options) {
+            let next = given.entry(*wanted.range.start()).or_insert(*wanted.range.start());
+            options.ids.insert(wanted.owner, *next);
+            *next = next.saturating_add(1);
+        }
+        options
     }
 
     /// What is wrong with a target's `options`, each as one message; empty if nothing.

@@ -41,6 +41,7 @@ pub(super) const FORMAT: Format = Format {
     render,
     check,
     example: whole::placeholder_options,
+    ..super::PLAIN
 };
 
 const CSV_HEADER: &str =

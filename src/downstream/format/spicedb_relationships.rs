@@ -40,6 +40,7 @@ pub(super) const FORMAT: Format = Format {
     render,
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 /// Longest id.

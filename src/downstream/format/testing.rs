@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use crate::access::View;
-use crate::model::ResourceId;
 
 use super::{LeftOut, Options, example_view, find, json};
 
@@ -15,21 +14,6 @@ pub(super) fn named(name: &str) -> View {
     view.groups[1].all_members = vec![name.to_owned()];
     view.groups[0].all_members = vec!["alice@example.com".into(), name.to_owned()];
     view.roles[0].members = vec![name.to_owned()];
-    view
-}
-
-/// Two holders of admin; the first was created first.
-pub(super) fn two_named(older: &str, newer: &str) -> View {
-    let mut view = named(older);
-    view.users.remove(0);
-    let mut user = view.users[0].clone();
-    user.id = ResourceId::new(1_700_000_000_001, &[9; 10]);
-    newer.clone_into(&mut user.name);
-    view.users.push(user);
-    view.users.sort_by(|a, b| a.name.cmp(&b.name));
-    view.groups.clear();
-    view.users.iter_mut().for_each(|user| user.groups.clear());
-    view.roles[0].members = view.users.iter().map(|user| user.name.clone()).collect();
     view
 }
 

@@ -102,10 +102,14 @@ pub(crate) fn wish(
         attributes: &settings.attributes,
         exceptions: &exceptions,
         names: &names,
+        map: &settings.map,
+        fold: settings.kind.fold(),
     };
     let (view, found) = view(&snapshot.facts, &snapshot.access, input);
     let problems = snapshot.access.problems.iter().chain(&found).map(ToString::to_string).collect();
-    let is_illegal = |one: &&Problem| matches!(one, Problem::BadName { .. } | Problem::Collision { .. });
+    let is_illegal = |one: &&Problem| {
+        matches!(one, Problem::BadName { .. } | Problem::Collision { .. } | Problem::Mapped { .. })
+    };
     let illegal = found.iter().filter(is_illegal).map(ToString::to_string).collect();
     let mut wish = Wish { view, exceptions, problems, illegal };
     if settings.guard.hold == Waits::All && book.is_some_and(|book| book.held().next().is_some()) {
