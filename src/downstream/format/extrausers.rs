@@ -15,7 +15,7 @@ pub(super) const FORMAT: Format = Format {
     summary: "the group file of libnss-extrausers: a Unix group for each role",
     content_type: "text/plain; charset=utf-8",
     options: &[unix::GIDS, unix::NAMES, people::ROLES],
-    render,
+    render: super::Render::One(render),
     check,
     example,
     has_local_power: true,

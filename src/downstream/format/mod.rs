@@ -31,6 +31,7 @@ mod people;
 mod pg_hba_list;
 mod pg_ident;
 mod pg_roles;
+mod relative;
 mod spicedb_relationships;
 mod ssh_principals;
 mod sudoers;
@@ -38,6 +39,7 @@ mod template;
 #[cfg(test)]
 mod testing;
 mod unix;
+mod userdb;
 mod yaml;
 
 #[cfg(test)]
@@ -45,7 +47,7 @@ mod golden_tests;
 #[cfg(test)]
 mod name_tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -55,6 +57,7 @@ use crate::model::{DirectoryId, ResourceId, RoleName, Subject, UnixIdWanted};
 
 pub use fit::example_view;
 pub use options::{OptionDoc, OptionKind, Options, REQUIRED};
+pub use relative::{RelativeName, RelativeNameError};
 pub use template::{Template, Validate};
 
 /// Every format, sorted by name.
@@ -81,6 +84,7 @@ pub const FORMATS: &[Format] = &[
     ssh_principals::FORMAT,
     sudoers::FORMAT,
     template::FORMAT,
+    userdb::FORMAT,
     yaml::FORMAT,
 ];
 
@@ -95,9 +99,10 @@ pub struct Format {
     pub content_type: &'static str,
     /// What may stand in the target's `options`, sorted by name.
     pub options: &'static [OptionDoc],
-    /// The pure renderer; call it through [`Format::render`], which first takes unfit names out.
-    pub(crate) render: fn(&View, &Options) -> Result<Rendered, RenderError>,
-    /// Parses the bytes as the reader would, before they are put in place.
+    /// The pure renderer; call it through [`Format::render`] or [`Format::render_tree`], which first take unfit names
+    /// out.
+    pub(crate) render: Render,
+    /// Parses the bytes of one file as the reader would, before they are put in place.
     pub(crate) check: fn(&[u8], &Options) -> Result<(), String>,
     /// Options under which the example is rendered.
     pub(crate) example: fn() -> Options,
@@ -118,7 +123,7 @@ const PLAIN: Format = Format {
     summary: "",
     content_type: "",
     options: &[],
-    render: |_, _| Ok(Rendered { bytes: Vec::new(), left_out: Vec::new() }),
+    render: Render::One(|_, _| Ok(Rendered { bytes: Vec::new(), left_out: Vec::new() })),
     check: |_, _| Ok(()),
     example: json::placeholder_options,
     fold: |_| None,
@@ -126,6 +131,26 @@ const PLAIN: Format = Format {
     unix_ids: |_, _| Vec::new(),
     relations: |_, _| None,
 };
+
+/// How many files a format writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Render {
+    /// One.
+    One(fn(&View, &Options) -> Result<Rendered, RenderError>),
+    /// Several, under names of its own: only for `type = "tree"`.
+    Tree(fn(&View, &Options) -> Result<RenderedTree, RenderError>),
+}
+
+/// What a rendering of several files gave.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RenderedTree {
+    /// The whole files, by name.
+    pub files: BTreeMap<RelativeName, Vec<u8>>,
+    /// Symlinks beside them, and the file each points to.
+    pub links: BTreeMap<RelativeName, RelativeName>,
+    /// Who or what could not be carried, and why; sorted, each once.
+    pub left_out: Vec<LeftOut>,
+}
 
 /// What a rendering gave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -184,7 +209,10 @@ impl Format {
     /// Only what concerns the whole file, such as a fault of the template; one bad name costs one subject.
     pub fn render(&self, view: &View, options: &Options) -> Result<Rendered, RenderError> {
         let (view, mut left_out) = fit::without_unfit_names(view);
-        let mut rendered = (self.render)(&view, options)?;
+        let Render::One(render) = self.render else {
+            return Err(self.wrong_shape("it writes several files", "use it with `type = \"tree\"`"));
+        };
+        let mut rendered = render(&view, options)?;
         if self.is_text() && rendered.bytes.last().is_some_and(|&last| last != b'\n') {
             rendered.bytes.push(b'\n');
         }
@@ -216,6 +244,31 @@ impl Format {
         (self.relations)(&view, options)
     }
 
+    /// Renders every file of a format that names its files itself; otherwise as [`Format::render`].
+    ///
+    /// # Errors
+    /// As [`Format::render`].
+    pub fn render_tree(&self, view: &View, options: &Options) -> Result<RenderedTree, RenderError> {
+        let (view, mut left_out) = fit::without_unfit_names(view);
+        let Render::Tree(render) = self.render else {
+            return Err(self.wrong_shape("it writes one file", "set `each` and `{name}` in `path`"));
+        };
+        let mut rendered = render(&view, options)?;
+        rendered.left_out.append(&mut left_out);
+        rendered.left_out.sort();
+        rendered.left_out.dedup();
+        Ok(rendered)
+    }
+
+    /// Whether it writes several files under names of its own.
+    pub fn is_tree(&self) -> bool {
+        matches!(self.render, Render::Tree(_))
+    }
+
+    fn wrong_shape(&self, what: &str, hint: &'static str) -> RenderError {
+        RenderError { name: self.name.to_owned(), line: None, what: what.to_owned(), hint }
+    }
+
     /// The built-in parse of a staged file: what the reader would stumble over, with its place.
     pub fn check(&self, bytes: &[u8], options: &Options) -> Result<(), String> {
         (self.check)(bytes, options)
@@ -229,6 +282,9 @@ impl Format {
     /// This format's view of the data set of the documentation, for `export --list`; an archive as its files.
     pub fn example(&self) -> String {
         let (view, options) = self.example_input();
+        if self.is_tree() {
+            return self.render_tree(&view, &options).unwrap_or_default().listing();
+        }
         let rendered = self.render(&view, &options).unwrap_or_default();
         if self.is_text() {
             String::from_utf8_lossy(&rendered.bytes).into_owned()
@@ -242,7 +298,12 @@ impl Format {
     fn example_input(&self) -> (View, Options) {
         let (view, options) = (example_view(), (self.example)());
         let options = self.with_made_up_ids(&view, options);
-        if self.render(&view, &options).is_ok_and(|done| done.left_out.is_empty()) {
+        let is_whole = if self.is_tree() {
+            self.render_tree(&view, &options).is_ok_and(|done| done.left_out.is_empty())
+        } else {
+            self.render(&view, &options).is_ok_and(|done| done.left_out.is_empty())
+        };
+        if is_whole {
             return (view, options);
         }
         let view = fit::with_local_names(&view);
@@ -252,7 +313,7 @@ impl Format {
 
     /// Numbers from the start of each range, for what is only shown.
     fn with_made_up_ids(&self, view: &View, mut options: Options) -> Options {
-        let mut given = std::collections::BTreeMap::new();
+        let mut given = BTreeMap::new();
         for wanted in self.unix_ids(view, &options) {
             let next = given.entry(*wanted.range.start()).or_insert(*wanted.range.start());
             options.ids.insert(wanted.owner, *next);
@@ -279,6 +340,19 @@ impl Format {
         };
         let wanted = option.kind.complaint(value)?;
         Some(format!("option `{key}` of format `{}` must be {wanted}", self.name))
+    }
+}
+
+impl RenderedTree {
+    /// Every file by name with its content, and where each link points: for people and tests.
+    pub fn listing(&self) -> String {
+        let files = self.files.iter().map(|(name, bytes)| {
+            let text = String::from_utf8_lossy(bytes);
+            (name, format!("== {name}\n{text}"))
+        });
+        let links = self.links.iter().map(|(name, file)| (name, format!("== {name} -> {file}\n")));
+        let all: BTreeMap<&RelativeName, String> = files.chain(links).collect();
+        all.into_values().collect()
     }
 }
 
@@ -322,9 +396,9 @@ mod tests {
             let example = format.example();
             assert!(example.ends_with('\n') && example.len() > 10, "{}", format.name);
             let (view, options) = format.example_input();
-            let rendered = format.render(&view, &options).unwrap();
-            assert_eq!(rendered.left_out, [], "{}", format.name);
-            format.check(&rendered.bytes, &options).unwrap();
+            let (files, left_out) = testing::files(format, &view, &options);
+            assert_eq!(left_out, [], "{}", format.name);
+            files.iter().for_each(|bytes| format.check(bytes, &options).unwrap());
             assert_eq!(format.check_options(&options.values), Vec::<String>::new(), "{}", format.name);
             assert!(format.options.windows(2).all(|pair| pair[0].name < pair[1].name), "{}", format.name);
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::access::View;
 
-use super::{LeftOut, Options, example_view, find, json};
+use super::{Format, LeftOut, Options, example_view, find, json};
 
 /// Alice in engineering, and a user of that name in engineering and sre with role admin.
 pub(super) fn named(name: &str) -> View {
@@ -15,6 +15,16 @@ pub(super) fn named(name: &str) -> View {
     view.groups[0].all_members = vec!["alice@example.com".into(), name.to_owned()];
     view.roles[0].members = vec![name.to_owned()];
     view
+}
+
+/// Every file of a rendering, and who is left out.
+pub(super) fn files(format: &Format, view: &View, options: &Options) -> (Vec<Vec<u8>>, Vec<LeftOut>) {
+    if format.is_tree() {
+        let done = format.render_tree(view, options).unwrap();
+        return (done.files.into_values().collect(), done.left_out);
+    }
+    let done = format.render(view, options).unwrap();
+    (vec![done.bytes], done.left_out)
 }
 
 /// Options of the target `example`.
