@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::guard::guard;
+use super::map::map;
 use super::problem::Kind;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
@@ -35,7 +36,7 @@ enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 12] = [
+const FILE_KEYS: [&str; 13] = [
     "format",
     "template",
     "validate",
@@ -48,6 +49,7 @@ const FILE_KEYS: [&str; 12] = [
     "drift",
     "keep",
     "on_illegal",
+    "map",
 ];
 const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
 
@@ -76,17 +78,23 @@ pub(super) fn target(
     later(&section);
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
-    let kind = match kind {
+    let mut kind = match kind {
         Some(Type::File) => file(&section, files, &state.join("targets"), &own).map(TargetKind::File),
         Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
+    let mut names = std::collections::BTreeMap::new();
+    if let Some(TargetKind::File(file)) = &mut kind {
+        names = map(&section, file.format, &mut file.options);
+        refuse_free_text(&section, subject.as_ref(), file.format);
+    }
     section.finish();
     Some(TargetSettings {
         name: name?,
         subject: subject.unwrap_or_default(),
         attributes,
-        map: std::collections::BTreeMap::new(),
+        map: names,
+        unix_ids: state.join("unix-ids.log"),
         apply: apply.unwrap_or_default(),
         on_change: on_change.unwrap_or(true),
         schedule,
@@ -94,6 +102,19 @@ pub(super) fn target(
         guard,
         kind: kind?,
     })
+}
+
+/// A display name is anybody's to choose, so it never names somebody where the name alone gives something.
+fn refuse_free_text(section: &Table<'_>, subject: Option<&SubjectAttribute>, format: &Format) {
+    if let (Some(attribute), Some(value)) = (subject, section.get("subject"))
+        && attribute.is_free_text()
+        && format.has_local_power()
+    {
+        let text = format!("`{}` = `{attribute}`: `{}` gives power to a name", value.path(), format.name);
+        value.fail(
+            what(text).help("name people by userName, userName.local or externalId, and others in `map`"),
+        );
+    }
 }
 
 /// What users show besides. A name that no schema knows is a slip; what is never returned is nobody's to see.
@@ -158,7 +179,6 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
-    section.planned("map", "what a role is called at a reader stands in the format's `options`");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");
     section.planned("batch", "one event is one delivery");

@@ -18,6 +18,7 @@ pub mod engine;
 pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
+pub mod loaded;
 pub mod member;
 pub mod query;
 pub mod resource;
@@ -26,6 +27,7 @@ pub mod target;
 pub mod token;
 pub mod tx;
 pub mod unique;
+pub mod unix_id;
 pub mod verify;
 
 #[cfg(test)]

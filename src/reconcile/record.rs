@@ -116,6 +116,16 @@ pub(crate) fn intended(saved: &Saved) -> Option<&str> {
     saved.record.extra.get("intended").and_then(Value::as_str)
 }
 
+/// Whether a reload has succeeded since the file last changed: what it says is what its reader holds.
+pub(crate) fn is_loaded(saved: &Saved) -> bool {
+    saved.record.extra.get("loaded").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// What [`is_loaded`] reads.
+pub(crate) fn set_loaded(saved: &mut Saved, is_loaded: bool) {
+    set_extra(saved, "loaded", is_loaded.then_some(Value::Bool(true)));
+}
+
 /// The last event made for a webhook.
 pub(crate) fn last_event(saved: &Saved) -> Option<EventId> {
     let [epoch, seq, n] = saved.record.extra.get("last_event")?.as_array()?.as_slice() else { return None };

@@ -1,6 +1,7 @@
 //! What steers the targets; `config` fills it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::access::{Fold, Role, SubjectAttribute};
 use crate::downstream::command::Argv;
@@ -45,6 +46,8 @@ pub struct TargetSettings {
     pub attributes: Vec<SubjectAttribute>,
     /// Key `map`: what somebody is called here, by the name `subject` gives. Default none.
     pub map: BTreeMap<String, String>,
+    /// The file beside the mirror in which uids and gids outlive a restore.
+    pub unix_ids: PathBuf,
     /// Key `apply`. Default `auto`.
     pub apply: Apply,
     /// Key `on_change`: a change wakes this target. Default true.

@@ -311,6 +311,30 @@ impl Format {
         (view, options)
     }
 
+    /// Why a person cannot be called `name` with these options, found by trying: somebody of that name who holds every
+    /// role that the options speak of.
+    pub fn refuses(&self, name: &str, options: &Options) -> Option<String> {
+        if let Some(why) = fit::unfit(name) {
+            return Some(why.to_owned());
+        }
+        let view = fit::only_one(name, &options.roles_named());
+        let options = self.with_made_up_ids(&view, options.clone());
+        let left_out = match self.render {
+            Render::One(render) => render(&view, &options).ok()?.left_out,
+            Render::Tree(render) => render(&view, &options).ok()?.left_out,
+        };
+        left_out.into_iter().find(|one| matches!(one.what, Carried::User(_))).map(|one| one.why)
+    }
+
+    /// The option in which the target says what roles are called at the reader, if it has one.
+    pub fn role_names(&self) -> Option<&'static str> {
+        // k8s-rbac alone has a map that is not of names alone.
+        let is_names = |option: &&OptionDoc| {
+            matches!(option.kind, OptionKind::Map(..)) && matches!(option.name, "names" | "map")
+        };
+        self.options.iter().find(is_names).map(|option| option.name)
+    }
+
     /// Numbers from the start of each range, for what is only shown.
     fn with_made_up_ids(&self, view: &View, mut options: Options) -> Options {
         let mut given = BTreeMap::new();
@@ -328,11 +352,16 @@ impl Format {
         let needs = |option: &OptionDoc| {
             format!("format `{}` needs the option `{}`: {}", self.name, option.name, option.description)
         };
-        let wrong = values.iter().filter_map(|(key, value)| self.check_option(key, value));
+        let wrong = values.iter().filter_map(|(key, value)| self.check_value(key, value));
         wrong.chain(self.options.iter().filter(missing).map(needs)).collect()
     }
 
-    fn check_option(&self, key: &str, value: &Value) -> Option<String> {
+    /// What is wrong with one option as it stands.
+    pub fn check_option(&self, key: &str, options: &Options) -> Option<String> {
+        self.check_value(key, options.values.get(key)?)
+    }
+
+    fn check_value(&self, key: &str, value: &Value) -> Option<String> {
         let Some(option) = self.options.iter().find(|option| option.name == key) else {
             let known: Vec<&str> = self.options.iter().map(|option| option.name).collect();
             let known = if known.is_empty() { "it has none".to_owned() } else { known.join(", ") };

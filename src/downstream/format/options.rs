@@ -115,6 +115,14 @@ impl Options {
         Self { target, template: None, values: Map::new(), ids: BTreeMap::new(), deletes: BTreeSet::new() }
     }
 
+    /// Every role that stands in an option, and one more.
+    pub(super) fn roles_named(&self) -> BTreeSet<String> {
+        let listed = self.values.values().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+        let keyed = self.values.values().filter_map(Value::as_object).flat_map(Map::keys).map(String::as_str);
+        let one = self.values.get("role").and_then(Value::as_str);
+        listed.chain(keyed).chain(one).chain(["admin"]).map(str::to_owned).collect()
+    }
+
     /// A flag, false unless set.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.values.get(name).and_then(Value::as_bool).unwrap_or(false)

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use crate::access::{Entitlement, Exception, Problem, View, ViewInput, view};
 use crate::downstream::command;
 use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
+use crate::downstream::format::LeftOut;
+use crate::mirror::loaded;
 use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
@@ -19,9 +21,11 @@ use crate::reconcile::guard::book::Book;
 use crate::reconcile::guard::verdict::{self, Guarded};
 use crate::reconcile::plan::{self, Inputs, Wanted};
 use crate::reconcile::record::{self, RUNS_KEPT, Stored};
-use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
+use crate::reconcile::settings::{Apply, Drift, FileSettings, TargetSettings};
 use crate::reconcile::snapshot::Snapshot;
 use crate::reconcile::{Plan, State};
+
+use super::make::{self, Numbers, Remembered, Rendering};
 
 /// What woke the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +132,8 @@ pub(crate) fn plan_of(
     let stored = record::load(mirror, &settings.name)?;
     let wanted_of = |wish: &Wish| match &settings.kind {
         crate::reconcile::TargetKind::File(file) => {
-            let done = file.format.render(&wish.view, &file.options);
-            plan::wanted(&wish.view, &done.map(|done| done.left_out).unwrap_or_default())
+            let done = made_of(mirror, settings, file, &stored, wish, true);
+            done.map_or_else(|_| plan::wanted(&wish.view, &[]), |made| made.wanted)
         }
         crate::reconcile::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
     };
@@ -176,6 +180,59 @@ struct Made {
     /// Why it is not all that should be there.
     refused: Option<String>,
     problems: Vec<String>,
+    /// What a reader to which the file only adds holds so far, and will.
+    loaded: Option<Remembered>,
+}
+
+impl Made {
+    fn of(done: Rendering<Bytes>, mut problems: Vec<String>) -> Self {
+        problems.extend(done.left_out.iter().map(ToString::to_string));
+        let Bytes { bytes, loaded } = done.done;
+        Self {
+            digest: Digest::of(&bytes),
+            bytes,
+            wanted: plan::wanted(&done.view, &done.left_out),
+            refused: done.refused,
+            problems,
+            loaded,
+        }
+    }
+}
+
+/// One file, rendered.
+struct Bytes {
+    bytes: Vec<u8>,
+    loaded: Option<Remembered>,
+}
+
+/// The file for `wish`, or for what is left of what was held.
+fn made_of(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    file: &FileSettings,
+    stored: &Stored,
+    wish: &Wish,
+    is_preview: bool,
+) -> Result<Made, String> {
+    let render = |view: &View| rendered(mirror, settings, file, stored, view, is_preview);
+    let done =
+        make::whole_or_held(wish.view.clone(), &stored.holdings, &wish.illegal, file.on_illegal, &render);
+    done.map(|done| Made::of(done, wish.problems.clone()))
+}
+
+fn rendered(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    file: &FileSettings,
+    stored: &Stored,
+    view: &View,
+    is_preview: bool,
+) -> Result<(Bytes, Vec<LeftOut>), String> {
+    let numbers = Numbers { log: &settings.unix_ids, is_preview };
+    let how = (file.format, &file.options);
+    let prepared = make::prepare(mirror, &settings.name, stored.saved.as_ref(), how, numbers, view)?;
+    let done = file.format.render(view, &prepared.options).map_err(|error| error.to_string())?;
+    Ok((Bytes { bytes: done.bytes, loaded: prepared.loaded }, done.left_out))
 }
 
 impl FileRun<'_> {
@@ -189,7 +246,7 @@ impl FileRun<'_> {
         let mut guarded = None;
         let outcome = match self.try_run(snapshot, cause, started, &mut guarded) {
             Ok(outcome) => outcome,
-            Err(Failed { error, problems }) => {
+            Err(Failed { error, problems, .. }) => {
                 let outcome = Outcome { problems, ..Outcome::failed(error) };
                 // A mirror that cannot be written cannot take this either; the outcome is told all the same.
                 let _untold = self.note(snapshot, &outcome, started);
@@ -248,7 +305,8 @@ impl FileRun<'_> {
         }
         if made.refused.is_some() && !saved.record.adopted {
             // Nothing of ours is there yet, so nothing has to be taken out of it.
-            return Err(Failed { error: made.refused.unwrap_or_default(), problems: made.problems });
+            let error = made.refused.unwrap_or_default();
+            return Err(Failed { error, problems: made.problems, is_rejected: false });
         }
         let expect =
             if disk == OnDisk::Absent && !saved.record.adopted { Expect::Absent } else { Expect::Anything };
@@ -259,39 +317,59 @@ impl FileRun<'_> {
     /// Renders what should be there.
     fn make(&self, snapshot: &Snapshot, stored: &Stored, book: Option<&Book>) -> Result<Made, Failed> {
         let wish = wish(self.settings, snapshot, stored, book);
-        let mut problems = wish.problems;
-        let render = |view: &View| {
-            self.file
-                .format
-                .render(view, &self.file.options)
-                .map_err(|error| Failed { error: error.to_string(), problems: problems.clone() })
-        };
-        let mut shown = wish.view;
-        let mut rendered = render(&shown)?;
-        let mut refused = None;
-        let illegal: Vec<String> =
-            wish.illegal.into_iter().chain(rendered.left_out.iter().map(ToString::to_string)).collect();
-        if let Some(first) = illegal.first().filter(|_| self.file.on_illegal == OnIllegal::Error) {
-            let more = illegal.len().saturating_sub(1);
-            refused = Some(format!("{first} ({more} more); additions wait until it can be written"));
-            shown = plan::only_held(&shown, &stored.holdings);
-            let again = render(&shown)?;
-            rendered.bytes = again.bytes;
-        }
-        problems.extend(rendered.left_out.iter().map(ToString::to_string));
-        let wanted = plan::wanted(&shown, &rendered.left_out);
-        Ok(Made { digest: Digest::of(&rendered.bytes), bytes: rendered.bytes, wanted, refused, problems })
+        made_of(self.mirror, self.settings, self.file, stored, &wish, false).map_err(|error| Failed {
+            error,
+            problems: wish.problems,
+            is_rejected: false,
+        })
     }
 
-    /// Puts the bytes in place, records it, reloads.
+    /// Renders what is left of what was held, since what should be there was refused because of `why`.
+    fn make_held(&self, at: &At<'_>, why: &str) -> Option<Made> {
+        let book = (!at.stored.book.exceptions.is_empty()).then_some(&at.stored.book);
+        let wish = wish(self.settings, at.snapshot, at.stored, book);
+        let render = |view: &View| rendered(self.mirror, self.settings, self.file, at.stored, view, false);
+        let done = make::held(&wish.view, &at.stored.holdings, why, &render).ok()?;
+        Some(Made::of(done, wish.problems))
+    }
+
+    /// Puts the bytes in place, records it, reloads. Where somebody's check refuses them, revocations land all the same.
     fn put(&self, at: &At<'_>, made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
-        let digest = made.digest.to_string();
-        if !is_wanted && record::intended(at.saved) != Some(digest.as_str()) {
-            record::update(self.mirror, self.name(), move |_, saved| {
-                record::set_extra(saved, "intended", Some(digest.into()));
-                Ok(())
-            })?;
+        let (digest, is_whole) = (made.digest, made.refused.is_none());
+        match self.try_put(at, made, is_wanted, expect) {
+            Err(failed) if failed.is_rejected && is_whole && at.saved.record.adopted => {
+                match self.make_held(at, &failed.error).filter(|made| made.digest != digest) {
+                    Some(made) => self.try_put(at, made, false, expect),
+                    None => Err(failed),
+                }
+            }
+            done => done,
         }
+    }
+
+    /// Remembers what is about to be written: its digest, and what a reader to which it only adds will hold.
+    fn intend(&self, at: &At<'_>, made: &Made, is_wanted: bool) -> Result<(), StoreError> {
+        let digest = made.digest.to_string();
+        let is_told = is_wanted || record::intended(at.saved) == Some(digest.as_str());
+        let loaded = made.loaded.clone().filter(|one| one.before != one.after);
+        if is_told && loaded.is_none() {
+            return Ok(());
+        }
+        let name = self.name().clone();
+        record::update(self.mirror, self.name(), move |tx, saved| {
+            if let Some(one) = loaded {
+                loaded::save(tx, &name, &one.before, &one.after)?;
+                record::set_loaded(saved, false);
+            }
+            record::set_extra(saved, "intended", Some(digest.into()));
+            Ok(())
+        })
+    }
+
+    fn try_put(&self, at: &At<'_>, made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
+        self.intend(at, &made, is_wanted)?;
+        // A crash between the swap and its record leaves a file that nobody was told to load.
+        let is_unrecorded = record::intended(at.saved) == Some(made.digest.to_string().as_str());
         let check = |bytes: &[u8]| self.file.format.check(bytes, &self.file.options);
         let applied = file::apply(&self.file.spec, &made.bytes, expect, &check)
             .map_err(|error| Failed::from(&error, &made.problems))?;
@@ -299,7 +377,8 @@ impl FileRun<'_> {
             Applied::Swapped(swapped) => Some(swapped),
             Applied::Unchanged => None,
         };
-        let must_reload = self.file.reload.is_some() && (swapped.is_some() || at.saved.record.reload_pending);
+        let is_owed = swapped.is_some() || at.saved.record.reload_pending || is_unrecorded;
+        let must_reload = self.file.reload.is_some() && is_owed;
         let mut outcome = self.record(at, made, swapped.is_some(), must_reload)?;
         if let Some(swapped) = swapped {
             // The swap is recorded; a version that could not be kept is worth a word and no more.
@@ -364,7 +443,7 @@ impl FileRun<'_> {
     /// Runs the reload command; until it succeeds the target is failing and the reload stays pending.
     fn reload(&self, outcome: Outcome) -> Result<Outcome, Failed> {
         let Some(argv) = &self.file.reload else { return Ok(outcome) };
-        let failed = |error: String| Failed { error, problems: outcome.problems.clone() };
+        let failed = |error: String| Failed { error, problems: outcome.problems.clone(), is_rejected: false };
         let output = command::run(argv, Some(&self.file.spec.path), &self.file.spec.limits)
             .map_err(|error| failed(error.to_string()))?;
         if !output.is_success() {
@@ -375,6 +454,7 @@ impl FileRun<'_> {
         let now = self.clock.now();
         record::update(self.mirror, self.name(), move |_, saved| {
             saved.record.reload_pending = false;
+            record::set_loaded(saved, true);
             if is_whole {
                 saved.record.last_success = Some(now);
                 saved.record.failures = 0;
@@ -464,18 +544,20 @@ impl Found {
 struct Failed {
     error: String,
     problems: Vec<String>,
+    /// A check did not take the bytes; others may pass.
+    is_rejected: bool,
 }
 
 impl Failed {
     fn from(error: &file::ApplyError, problems: &[String]) -> Self {
         let hint = error.hint();
-        let error = if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") };
-        Self { error, problems: problems.to_vec() }
+        let text = if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") };
+        Self { error: text, problems: problems.to_vec(), is_rejected: error.kind() == file::Kind::Refused }
     }
 }
 
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
-        Self { error: error.to_string(), problems: Vec::new() }
+        Self { error: error.to_string(), problems: Vec::new(), is_rejected: false }
     }
 }
