@@ -31,6 +31,7 @@ mod people;
 mod pg_hba_list;
 mod pg_ident;
 mod pg_roles;
+mod relations;
 mod relative;
 mod spicedb_relationships;
 mod ssh_principals;
