@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 
 use super::reader::{Table, Value, what};
 use crate::access::Fold;
-use crate::downstream::format::{Format, Options};
+
 use crate::model::RoleName;
+use crate::reconcile::{FileSettings, Shape};
 use crate::telemetry::escape;
 
 /// Begins a key that names a role.
 const ROLE: &str = "role:";
 
 /// Reads `map`: people come back, roles go into the options of the format.
-pub(super) fn map(
-    section: &Table<'_>,
-    format: &'static Format,
-    options: &mut Options,
-) -> BTreeMap<String, String> {
+pub(super) fn map(section: &Table<'_>, file: &mut FileSettings) -> BTreeMap<String, String> {
     let mut people = BTreeMap::new();
     let Some(value) = section.get("map") else { return people };
     let Some(table) = value.table() else { return people };
@@ -24,15 +21,16 @@ pub(super) fn map(
     for (key, value) in table.entries() {
         let Some(name) = value.text() else { continue };
         if let Some(role) = key.strip_prefix(ROLE) {
-            name_role(&value, role, name, format, options);
+            name_role(&value, role, name, file);
             continue;
         }
-        if let Some(why) = format.refuses(name, options) {
+        if let Some(why) = file.formats().iter().find_map(|(format, options)| format.refuses(name, options)) {
             let text = format!("`{}` = `{}`: {why}", value.path(), escape(name));
             value.fail(what(text).help("give a name that the reader of this format takes for a person"));
             continue;
         }
-        let folded = format.fold(options).map_or_else(|| name.to_owned(), |Fold { key, .. }| key(name));
+        let fold = file.formats().iter().find_map(|(format, options)| format.fold(options));
+        let folded = fold.map_or_else(|| name.to_owned(), |Fold { key, .. }| key(name));
         if let Some(other) = taken.insert(folded, key.to_owned()) {
             let text = format!(
                 "`{}` = `{}` is also the name of `{}` here",
@@ -48,7 +46,13 @@ pub(super) fn map(
     people
 }
 
-fn name_role(value: &Value<'_>, role: &str, name: &str, format: &'static Format, options: &mut Options) {
+fn name_role(value: &Value<'_>, role: &str, name: &str, file: &mut FileSettings) {
+    let (format, options) = (file.format, &mut file.options);
+    if matches!(file.shape, Shape::Set(_)) {
+        let text = format!("`{}`: the files of a set name roles each in their own `options`", value.path());
+        value.fail_key(what(text));
+        return;
+    }
     if RoleName::parse(role).is_err() {
         value.fail_key(what(format!("`{}`: `{}` is not a role's name", value.path(), escape(role))));
         return;

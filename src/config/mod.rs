@@ -26,6 +26,7 @@ mod role;
 mod schema;
 mod secret;
 mod server;
+mod shape;
 mod target;
 mod value;
 

@@ -20,6 +20,7 @@ pub mod filter_sql;
 pub mod group_commit;
 pub mod loaded;
 pub mod member;
+pub mod owned;
 pub mod query;
 pub mod resource;
 pub mod sqlite;
@@ -29,6 +30,7 @@ pub mod tx;
 pub mod unique;
 pub mod unix_id;
 pub mod verify;
+pub mod version;
 
 #[cfg(test)]
 mod tests;

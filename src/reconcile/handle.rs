@@ -11,6 +11,7 @@ use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
+use super::file::reload::Reloads;
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
 use super::snapshot::{Rules, Snapshot, Source};
@@ -72,6 +73,7 @@ struct Inner {
     pulse: watch::Receiver<Pulse>,
     stop_pulse: watch::Sender<bool>,
     targets: Mutex<Targets>,
+    reloads: Arc<Reloads>,
 }
 
 #[derive(Default)]
@@ -110,7 +112,8 @@ impl Reconciler {
         let (stop_pulse, stopped) = watch::channel(false);
         let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
         let targets_running = Mutex::new(Targets::default());
-        let inner = Inner { mirror, clock, source, pulse, stop_pulse, targets: targets_running };
+        let reloads = Arc::new(Reloads::default());
+        let inner = Inner { mirror, clock, source, pulse, stop_pulse, targets: targets_running, reloads };
         let reconciler = Self { inner: Arc::new(inner) };
         let started = targets.into_iter().zip(clients).map(|(target, client)| {
             let board = reconciler.board(&target)?;
@@ -280,6 +283,7 @@ impl Reconciler {
         })?;
         let held = exceptions.iter().filter(|one| one.verdict == Verdict::Held).count();
         let saved = saved.unwrap_or_default();
+        let drift = super::record::drift(&saved);
         Ok(Arc::new(Board::new(TargetStatus {
             name: target.name.clone(),
             kind: target.kind.as_str(),
@@ -291,6 +295,7 @@ impl Reconciler {
             open: 0,
             parked: 0,
             problems: Vec::new(),
+            drift,
         })))
     }
 
@@ -314,6 +319,7 @@ impl Reconciler {
             settings: Arc::clone(&settings),
             board: Arc::clone(&board),
             pulse: inner.pulse.clone(),
+            reloads: Arc::clone(&inner.reloads),
             wake: Arc::new(Notify::new()),
         };
         let sender = client.map(|(client, url)| task.sender(client, url));

@@ -8,6 +8,7 @@
 mod apply;
 mod error;
 mod folder;
+pub mod generation;
 mod staging;
 mod versions;
 
@@ -23,7 +24,10 @@ use sha2::{Digest as _, Sha256};
 use crate::downstream::command::{Argv, Limits, Output};
 use crate::model::TargetName;
 
-pub use apply::{apply, clean_stale, inspect, remove, settle};
+pub use apply::{
+    apply, clean_stale, drop_aside, inspect, put_link, read_link, remove, remove_link, revert, set_aside,
+    settle, verify,
+};
 pub use error::{ApplyError, Cause, Kind, Step};
 pub use versions::{Kept, kept};
 
@@ -151,6 +155,19 @@ pub struct Swapped {
 }
 
 impl FileSpec {
+    /// The file `name` of a tree whose folder is this spec's path. Its way back is the tree's to keep, so its own
+    /// `verify` and versions are off.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Self {
+        Self {
+            member: Some(name.to_owned()),
+            path: self.path.join(name),
+            verify: None,
+            keep: 0,
+            ..self.clone()
+        }
+    }
+
     /// A destination with every default.
     pub fn new(target: TargetName, path: PathBuf, state: PathBuf) -> Self {
         Self {

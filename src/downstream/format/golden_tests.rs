@@ -213,10 +213,10 @@ fn variants(format: &str) -> Vec<(&'static str, Value)> {
         ],
         "spicedb-relationships" => {
             vec![
-            ("lines", json!({"form": "lines"})),
-            ("plain", json!({"encode": "none", "form": "lines"})),
-            ("yaml", json!({"form": "yaml"})),
-        ]
+                ("lines", json!({"form": "lines"})),
+                ("plain", json!({"encode": "none", "form": "lines"})),
+                ("yaml", json!({"form": "yaml"})),
+            ]
         }
         "apache-groups" => vec![("groups", json!({"list": "groups"}))],
         "haproxy-map" => {

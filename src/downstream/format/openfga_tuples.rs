@@ -190,10 +190,7 @@ mod tests {
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
         let keys = &lines[0]["deletes"]["tuple_keys"];
-        assert_eq!(
-            keys,
-            &json!([{"user": "user:carl", "relation": "assignee", "object": "role:admin"}])
-        );
+        assert_eq!(keys, &json!([{"user": "user:carl", "relation": "assignee", "object": "role:admin"}]));
         assert_eq!(lines[1]["writes"]["tuple_keys"].as_array().unwrap().len(), relations.len());
     }
 

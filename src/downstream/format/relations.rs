@@ -33,7 +33,9 @@ impl Relation {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (object, rest) = text.split_once('#')?;
         let (relation, user) = rest.split_once('@')?;
-        let is_whole = [object, user].iter().all(|one| one.split_once(':').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty()));
+        let is_whole = [object, user]
+            .iter()
+            .all(|one| one.split_once(':').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty()));
         (is_whole && !relation.is_empty()).then(|| Self {
             object: object.to_owned(),
             relation: relation.to_owned(),
@@ -99,12 +101,10 @@ pub(super) fn wanted(
             hint: "set user_type, group_type and role_type to different words",
         });
     }
-    let (view, left_out) =
-        fit::without_refused(view, &|kind, name| (store.id)(options, kind, name).err());
+    let (view, left_out) = fit::without_refused(view, &|kind, name| (store.id)(options, kind, name).err());
     // What was not refused has an id.
-    let full = |kind: Kind, name: &str| {
-        full(options, kind, &(store.id)(options, kind, name).unwrap_or_default())
-    };
+    let full =
+        |kind: Kind, name: &str| full(options, kind, &(store.id)(options, kind, name).unwrap_or_default());
     let mut found = BTreeSet::new();
     for user in &view.users {
         let groups = user.groups.iter().map(|name| (Kind::Group, "group_relation", "member", name));

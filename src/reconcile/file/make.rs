@@ -13,7 +13,7 @@ use crate::model::TargetName;
 
 use crate::reconcile::plan;
 use crate::reconcile::record;
-use crate::reconcile::settings::OnIllegal;
+use crate::reconcile::settings::{FileSettings, OnIllegal, Shape};
 
 use super::unix_ids;
 
@@ -79,14 +79,6 @@ pub(crate) fn held<T>(
     Err(format!("{why}{}; whoever was revoked since is still in the file", still.unwrap_or_default()))
 }
 
-/// The options of one rendering, with the numbers and the deletes that go with its view; and for a reader to which the
-/// file only adds what the mirror is to remember before the file is written.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) options: Options,
-    pub(crate) loaded: Option<Remembered>,
-}
-
 /// What the file said so far, and what it will.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remembered {
@@ -103,7 +95,8 @@ pub(crate) struct Numbers<'a> {
     pub(crate) is_preview: bool,
 }
 
-/// Prepares a rendering of `view` in `format`. Blocking.
+/// The settings of one rendering of `view`: with the numbers and the deletes that go with it. For a reader to which the
+/// file only adds, also what the mirror is to remember before the file is written. Blocking.
 ///
 /// # Errors
 /// What the mirror or the file of numbers said.
@@ -111,23 +104,33 @@ pub(crate) fn prepare(
     mirror: &Mirror,
     target: &TargetName,
     saved: Option<&Saved>,
-    (format, options): (&Format, &Options),
+    file: &FileSettings,
     numbers: Numbers<'_>,
     view: &View,
-) -> Result<Prepared, unix_ids::Failure> {
-    let mut options = options.clone();
-    let wanted = format.unix_ids(view, &options);
-    options.ids = if numbers.is_preview {
-        unix_ids::preview(mirror, numbers.log, &wanted)?
-    } else {
-        unix_ids::give(mirror, numbers.log, &wanted)?
+) -> Result<(FileSettings, Option<Remembered>), unix_ids::Failure> {
+    let mut file = file.clone();
+    let give = |format: &Format, options: &mut Options| -> Result<(), unix_ids::Failure> {
+        let wanted = format.unix_ids(view, options);
+        options.ids = if numbers.is_preview {
+            unix_ids::preview(mirror, numbers.log, &wanted)?
+        } else {
+            unix_ids::give(mirror, numbers.log, &wanted)?
+        };
+        Ok(())
     };
-    let Some(held) = format.relations(view, &options) else { return Ok(Prepared { options, loaded: None }) };
+    if let Shape::Set(parts) = &mut file.shape {
+        for part in parts {
+            give(part.format, &mut part.options)?;
+        }
+        return Ok((file, None));
+    }
+    give(file.format, &mut file.options)?;
+    let Some(held) = file.format.relations(view, &file.options) else { return Ok((file, None)) };
     let before = mirror.read(|tx: &mut ReadTx<'_>| loaded::of(tx, target))?;
     let gone = deletes(&before, saved.is_some_and(record::is_loaded), &held);
-    options.deletes.clone_from(&gone);
+    file.options.deletes.clone_from(&gone);
     let after = Loaded { held, gone };
-    Ok(Prepared { options, loaded: Some(Remembered { before, after }) })
+    Ok((file, Some(Remembered { before, after })))
 }
 
 /// What the reader is to drop: all it may hold and should not. Deletes stay in the file until it changes for another
