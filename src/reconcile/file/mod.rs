@@ -10,3 +10,6 @@ pub(super) mod run;
 mod set;
 mod tree;
 pub(crate) mod unix_ids;
+
+#[cfg(test)]
+mod revoked_tests;
