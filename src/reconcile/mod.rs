@@ -18,6 +18,7 @@ mod status;
 mod task;
 
 pub mod guard;
+pub mod manage;
 pub mod plan;
 pub mod timing;
 pub mod webhook;

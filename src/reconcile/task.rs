@@ -17,6 +17,7 @@ use super::file::reload::Reloads;
 use super::file::run::{Cause, FileRun, Outcome};
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
+use super::manage::{self, RollbackReport};
 use super::pulse::stopped;
 use super::settings::{TargetKind, TargetSettings};
 use super::snapshot::Source;
@@ -41,6 +42,15 @@ pub(super) enum Order {
         adopt: bool,
         /// Where the report goes.
         reply: oneshot::Sender<SyncReport>,
+    },
+    /// Pin to an earlier version, run and answer.
+    RollBack {
+        /// The change it shows; `None`: the one before the present.
+        to: Option<Seq>,
+        /// By whom.
+        origin: Origin,
+        /// Where the report goes.
+        reply: oneshot::Sender<Result<RollbackReport, Error>>,
     },
     /// Carry out a person's decision, run and answer.
     Decide {
@@ -115,6 +125,10 @@ impl Task {
                     Some(Order::Sync { adopt, reply }) => {
                         let report = self.pass(&mut life, Cause::Sync { adopt }).await;
                         // Whoever asked may have gone.
+                        let _gone = reply.send(report);
+                    }
+                    Some(Order::RollBack { to, origin, reply }) => {
+                        let report = self.roll_back(&mut life, to, origin).await;
                         let _gone = reply.send(report);
                     }
                     Some(Order::Decide { decision, origin, reply }) => {
@@ -226,6 +240,25 @@ impl Task {
             renamed: outcome.renamed,
             error: outcome.error,
         }
+    }
+
+    /// A rollback and the run that puts it in place.
+    async fn roll_back(
+        &self,
+        life: &mut Life,
+        to: Option<Seq>,
+        origin: Origin,
+    ) -> Result<RollbackReport, Error> {
+        let (mirror, settings) = (self.mirror.clone(), Arc::clone(&self.settings));
+        let done = tokio::task::spawn_blocking(move || {
+            manage::pinned(&mirror, &settings.kind, &settings.name, to, origin)
+        });
+        let pinned = done.await.map_err(|error| StoreError::Bug(format!("rollback: {error}")))??;
+        let (target, to_seq, seq) = (&self.settings.name, pinned.to_seq, pinned.seq);
+        tracing::warn!(target_name = %target, %to_seq, %seq, "a person rolled the target back; it is pinned until `sync`");
+        let report = self.pass(life, Cause::Rollback).await;
+        let (state, error) = (Some(report.state), report.error);
+        Ok(RollbackReport { state, error, added: report.added, removed: report.removed, ..pinned })
     }
 
     /// A person's decision and the run that follows from it.
