@@ -77,6 +77,7 @@ impl World {
             wait: Wait { revoke: Duration::ZERO, min: Duration::from_millis(1), max: Duration::from_secs(1) },
             kind: TargetKind::File(FileSettings {
                 shape: crate::reconcile::Shape::File,
+                poll: crate::reconcile::POLL_DEFAULT,
                 spec,
                 format: format::find("json").unwrap(),
                 options: Options::new(target),
@@ -574,3 +575,6 @@ async fn a_410_disables_the_target_and_says_so() {
 
 #[path = "guard/run_tests.rs"]
 mod guard_run;
+
+#[path = "measure_tests.rs"]
+mod measure;

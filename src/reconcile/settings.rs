@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::access::{Fold, Role, SubjectAttribute};
 use crate::downstream::command::Argv;
@@ -114,9 +115,14 @@ pub struct FileSettings {
     pub reload: Option<Argv>,
     /// Key `drift`. Default `repair`.
     pub drift: Drift,
+    /// Key `poll`: how often what lies there is looked at besides events. Default 1 min, 1 s to 1 d.
+    pub poll: Duration,
     /// Key `on_illegal`. Default `skip`.
     pub on_illegal: OnIllegal,
 }
+
+/// How often a target's files are looked at unless `poll` says otherwise.
+pub const POLL_DEFAULT: Duration = Duration::from_mins(1);
 
 impl FileSettings {
     /// Every format it is written in, with its options: of a set, one for each file.

@@ -19,7 +19,7 @@ use crate::reconcile::settings::{
 };
 use crate::reconcile::snapshot::{Rules, Snapshot};
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::{State, guard::Guard};
+use crate::reconcile::{POLL_DEFAULT, State, guard::Guard};
 
 /// One user at one moment. Fewer than five, so that no guard holds a removal.
 #[derive(Debug, Clone)]
@@ -122,8 +122,16 @@ impl World {
             std::fs::create_dir(&path).unwrap();
         }
         let options = Options { target: target.clone(), template: Some(template()), ..(format.example)() };
-        let file =
-            FileSettings { spec, shape, format, options, reload: None, drift: Drift::Repair, on_illegal };
+        let file = FileSettings {
+            spec,
+            shape,
+            format,
+            options,
+            reload: None,
+            drift: Drift::Repair,
+            on_illegal,
+            poll: POLL_DEFAULT,
+        };
         TargetSettings {
             name: target,
             map: std::collections::BTreeMap::new(),
