@@ -39,6 +39,8 @@ fn names(n: usize) -> Vec<String> {
             .map(|name| name.replacen('#', &n.to_string(), 1))
             .collect();
     names.extend(["shared", "SHARED", "root", ""].map(str::to_owned));
+    // One to a reader only before the `@`; a directory itself has no two of one userName.
+    names.extend(["shared@a.example", "SHARED@b.example"].map(str::to_owned));
     names
 }
 
@@ -305,18 +307,21 @@ fn what_a_check_refuses_loses_the_revoked_all_the_same() {
 fn whoever_is_in_the_file_keeps_a_name_that_the_reader_folds() {
     let world = World::new();
     let format = crate::downstream::format::find("nginx-map").unwrap();
-    let target = world.target("nginx", format, OnIllegal::Skip);
+    let target = TargetSettings {
+        subject: SubjectAttribute::UserNameLocal,
+        ..world.target("nginx", format, OnIllegal::Skip)
+    };
     let text = || std::fs::read_to_string(world.folder.path().join("nginx")).unwrap();
     // User 1 is SHARED and in; user 0, who is older, comes later as `shared`.
-    let first = people([(0, true, false), (9, true, true), (0, false, false), (0, false, false)]);
+    let first = people([(0, true, false), (13, true, true), (0, false, false), (0, false, false)]);
     world.run(&target, &snapshot(&first, 1));
     assert_eq!(text(), "\"\\\\SHARED\" \"admin\";\n");
-    let second = people([(8, true, true), (9, true, true), (0, false, false), (0, false, false)]);
+    let second = people([(12, true, true), (13, true, true), (0, false, false), (0, false, false)]);
     let outcome = world.run(&target, &snapshot(&second, 2));
     assert_eq!(text(), "\"\\\\SHARED\" \"admin\";\n");
     let told = outcome.problems.join("\n");
     assert!(told.contains("ASCII case") && told.matches("acme/").count() == 2, "{told}");
-    let third = people([(8, true, true), (9, true, false), (0, false, false), (0, false, false)]);
+    let third = people([(12, true, true), (13, true, false), (0, false, false), (0, false, false)]);
     world.run(&target, &snapshot(&third, 3));
     assert!(!text().contains("SHARED"), "{}", text());
 }
