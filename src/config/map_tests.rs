@@ -49,3 +49,12 @@ fn a_display_name_gives_nobody_an_account() {
     only_wrong(&target("pg-roles", "subject = \"displayName\"\n"), 6, &["gives power to a name"]);
     assert!(read(&target("json", "subject = \"displayName\"\n")).is_ok());
 }
+
+#[test]
+fn a_range_of_numbers_is_a_list_of_two() {
+    let config = read(&target("extrausers", "options = { gids = [60000, 60499] }\n")).unwrap().config;
+    let crate::reconcile::TargetKind::File(file) = &config.targets[0].kind else { panic!("a file") };
+    assert_eq!(file.options.values["gids"], serde_json::json!([60000, 60499]));
+    only_wrong(&target("extrausers", "options = { gids = [5, 60499] }\n"), 6, &["within 1000 and"]);
+    only_wrong(&target("extrausers", "options = { gids = [60499, 60000] }\n"), 6, &["a range"]);
+}
