@@ -19,6 +19,7 @@ pub mod change;
 mod directory;
 mod document;
 mod guard;
+mod map;
 mod problem;
 mod reader;
 mod role;

@@ -262,6 +262,9 @@ fn option_value(value: &Value<'_>) -> Option<Json> {
         value.text().map(Json::from)
     } else if value.is_integer() {
         value.integer(0..=u64::from(u32::MAX)).map(Json::from)
+    } else if value.is_list() && value.list_or_one().iter().all(Value::is_integer) {
+        let numbers = value.list()?;
+        numbers.iter().map(|number| number.integer(0..=u64::from(u32::MAX)).map(Json::from)).collect()
     } else if value.is_list() {
         value.texts().map(Json::from)
     } else if value.is_table() {

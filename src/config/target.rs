@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::guard::guard;
+use super::map::map;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
 use super::server::span;
 use super::shape;
 use super::value::parse_mode;
-use crate::access::SubjectAttribute;
+use crate::access::{SubjectAttribute, View};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
-use crate::downstream::format::Options;
+use crate::downstream::format::{Format, Options};
 use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::{ResourceType, TargetName};
 use crate::reconcile::guard::Guard;
@@ -36,7 +37,7 @@ pub(super) enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 15] = [
+const FILE_KEYS: [&str; 16] = [
     "poll",
     "each",
     "file",
@@ -52,6 +53,7 @@ const FILE_KEYS: [&str; 15] = [
     "drift",
     "keep",
     "on_illegal",
+    "map",
 ];
 const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
 
@@ -80,18 +82,26 @@ pub(super) fn target(
     later(&section);
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
-    let kind = match kind {
+    let mut kind = match kind {
         Some(kind @ (Type::File | Type::Tree | Type::Set)) => {
             file(&section, files, &state.join("targets"), &own, kind).map(TargetKind::File)
         }
         Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
+    let mut names = std::collections::BTreeMap::new();
+    if let Some(TargetKind::File(file)) = &mut kind {
+        names = map(&section, file);
+        refuse_free_text(&section, subject.as_ref(), file);
+        refuse_memory(&section, file);
+    }
     section.finish();
     Some(TargetSettings {
         name: name?,
         subject: subject.unwrap_or_default(),
         attributes,
+        map: names,
+        unix_ids: state.join("unix-ids.log"),
         apply: apply.unwrap_or_default(),
         on_change: on_change.unwrap_or(true),
         schedule,
@@ -99,6 +109,33 @@ pub(super) fn target(
         guard,
         kind: kind?,
     })
+}
+
+/// A display name is anybody's to choose, so it never names somebody where the name alone gives something.
+fn refuse_free_text(section: &Table<'_>, subject: Option<&SubjectAttribute>, file: &FileSettings) {
+    let Some((format, _)) = file.formats().into_iter().find(|(format, _)| format.has_local_power()) else {
+        return;
+    };
+    if let (Some(attribute), Some(value)) = (subject, section.get("subject"))
+        && attribute.is_free_text()
+    {
+        let text = format!("`{}` = `{attribute}`: `{}` gives power to a name", value.path(), format.name);
+        value.fail(
+            what(text).help("name people by userName, userName.local or externalId, and others in `map`"),
+        );
+    }
+}
+
+/// What is to be dropped is remembered for one file, which has one `reload` of its own.
+fn refuse_memory(section: &Table<'_>, file: &FileSettings) {
+    let remembers =
+        |(format, options): &(&Format, &Options)| format.relations(&View::default(), options).is_some();
+    if let Some((format, _)) = file.formats().into_iter().find(remembers)
+        && !matches!(file.shape, Shape::File)
+    {
+        let text = format!("`{}`: `{}` names what its reader is to drop", section.path(), format.name);
+        section.fail(what(text).help("give it a target of `type = \"file\"` with a `reload` of its own"));
+    }
 }
 
 /// What users show besides. A name that no schema knows is a slip; what is never returned is nobody's to see.
@@ -165,7 +202,6 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
-    section.planned("map", "what a role is called at a reader stands in the format's `options`");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");
     section.planned("batch", "one event is one delivery");

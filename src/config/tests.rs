@@ -56,6 +56,9 @@ const FILE: &str =
     "[[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"/srv/rosterd/access.json\"\n";
 const HOOK: &str = "[[target]]\nname = \"app\"\ntype = \"webhook\"\nurl = \"https://app.example.com/\"\nsecret_file = \"absent\"\n";
 
+#[path = "map_tests.rs"]
+mod map;
+
 #[test]
 fn an_empty_config_is_the_defaults() {
     let config = read("").unwrap().config;

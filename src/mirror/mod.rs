@@ -19,6 +19,7 @@ pub mod engine;
 pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
+pub mod loaded;
 pub mod member;
 pub mod owned;
 pub mod query;
@@ -28,6 +29,7 @@ pub mod target;
 pub mod token;
 pub mod tx;
 pub mod unique;
+pub mod unix_id;
 pub mod verify;
 pub mod version;
 

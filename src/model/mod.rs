@@ -9,6 +9,7 @@ mod secret;
 mod seq;
 mod slug;
 mod time;
+mod unix_id;
 
 pub use actor::{Actor, Origin};
 pub use id::{
@@ -19,3 +20,4 @@ pub use secret::Secret;
 pub use seq::{ChangeId, Epoch, EventId, Seq};
 pub use slug::slug;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use unix_id::{UnixIdOwner, UnixIdOwnerError, UnixIdWanted};

@@ -66,6 +66,8 @@ impl World {
         );
         TargetSettings {
             name: target.clone(),
+            map: std::collections::BTreeMap::new(),
+            unix_ids: self.folder.path().join("unix-ids.log"),
             subject: crate::access::SubjectAttribute::default(),
             attributes: Vec::new(),
             apply: Apply::Auto,

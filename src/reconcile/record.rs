@@ -122,6 +122,16 @@ pub(crate) fn intended(saved: &Saved) -> Option<&str> {
     saved.record.extra.get("intended").and_then(Value::as_str)
 }
 
+/// Whether a reload has succeeded since the file last changed: what it says is what its reader holds.
+pub(crate) fn is_loaded(saved: &Saved) -> bool {
+    saved.record.extra.get("loaded").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// What [`is_loaded`] reads.
+pub(crate) fn set_loaded(saved: &mut Saved, is_loaded: bool) {
+    set_extra(saved, "loaded", is_loaded.then_some(Value::Bool(true)));
+}
+
 /// One further fact of the record that is a text.
 pub(crate) fn extra_text(saved: &Saved, key: &str) -> Option<String> {
     saved.record.extra.get(key).and_then(Value::as_str).map(str::to_owned)

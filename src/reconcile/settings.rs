@@ -1,8 +1,10 @@
 //! What steers the targets; `config` fills it.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::{Role, SubjectAttribute};
+use crate::access::{Fold, Role, SubjectAttribute};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
 use crate::downstream::format::{Format, Options, RelativeName};
@@ -43,6 +45,10 @@ pub struct TargetSettings {
     pub subject: SubjectAttribute,
     /// Key `attributes`: what users show here besides; for templates and the format `json`. Default none.
     pub attributes: Vec<SubjectAttribute>,
+    /// Key `map`: what somebody is called here, by the name `subject` gives. Default none.
+    pub map: BTreeMap<String, String>,
+    /// The file beside the mirror in which uids and gids outlive a restore.
+    pub unix_ids: PathBuf,
     /// Key `apply`. Default `auto`.
     pub apply: Apply,
     /// Key `on_change`: a change wakes this target. Default true.
@@ -84,6 +90,14 @@ impl TargetKind {
             Self::Webhook(_) => "webhook",
         }
     }
+
+    /// How its reader compares names; `None`: by their bytes.
+    pub fn fold(&self) -> Option<Fold> {
+        match self {
+            Self::File(file) => file.formats().into_iter().find_map(|(format, options)| format.fold(options)),
+            Self::Webhook(_) => None,
+        }
+    }
 }
 
 /// A file, tree or set target.
@@ -109,6 +123,16 @@ pub struct FileSettings {
 
 /// How often a target's files are looked at unless `poll` says otherwise.
 pub const POLL_DEFAULT: Duration = Duration::from_mins(1);
+
+impl FileSettings {
+    /// Every format it is written in, with its options: of a set, one for each file.
+    pub fn formats(&self) -> Vec<(&'static Format, &Options)> {
+        match &self.shape {
+            Shape::Set(parts) => parts.iter().map(|part| (part.format, &part.options)).collect(),
+            Shape::File | Shape::Tree(_) => vec![(self.format, &self.options)],
+        }
+    }
+}
 
 /// How many files a target is.
 #[derive(Debug, Clone, Default)]

@@ -153,7 +153,7 @@ fn the_name_service_shows_the_group_with_its_holders() {
         return;
     }
     let target = "[[target]]\nname = \"groups\"\ntype = \"file\"\nformat = \"extrausers\"\npath = \"{dir}/extrausers/group\"\nmode = \"0644\"\n\
-        options = { gids = { admin = 60601 }, names = { admin = \"crew\" } }\n";
+        options = { gids = [60000, 60499], names = { admin = \"crew\" } }\n";
     let mut daemon = Daemon::prepare(&format!("{ROLE}{target}"));
     std::fs::create_dir(daemon.path("extrausers")).unwrap();
     daemon.run();
@@ -164,8 +164,48 @@ fn the_name_service_shows_the_group_with_its_holders() {
         let out = inside(&binds, &["getent", "-s", "extrausers", "group", "crew"]);
         assert!(out.status.success(), "{}", shown(&out));
         let text = String::from_utf8(out.stdout).unwrap();
-        let members = text.trim().strip_prefix("crew:x:60601:").unwrap_or_else(|| panic!("{text}"));
+        let members = text.trim().strip_prefix("crew:x:60000:").unwrap_or_else(|| panic!("{text}"));
         Some(members.split(',').any(|member| member == who))
     });
-    assert_eq!(daemon.read("extrausers/group"), "crew:x:60601:\n");
+    assert_eq!(daemon.read("extrausers/group"), "crew:x:60000:\n");
+}
+
+#[test]
+fn systemd_knows_the_accounts_and_the_group_of_holders() {
+    if !ready("userdb", &["getent", "libnss_systemd.so.2"]) {
+        return;
+    }
+    let target = "[[target]]\nname = \"accounts\"\ntype = \"tree\"\nformat = \"userdb\"\npath = \"{dir}/userdb\"\nmode = \"0644\"\n\
+        options = { gids = [60000, 60499], uids = [60500, 64999] }\nmap = { \"role:admin\" = \"crew\" }\n";
+    let mut daemon = Daemon::prepare(&format!("{ROLE}{target}"));
+    std::fs::create_dir(daemon.path("userdb")).unwrap();
+    daemon.run();
+    let story = Story::open(&daemon, "userdb/crew.group", "");
+    let place = daemon.path("userdb");
+    let script = "mount -t tmpfs none /run && mkdir /run/userdb && mount --bind \"$1\" /run/userdb && getent -s systemd passwd \"$2\"; \
+        exec getent -s systemd group crew";
+    let asked = |who: &str| {
+        let out = inside(&[], &["sh", "-c", script, "ask", place.to_str().unwrap(), who]);
+        shown(&out).lines().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let mut uids = std::collections::BTreeMap::new();
+    story.play(&mut |who| {
+        let lines = asked(who);
+        let group = lines.iter().find_map(|line| line.strip_prefix("crew:x:60000:"))?;
+        let is_member = group.split(',').any(|member| member == who);
+        let account = lines.iter().find_map(|line| line.strip_prefix(&format!("{who}:x:")));
+        if let Some(account) = account {
+            let uid = account.split(':').next().unwrap().parse::<u32>().unwrap();
+            // A uid that nobody was given is what systemd makes of a broken record.
+            assert!((60_500..65_000).contains(&uid), "{account}");
+            uids.insert(who.to_owned(), uid);
+        }
+        (account.is_some() == is_member).then_some(is_member)
+    });
+    assert_eq!(uids["alice"], uids["alicia"], "a new name is no new account");
+    assert_ne!(uids["alice"], uids["bob"]);
+    let log = std::fs::read_to_string(daemon.path("state/unix-ids.log"))
+        .or_else(|_| std::fs::read_to_string(daemon.path("unix-ids.log")))
+        .unwrap();
+    assert!(log.contains(&format!("{} uid acme", uids["alice"])) && log.contains("60000 gid admin"), "{log}");
 }

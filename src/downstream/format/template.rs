@@ -30,6 +30,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example,
+    ..super::PLAIN
 };
 
 /// Most bytes that a template may write.

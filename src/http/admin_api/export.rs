@@ -68,7 +68,14 @@ fn render(
 ) -> Result<Value, AdminError> {
     let facts = explain::load(tx, running)?;
     let access = access::access(&facts, &running.roles, tx.now());
-    let input = ViewInput { attribute, attributes: &[], exceptions: &[], names: &BTreeMap::new() };
+    let input = ViewInput {
+        attribute,
+        attributes: &[],
+        exceptions: &[],
+        names: &BTreeMap::new(),
+        map: &BTreeMap::new(),
+        fold: format.fold(options),
+    };
     let (view, problems) = access::view(&facts, &access, input);
     let rendered = format.render(&view, options).map_err(|error| {
         AdminError::new(409, error.to_string(), "`rosterd export --list` shows the options")

@@ -2,9 +2,14 @@
 
 pub(super) mod drift;
 pub(super) mod look;
+pub(super) mod make;
 pub(super) mod parts;
 pub(super) mod pin;
 pub(super) mod reload;
 pub(super) mod run;
 mod set;
 pub(super) mod tree;
+pub(crate) mod unix_ids;
+
+#[cfg(test)]
+mod revoked_tests;

@@ -55,7 +55,7 @@ impl FileRun<'_> {
     /// Compares, decides and writes.
     pub(super) fn tree(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {
         let Content::Many(pieces) = &made.content else {
-            return Err(Failed { error: "a tree was drawn as one file".into(), problems: made.problems });
+            return Err(Failed::told("a tree was drawn as one file".into(), made.problems));
         };
         let todo = self.judge(at, pieces, &made)?;
         let quiet = |state: State, error: Option<String>| {
