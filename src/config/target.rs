@@ -210,7 +210,7 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
         .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));
     let keep = section.get("keep").and_then(|value| value.integer(0..=1_000));
 
-    let mut spec = FileSpec::new(path?, state.join(name.as_str()));
+    let mut spec = FileSpec::new(name.clone(), path?, state.join(name.as_str()));
     spec.mode = mode.unwrap_or(spec.mode);
     spec.check = check;
     spec.verify = verify;

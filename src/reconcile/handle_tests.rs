@@ -59,7 +59,11 @@ impl World {
 
     fn file(&self, name: &str) -> TargetSettings {
         let target = TargetName::parse(name).unwrap();
-        let spec = FileSpec::new(self.path(&format!("{name}.json")), self.path(&format!("state-{name}")));
+        let spec = FileSpec::new(
+            TargetName::parse(name).unwrap(),
+            self.path(&format!("{name}.json")),
+            self.path(&format!("state-{name}")),
+        );
         TargetSettings {
             name: target.clone(),
             subject: crate::access::SubjectAttribute::default(),

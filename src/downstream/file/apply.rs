@@ -13,8 +13,8 @@ use crate::downstream::command::{self, Argv, Output};
 use super::folder::{Folder, modified};
 use super::staging::{self, WayBack};
 use super::{
-    Applied, ApplyError, Cause, Digest, Expect, FileFacts, FileSpec, OnDisk, ParseCheck, Step, Swapped,
-    versions,
+    Applied, ApplyError, Cause, Digest, Expect, FileFacts, FileSpec, OnDisk, ParseCheck, Removed, Step,
+    Swapped, versions,
 };
 
 /// Puts `bytes` in place if they are not there already (DESIGN §6.1, up to and including `verify`).
@@ -85,6 +85,28 @@ pub fn settle(spec: &FileSpec, swapped: &Swapped, label: u64) -> Result<(), Appl
         folder.unlink(name).and_then(|()| folder.sync()).map_err(|error| run.io(Step::Keep, error))?;
     }
     kept.map_err(|error| run.io(Step::Keep, error))
+}
+
+/// Takes the destination away, if what is there is what `expect` says; then no reload is owed by this function.
+///
+/// # Errors
+/// What is there is something else, or no regular file; or the operating system says no.
+pub fn remove(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let (found, seen) = run.look(folder.name())?;
+    let before = run.before(&WayBack::None, &found)?;
+    if found == OnDisk::Absent {
+        return Ok(Removed::Absent);
+    }
+    run.must_be(expect, &WayBack::None, &found, before)?;
+    let now = folder.stat(folder.name()).map_err(|error| run.io(Step::Remove, error))?;
+    let mark = |stat: &Stat| (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    if expect != Expect::Anything && now.as_ref().map(mark) != seen.as_ref().map(mark) {
+        return Err(run.fail(Step::Remove, Cause::Changed));
+    }
+    folder.unlink(folder.name()).and_then(|()| folder.sync()).map_err(|error| run.io(Step::Remove, error))?;
+    Ok(Removed::Gone)
 }
 
 /// What is at the destination now, for plan, drift and the rule on strangers' files.

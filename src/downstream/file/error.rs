@@ -40,6 +40,8 @@ pub enum Step {
     Restore,
     /// Storing the version under the state directory.
     Keep,
+    /// Taking a file of ours away.
+    Remove,
 }
 
 /// What went wrong.
@@ -157,6 +159,7 @@ impl fmt::Display for Step {
             Self::Verify => "`verify`",
             Self::Restore => "putting the old file back",
             Self::Keep => "storing the version",
+            Self::Remove => "removing it",
         })
     }
 }

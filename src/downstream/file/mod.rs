@@ -21,8 +21,9 @@ use std::time::SystemTime;
 use sha2::{Digest as _, Sha256};
 
 use crate::downstream::command::{Argv, Limits, Output};
+use crate::model::TargetName;
 
-pub use apply::{apply, clean_stale, inspect, settle};
+pub use apply::{apply, clean_stale, inspect, remove, settle};
 pub use error::{ApplyError, Cause, Kind, Step};
 pub use versions::{Kept, kept};
 
@@ -35,6 +36,12 @@ pub const STAGING_PREFIX: &str = ".rosterd-";
 /// What steers one file destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSpec {
+    /// The target it belongs to: what an installer knows it by.
+    pub target: TargetName,
+    /// Its name inside a tree; `None` for a single file.
+    pub member: Option<String>,
+    /// Who writes it.
+    pub via: Via,
     /// Absolute path of the destination; no `.` or `..`, no symlink in it.
     pub path: PathBuf,
     /// Permission bits, of which the lower nine count. Default 0640.
@@ -52,6 +59,19 @@ pub struct FileSpec {
     /// Accepts a folder that its group may write to, whatever group that is (the reader group). A flag and no number,
     /// because in a sandbox with `PrivateUsers=` every foreign group shows as the same one. Default false.
     pub group_may_write: bool,
+}
+
+/// Who puts a file in place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Via {
+    /// This process.
+    #[default]
+    Direct,
+    /// The root-owned installer, which knows path, owner, mode and commands by target and member.
+    Installer {
+        /// Its socket.
+        socket: PathBuf,
+    },
 }
 
 /// SHA-256 of a file's bytes.
@@ -108,6 +128,15 @@ pub enum Applied {
     Swapped(Swapped),
 }
 
+/// What `remove` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// Nothing was there.
+    Absent,
+    /// It is gone, and that is durable.
+    Gone,
+}
+
 /// A file that has just been put in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Swapped {
@@ -123,8 +152,11 @@ pub struct Swapped {
 
 impl FileSpec {
     /// A destination with every default.
-    pub fn new(path: PathBuf, state: PathBuf) -> Self {
+    pub fn new(target: TargetName, path: PathBuf, state: PathBuf) -> Self {
         Self {
+            target,
+            member: None,
+            via: Via::Direct,
             path,
             mode: 0o640,
             check: None,

@@ -39,7 +39,7 @@ pub(super) const FORMAT: Format = Format {
             description: "Whose holders the policy lets in.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example,
 };

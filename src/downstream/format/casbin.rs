@@ -36,7 +36,7 @@ pub(super) const FORMAT: Format = Format {
             description: "What stands before each user. If empty, users named `group:…` or `role:…` are left out.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };

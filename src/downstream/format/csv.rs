@@ -23,7 +23,7 @@ pub(super) const FORMAT: Format = Format {
             description: "One row for each user and group or role, or one for each user.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };

@@ -31,7 +31,7 @@ pub(super) const FORMAT: Format = Format {
             description: "What the Unix group of a role is called, such as `{ \"Site-Reliability\" = \"sre\" }`.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example,
 };

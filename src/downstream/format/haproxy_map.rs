@@ -26,7 +26,7 @@ pub(super) const FORMAT: Format = Format {
         people::ROLES,
         VALUE,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };

@@ -18,7 +18,7 @@ pub(super) const FORMAT: Format = Format {
         default: "false",
         description: "Writes one line without blanks instead of two-space indents.",
     }],
-    render,
+    render: super::Render::One(render),
     check,
     example: placeholder_options,
 };

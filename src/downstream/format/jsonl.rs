@@ -19,7 +19,7 @@ pub(super) const FORMAT: Format = Format {
         default: "\"all\"",
         description: "Which objects are written.",
     }],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };

@@ -55,7 +55,7 @@ pub(super) const FORMAT: Format = Format {
             description: "What the API server puts before each user (--oidc-username-prefix), such as `oidc:`.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };

@@ -31,6 +31,7 @@ mod people;
 mod pg_hba_list;
 mod pg_ident;
 mod pg_roles;
+mod relative;
 mod spicedb_relationships;
 mod ssh_principals;
 mod sudoers;
@@ -44,6 +45,7 @@ mod golden_tests;
 #[cfg(test)]
 mod name_tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -53,6 +55,7 @@ use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
 
 pub use fit::example_view;
 pub use options::{OptionDoc, OptionKind, Options, REQUIRED};
+pub use relative::{RelativeName, RelativeNameError};
 pub use template::{Template, Validate};
 
 /// Every format, sorted by name.
@@ -93,12 +96,34 @@ pub struct Format {
     pub content_type: &'static str,
     /// What may stand in the target's `options`, sorted by name.
     pub options: &'static [OptionDoc],
-    /// The pure renderer; call it through [`Format::render`], which first takes unfit names out.
-    pub(crate) render: fn(&View, &Options) -> Result<Rendered, RenderError>,
-    /// Parses the bytes as the reader would, before they are put in place.
+    /// The pure renderer; call it through [`Format::render`] or [`Format::render_tree`], which first take unfit names
+    /// out.
+    pub(crate) render: Render,
+    /// Parses the bytes of one file as the reader would, before they are put in place.
     pub(crate) check: fn(&[u8], &Options) -> Result<(), String>,
     /// Options under which the example is rendered.
     pub(crate) example: fn() -> Options,
+}
+
+/// How many files a format writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Render {
+    /// One.
+    One(fn(&View, &Options) -> Result<Rendered, RenderError>),
+    /// Several, under names of its own: only for `type = "tree"`.
+    #[expect(dead_code, reason = "the formats that write folders come with their own changes")]
+    Tree(fn(&View, &Options) -> Result<RenderedTree, RenderError>),
+}
+
+/// What a rendering of several files gave.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RenderedTree {
+    /// The whole files, by name.
+    pub files: BTreeMap<RelativeName, Vec<u8>>,
+    /// Symlinks beside them, and the file each points to.
+    pub links: BTreeMap<RelativeName, RelativeName>,
+    /// Who or what could not be carried, and why; sorted, each once.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What a rendering gave.
@@ -163,7 +188,10 @@ impl Format {
     /// Only what concerns the whole file, such as a fault of the template; one bad name costs one subject.
     pub fn render(&self, view: &View, options: &Options) -> Result<Rendered, RenderError> {
         let (view, mut left_out) = fit::without_unfit_names(view);
-        let mut rendered = (self.render)(&view, options)?;
+        let Render::One(render) = self.render else {
+            return Err(self.wrong_shape("it writes several files", "use it with `type = \"tree\"`"));
+        };
+        let mut rendered = render(&view, options)?;
         if self.is_text() && rendered.bytes.last().is_some_and(|&last| last != b'\n') {
             rendered.bytes.push(b'\n');
         }
@@ -171,6 +199,31 @@ impl Format {
         rendered.left_out.sort();
         rendered.left_out.dedup();
         Ok(rendered)
+    }
+
+    /// Renders every file of a format that names its files itself; otherwise as [`Format::render`].
+    ///
+    /// # Errors
+    /// As [`Format::render`].
+    pub fn render_tree(&self, view: &View, options: &Options) -> Result<RenderedTree, RenderError> {
+        let (view, mut left_out) = fit::without_unfit_names(view);
+        let Render::Tree(render) = self.render else {
+            return Err(self.wrong_shape("it writes one file", "set `each` and `{name}` in `path`"));
+        };
+        let mut rendered = render(&view, options)?;
+        rendered.left_out.append(&mut left_out);
+        rendered.left_out.sort();
+        rendered.left_out.dedup();
+        Ok(rendered)
+    }
+
+    /// Whether it writes several files under names of its own.
+    pub fn is_tree(&self) -> bool {
+        matches!(self.render, Render::Tree(_))
+    }
+
+    fn wrong_shape(&self, what: &str, hint: &'static str) -> RenderError {
+        RenderError { name: self.name.to_owned(), line: None, what: what.to_owned(), hint }
     }
 
     /// The built-in parse of a staged file: what the reader would stumble over, with its place.

@@ -24,7 +24,7 @@ pub(super) const FORMAT: Format = Format {
     summary: "Open Policy Agent: a bundle (tar.gz) of `opa-data` with a manifest",
     content_type: CONTENT_TYPE,
     options: opa_data::OPTIONS,
-    render,
+    render: super::Render::One(render),
     check,
     example: whole::placeholder_options,
 };

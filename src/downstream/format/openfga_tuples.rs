@@ -38,7 +38,7 @@ pub(super) const FORMAT: Format = Format {
         word("role_type", "\"role\"", "Type of roles."),
         word("user_type", "\"user\"", "Type of users."),
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: whole::placeholder_options,
 };

@@ -31,7 +31,7 @@ pub(super) const FORMAT: Format = Format {
         },
         people::ROLES_REQUIRED,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example,
 };

@@ -16,7 +16,7 @@ pub(super) const FORMAT: Format = Format {
     summary: "a list of database users for `@file` in PostgreSQL's pg_hba.conf",
     content_type: "text/plain; charset=utf-8",
     options: &[people::ROLES_REQUIRED],
-    render,
+    render: super::Render::One(render),
     check,
     example,
 };

@@ -23,7 +23,7 @@ pub(super) const FORMAT: Format = Format {
         NAMES,
         people::ROLES,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };

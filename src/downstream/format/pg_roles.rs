@@ -27,7 +27,7 @@ pub(super) const FORMAT: Format = Format {
         pg_ident::NAMES,
         people::ROLES,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };

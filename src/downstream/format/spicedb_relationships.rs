@@ -37,7 +37,7 @@ pub(super) const FORMAT: Format = Format {
         word("role_type", "\"role\"", "Object type of roles."),
         word("user_type", "\"user\"", "Object type of users."),
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };

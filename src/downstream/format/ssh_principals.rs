@@ -16,7 +16,7 @@ pub(super) const FORMAT: Format = Format {
     summary: "OpenSSH's AuthorizedPrincipalsFile of one account: who may log in as it by certificate",
     content_type: "text/plain; charset=utf-8",
     options: &[people::ROLES_REQUIRED],
-    render,
+    render: super::Render::One(render),
     check,
     example,
 };

@@ -28,7 +28,7 @@ pub(super) const FORMAT: Format = Format {
         default: super::REQUIRED,
         description: "What each role may run and as whom, such as `{ ops = \"ALL=(root) /usr/bin/systemctl restart app\" }`.",
     }],
-    render,
+    render: super::Render::One(render),
     check,
     example,
 };

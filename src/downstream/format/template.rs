@@ -27,7 +27,7 @@ pub(super) const FORMAT: Format = Format {
     summary: "your own MiniJinja template over the access model; set `template = \"file.j2\"`",
     content_type: "text/plain; charset=utf-8",
     options: &[],
-    render,
+    render: super::Render::One(render),
     check,
     example,
 };

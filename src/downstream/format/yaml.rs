@@ -14,7 +14,7 @@ pub(super) const FORMAT: Format = Format {
     summary: "the whole access model (users, groups, roles) as YAML",
     content_type: "application/yaml",
     options: &[],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
 };
