@@ -40,10 +40,8 @@ fn read(source: &Source, accounts: &Accounts) -> Result<Settings, Problems> {
         let span = error.span().unwrap_or(0..0);
         report.fail(Kind::Invalid, &span, None, what(format!("not TOML: {}", error.message())));
     }
-    let settings = errors
-        .is_empty()
-        .then(|| settings(Table::root(document.get_ref(), &report), accounts))
-        .flatten();
+    let settings =
+        errors.is_empty().then(|| settings(Table::root(document.get_ref(), &report), accounts)).flatten();
     let (problems, _) = report.into_parts();
     match (settings, Problems::new(problems)) {
         (Some(settings), None) => Ok(settings),
@@ -84,8 +82,13 @@ fn root_text(path: &Path, file: &str) -> Result<String, Problems> {
         };
         let place = place.display();
         if facts.uid() != 0 || facts.file_type().is_symlink() {
-            let message = format!("`{place}` is not root's own: it belongs to user {}, or is a symlink", facts.uid());
-            return fail(Kind::Invalid, message, "give it to root (chown root:root); what it says, root does");
+            let message =
+                format!("`{place}` is not root's own: it belongs to user {}, or is a symlink", facts.uid());
+            return fail(
+                Kind::Invalid,
+                message,
+                "give it to root (chown root:root); what it says, root does",
+            );
         }
         // In a sticky folder such as /tmp nobody can rename what is root's.
         let is_sticky = facts.is_dir() && facts.mode() & 0o1000 != 0;
@@ -97,7 +100,9 @@ fn root_text(path: &Path, file: &str) -> Result<String, Problems> {
     let mut text = String::new();
     match opened.by_ref().take(BYTES_MAX).read_to_string(&mut text) {
         Ok(_) => Ok(text),
-        Err(error) => fail(Kind::Invalid, format!("cannot read the installer's config: {error}"), "TOML is UTF-8"),
+        Err(error) => {
+            fail(Kind::Invalid, format!("cannot read the installer's config: {error}"), "TOML is UTF-8")
+        }
     }
 }
 
@@ -115,7 +120,9 @@ impl Accounts {
 
     /// The fields of the line that begins with `name`.
     fn line<'a>(text: &'a str, name: &str) -> Option<Vec<&'a str>> {
-        text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name))
+        text.lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.first() == Some(&name))
     }
 
     fn number(fields: &[&str], at: usize) -> Option<u32> {
@@ -123,10 +130,12 @@ impl Accounts {
     }
 
     fn user(&self, name: &str) -> Result<Account, String> {
-        let missing = || "this machine has no such user in /etc/passwd; name one there, or its number".to_owned();
+        let missing =
+            || "this machine has no such user in /etc/passwd; name one there, or its number".to_owned();
         if let Ok(uid) = name.parse::<u32>() {
             let line = self.passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-            let gid = line.filter(|fields| Self::number(fields, 2) == Some(uid)).find_map(|f| Self::number(&f, 3));
+            let gid =
+                line.filter(|fields| Self::number(fields, 2) == Some(uid)).find_map(|f| Self::number(&f, 3));
             return Ok(Account { name: name.to_owned(), uid, gid: gid.unwrap_or(uid) });
         }
         let fields = Self::line(&self.passwd, name).ok_or_else(missing)?;
@@ -137,8 +146,10 @@ impl Accounts {
     }
 
     fn group(&self, name: &str) -> Result<u32, String> {
-        let missing = || "this machine has no such group in /etc/group; name one there, or its number".to_owned();
-        name.parse().or_else(|_| Self::line(&self.group, name).and_then(|f| Self::number(&f, 2)).ok_or_else(missing))
+        let missing =
+            || "this machine has no such group in /etc/group; name one there, or its number".to_owned();
+        name.parse()
+            .or_else(|_| Self::line(&self.group, name).and_then(|f| Self::number(&f, 2)).ok_or_else(missing))
     }
 }
 
@@ -158,7 +169,8 @@ fn settings(root: Table<'_>, accounts: &Accounts) -> Option<Settings> {
     }
     let socket = root.get("socket").and_then(|value| value.parsed(absolute));
     let state = root.get("state").and_then(|value| value.parsed(absolute));
-    let idle = root.get("idle").and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_hours(1))));
+    let idle =
+        root.get("idle").and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_hours(1))));
     let mut targets = BTreeMap::new();
     let mut paths: Vec<PathBuf> = Vec::new();
     for section in root.tables("target") {
@@ -231,7 +243,8 @@ fn target(section: Table<'_>, accounts: &Accounts) -> Option<Target> {
 fn place(section: &Table<'_>) -> Option<Place> {
     let kind = section.require("type", "`file`, or `tree` for a folder whose files the daemon names");
     let is_tree = kind.and_then(|value| value.word(&[("file", false), ("tree", true)]));
-    let path = section.require("path", "the file, or the folder of a tree").and_then(|value| value.parsed(absolute));
+    let path =
+        section.require("path", "the file, or the folder of a tree").and_then(|value| value.parsed(absolute));
     let members = section.get("members");
     let deny = section.get("deny");
     match is_tree? {
@@ -245,7 +258,10 @@ fn place(section: &Table<'_>) -> Option<Place> {
             let allow = match &members {
                 Some(value) => patterns(value),
                 None => {
-                    section.require("members", "which files the daemon may name, such as `[\"deploy\", \"app-*\"]`");
+                    section.require(
+                        "members",
+                        "which files the daemon may name, such as `[\"deploy\", \"app-*\"]`",
+                    );
                     Vec::new()
                 }
             };
@@ -308,11 +324,15 @@ fn folded(value: &Value<'_>) -> std::collections::BTreeSet<String> {
 }
 
 fn range(value: &Value<'_>) -> Option<std::ops::RangeInclusive<u64>> {
-    let numbers: Vec<_> = value.list()?.iter().filter_map(|value| value.integer(0..=u64::from(u32::MAX))).collect();
+    let numbers: Vec<_> =
+        value.list()?.iter().filter_map(|value| value.integer(0..=u64::from(u32::MAX))).collect();
     match numbers.as_slice() {
         [low, high] if low <= high => Some(*low..=*high),
         _ => {
-            value.fail(what(format!("`{}` must be the lowest and the highest, such as `[60000, 60999]`", value.path())));
+            value.fail(what(format!(
+                "`{}` must be the lowest and the highest, such as `[60000, 60999]`",
+                value.path()
+            )));
             None
         }
     }
@@ -326,7 +346,11 @@ fn rules(value: &Value<'_>) -> BTreeMap<String, String> {
         let is_alias = alias.starts_with(|c: char| c.is_ascii_uppercase())
             && alias.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
         let Some(rule) = value.text() else { continue };
-        if !is_alias || !rule.contains('=') || !rule.chars().all(|c| matches!(c, ' '..='~')) || rule.ends_with('\\') {
+        if !is_alias
+            || !rule.contains('=')
+            || !rule.chars().all(|c| matches!(c, ' '..='~'))
+            || rule.ends_with('\\')
+        {
             value.fail(
                 what(format!("`{}` is not an alias with its rule", value.path()))
                     .help("write `{ ROSTERD_OPS = \"ALL=(root) /usr/bin/systemctl restart app\" }`"),
@@ -344,7 +368,8 @@ fn named_format(value: &Value<'_>) -> Option<&'static Format> {
         // What a template makes has no check of its own that bytes could be held to.
         Some(format) if format.name != "template" => Some(format),
         _ => {
-            let names: Vec<_> = format::FORMATS.iter().map(|format| format.name).filter(|n| *n != "template").collect();
+            let names: Vec<_> =
+                format::FORMATS.iter().map(|format| format.name).filter(|n| *n != "template").collect();
             value.fail(
                 what(format!("`{}` cannot be `{}`", value.path(), crate::telemetry::escape(name)))
                     .help(format!("use one of {}", names.join(", "))),
@@ -354,14 +379,21 @@ fn named_format(value: &Value<'_>) -> Option<&'static Format> {
     }
 }
 
-fn command(section: &Table<'_>, key: &'static str, needs_file: bool) -> Option<crate::downstream::command::Argv> {
+fn command(
+    section: &Table<'_>,
+    key: &'static str,
+    needs_file: bool,
+) -> Option<crate::downstream::command::Argv> {
     let value = section.get(key)?;
     let argv = argv(&value)?;
     if !argv.program().starts_with('/') {
         value.fail(what(format!("`{}` must name the program by its full path; root runs it", value.path())));
     }
     if needs_file && !argv.mentions_file() {
-        value.fail(what(format!("`{}` does not name the staged file; put `{{file}}` where it belongs", value.path())));
+        value.fail(what(format!(
+            "`{}` does not name the staged file; put `{{file}}` where it belongs",
+            value.path()
+        )));
     }
     Some(argv)
 }
@@ -384,7 +416,9 @@ fn parse_mode(text: &str) -> Result<u32, &'static str> {
     let shaped = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     match u32::from_str_radix(text, 8) {
         Ok(mode) if shaped && mode & 0o7000 == 0 && mode & 0o022 == 0 && mode & 0o400 != 0 => Ok(mode),
-        _ => Err("use octal digits in quotes, such as \"0440\": readable for its owner, writable for nobody else"),
+        _ => Err(
+            "use octal digits in quotes, such as \"0440\": readable for its owner, writable for nobody else",
+        ),
     }
 }
 

@@ -73,7 +73,8 @@ impl Bounds {
 
     /// An alias that root knows, with its people; or the rule of one, to the byte.
     fn sudoers(&self, line: &str) -> Result<(), String> {
-        if let Some((alias, users)) = line.strip_prefix("User_Alias ").and_then(|rest| rest.split_once(" = ")) {
+        if let Some((alias, users)) = line.strip_prefix("User_Alias ").and_then(|rest| rest.split_once(" = "))
+        {
             if !self.rules.contains_key(alias) {
                 return Err(format!("the alias `{}` is not in `bounds.rules`", alias.escape_debug()));
             }
@@ -90,7 +91,9 @@ impl Bounds {
             return Ok(());
         }
         let row = line.strip_prefix("+:").and_then(|row| row.split_once(':'));
-        let Some((name, origins)) = row else { return Err("it lets nobody in and is not the denial".to_owned()) };
+        let Some((name, origins)) = row else {
+            return Err("it lets nobody in and is not the denial".to_owned());
+        };
         if self.always.iter().any(|always| always == name) && origins == "ALL" {
             return Ok(());
         }
@@ -196,9 +199,13 @@ mod tests {
         let judge = |text: &str| bounds.judge("extrausers", text.as_bytes());
         judge("crew:x:60601:alice,bob\n").unwrap();
         judge("crew:x:60601:\n").unwrap();
-        for bad in
-            ["crew:x:27:alice\n", "crew:x:61000:alice\n", "shadow:x:60601:\n", "team:x:60601:\n", "crew:x:60601:root\n"]
-        {
+        for bad in [
+            "crew:x:27:alice\n",
+            "crew:x:61000:alice\n",
+            "shadow:x:60601:\n",
+            "team:x:60601:\n",
+            "crew:x:60601:root\n",
+        ] {
             assert!(judge(bad).is_err(), "{bad}");
         }
         assert!(Bounds::default().judge("extrausers", b"crew:x:60601:\n").is_err(), "no numbers, no groups");

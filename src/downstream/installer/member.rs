@@ -71,7 +71,9 @@ impl Names {
         // `root.user` of a tree of records speaks of root.
         let stem = name.split('.').next().unwrap_or(name);
         if format::is_system_name(name) || format::is_system_name(stem) {
-            return Err("it is an account or group of the system, which no pattern covers; write it out to allow it");
+            return Err(
+                "it is an account or group of the system, which no pattern covers; write it out to allow it",
+            );
         }
         if self.allow.is_empty() || self.allow.iter().any(|pattern| pattern.fits(name)) {
             Ok(())
@@ -150,8 +152,25 @@ mod tests {
         }
         let long = "a".repeat(256);
         for bad in [
-            "", ".", "..", "../x", "a/../b", "/etc/shadow", "a/b", "a\0b", "a\nb", ".rosterd-x", "-rf", "a..b", "a.",
-            "a~", "é", "a b", "a%2fb", "a\\b", &long,
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/../b",
+            "/etc/shadow",
+            "a/b",
+            "a\0b",
+            "a\nb",
+            ".rosterd-x",
+            "-rf",
+            "a..b",
+            "a.",
+            "a~",
+            "é",
+            "a b",
+            "a%2fb",
+            "a\\b",
+            &long,
         ] {
             assert!(check_member(bad).is_err(), "{bad:?}");
         }

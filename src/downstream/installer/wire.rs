@@ -132,8 +132,6 @@ pub enum Answer {
         path: String,
         /// SHA-256 of what was there.
         replaced: Option<String>,
-        /// What `verify` said.
-        verify: Option<Ran>,
     },
     /// To `reload`: what the command said; none if the target has no command or owes none.
     Reloaded {
