@@ -29,6 +29,7 @@ mod secret;
 mod server;
 mod target;
 mod value;
+mod via;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -135,6 +136,8 @@ pub fn load(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
         groups: vec![rustix::process::getegid().as_raw()],
         secrets,
         templates: RefCell::default(),
+        installer: via::socket_default(),
+        daemon: None,
     };
     document::read(&source, files)
 }

@@ -31,6 +31,10 @@ pub(super) struct Files {
     pub(super) secrets: Secrets,
     /// Each template read so far, by the name in the config.
     pub(super) templates: RefCell<BTreeMap<String, String>>,
+    /// The installer's socket. Key `installer.socket`.
+    pub(super) installer: PathBuf,
+    /// The user and group that the daemon runs as, once the state directory is known.
+    pub(super) daemon: Option<(u32, u32)>,
 }
 
 impl Files {

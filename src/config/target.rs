@@ -12,6 +12,7 @@ use super::reader::{Table, Value, what};
 use super::secret::Files;
 use super::server::span;
 use super::value::parse_mode;
+use super::via::via;
 use crate::access::SubjectAttribute;
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
@@ -35,7 +36,7 @@ enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 12] = [
+const FILE_KEYS: [&str; 13] = [
     "format",
     "template",
     "validate",
@@ -48,6 +49,7 @@ const FILE_KEYS: [&str; 12] = [
     "drift",
     "keep",
     "on_illegal",
+    "via",
 ];
 const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
 
@@ -156,7 +158,6 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 /// Keys that are documented and not built: refused, never ignored.
 fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
-    section.planned("via", "root-owned destinations and their installer come later");
     section.planned("map", "what a role is called at a reader stands in the format's `options`");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");
@@ -215,6 +216,7 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
     spec.check = check;
     spec.verify = verify;
     spec.keep = keep.and_then(|keep| usize::try_from(keep).ok()).unwrap_or(spec.keep);
+    via(section, files, &mut spec);
     let (format, options) = content?;
     Some(FileSettings {
         spec,

@@ -2,7 +2,7 @@
 
 use crate::access::{Role, SubjectAttribute};
 use crate::downstream::command::Argv;
-use crate::downstream::file::FileSpec;
+use crate::downstream::file::{FileSpec, Via};
 use crate::downstream::format::{Format, Options};
 use crate::downstream::webhook;
 use crate::model::{DirectoryId, TargetName};
@@ -99,6 +99,13 @@ pub struct FileSettings {
     pub drift: Drift,
     /// Key `on_illegal`. Default `skip`.
     pub on_illegal: OnIllegal,
+}
+
+impl FileSettings {
+    /// Whether a swap is owed a reload. What the installer would run is its own business, so it is always asked.
+    pub fn wants_reload(&self) -> bool {
+        self.reload.is_some() || matches!(self.spec.via, Via::Installer { .. })
+    }
 }
 
 /// What is done when a target's file is not what rosterd last wrote.

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::access::{Entitlement, Exception, Problem, View, ViewInput, view};
-use crate::downstream::command;
 use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
 use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::{Mirror, StoreError};
@@ -295,7 +294,7 @@ impl FileRun<'_> {
             Applied::Swapped(swapped) => Some(swapped),
             Applied::Unchanged => None,
         };
-        let must_reload = self.file.reload.is_some() && (swapped.is_some() || at.saved.record.reload_pending);
+        let must_reload = self.file.wants_reload() && (swapped.is_some() || at.saved.record.reload_pending);
         let mut outcome = self.record(at, made, swapped.is_some(), must_reload)?;
         if let Some(swapped) = swapped {
             // The swap is recorded; a version that could not be kept is worth a word and no more.
@@ -359,11 +358,10 @@ impl FileRun<'_> {
 
     /// Runs the reload command; until it succeeds the target is failing and the reload stays pending.
     fn reload(&self, outcome: Outcome) -> Result<Outcome, Failed> {
-        let Some(argv) = &self.file.reload else { return Ok(outcome) };
         let failed = |error: String| Failed { error, problems: outcome.problems.clone() };
-        let output = command::run(argv, Some(&self.file.spec.path), &self.file.spec.limits)
+        let output = file::reload(&self.file.spec, self.file.reload.as_ref())
             .map_err(|error| failed(error.to_string()))?;
-        if !output.is_success() {
+        if let Some(output) = output.filter(|output| !output.is_success()) {
             let text: String = output.text().trim().chars().take(300).collect();
             return Err(failed(format!("`reload` ended with {}: {text}", output.status)));
         }
