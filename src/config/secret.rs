@@ -180,6 +180,8 @@ mod tests {
             groups: vec![rustix::process::getegid().as_raw()],
             secrets: Secrets::Required,
             templates: RefCell::default(),
+            installer: PathBuf::new(),
+            daemon: None,
         }
     }
 

@@ -23,7 +23,9 @@ use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
 use crate::reconcile::webhook::events::EventFilter;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
+use crate::reconcile::{
+    Apply, Drift, FileSettings, OnIllegal, Shape, TargetKind, TargetSettings, WebhookSettings,
+};
 use crate::scim::filter;
 use crate::scim::schema::Registry;
 use crate::telemetry::escape;
@@ -220,6 +222,7 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
     let (format, options) = content?;
     Some(FileSettings {
         spec,
+        shape: Shape::File,
         format,
         options,
         reload,

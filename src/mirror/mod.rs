@@ -19,6 +19,7 @@ pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
 pub mod member;
+pub mod owned;
 pub mod query;
 pub mod resource;
 pub mod sqlite;
@@ -27,6 +28,7 @@ pub mod token;
 pub mod tx;
 pub mod unique;
 pub mod verify;
+pub mod version;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod actor;
 mod id;
 mod secret;
 mod seq;
+mod slug;
 mod time;
 
 pub use actor::{Actor, Origin};
@@ -16,4 +17,5 @@ pub use id::{
 };
 pub use secret::Secret;
 pub use seq::{ChangeId, Epoch, EventId, Seq};
+pub use slug::slug;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

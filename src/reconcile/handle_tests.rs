@@ -74,6 +74,7 @@ impl World {
             guard: crate::reconcile::guard::Guard::default(),
             wait: Wait { revoke: Duration::ZERO, min: Duration::from_millis(1), max: Duration::from_secs(1) },
             kind: TargetKind::File(FileSettings {
+                shape: crate::reconcile::Shape::File,
                 spec,
                 format: format::find("json").unwrap(),
                 options: Options::new(target),

@@ -3,7 +3,7 @@
 use crate::access::{Role, SubjectAttribute};
 use crate::downstream::command::Argv;
 use crate::downstream::file::{FileSpec, Via};
-use crate::downstream::format::{Format, Options};
+use crate::downstream::format::{Format, Options, RelativeName};
 use crate::downstream::webhook;
 use crate::model::{DirectoryId, TargetName};
 
@@ -68,7 +68,7 @@ pub enum Apply {
 /// What a target is.
 #[derive(Debug, Clone)]
 pub enum TargetKind {
-    /// `type = "file"`.
+    /// `type = "file"`, `"tree"` or `"set"`.
     File(FileSettings),
     /// `type = "webhook"`.
     Webhook(WebhookSettings),
@@ -78,18 +78,20 @@ impl TargetKind {
     /// The word in `type`.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::File(_) => "file",
+            Self::File(file) => file.shape.as_str(),
             Self::Webhook(_) => "webhook",
         }
     }
 }
 
-/// A file target.
+/// A file, tree or set target.
 #[derive(Debug, Clone)]
 pub struct FileSettings {
-    /// Where and how the file is put in place.
+    /// Where and how it is put in place: the file, the folder of a tree, the symlink of a set.
     pub spec: FileSpec,
-    /// How it is rendered.
+    /// How many files it is.
+    pub shape: Shape,
+    /// How it is rendered; of a set, its first file.
     pub format: &'static Format,
     /// With what options.
     pub options: Options,
@@ -106,6 +108,85 @@ impl FileSettings {
     pub fn wants_reload(&self) -> bool {
         self.reload.is_some() || matches!(self.spec.via, Via::Installer { .. })
     }
+}
+
+/// How many files a target is.
+#[derive(Debug, Clone, Default)]
+pub enum Shape {
+    /// One.
+    #[default]
+    File,
+    /// One for each subject, group or role, beneath `spec.path`.
+    Tree(Tree),
+    /// Several that change together, seen through the symlink `spec.path`.
+    Set(Vec<Part>),
+}
+
+impl Shape {
+    /// The word in `type`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Tree(_) => "tree",
+            Self::Set(_) => "set",
+        }
+    }
+}
+
+/// Where a tree's files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tree {
+    /// Key `each`: the format is rendered once for each of these.
+    Each {
+        /// For each what.
+        each: Each,
+        /// What each file is called.
+        name: NamePattern,
+    },
+    /// The format names its files itself.
+    Own,
+}
+
+/// For what a tree has one file each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Each {
+    /// Subjects that hold a role or are in a group.
+    Subject,
+    /// Groups.
+    Group,
+    /// Roles.
+    Role,
+}
+
+/// The last part of `path`: text around one placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamePattern {
+    /// What stands before it.
+    pub before: String,
+    /// What takes its place.
+    pub key: NameKey,
+    /// What stands behind it.
+    pub after: String,
+}
+
+/// What a file of a tree is named by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKey {
+    /// `{name}`: the role's name, or a slug of the subject's or group's.
+    Name,
+    /// `{id}`: the SCIM id of the subject or group.
+    Id,
+}
+
+/// One file of a set.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its name in the set.
+    pub name: RelativeName,
+    /// How it is rendered.
+    pub format: &'static Format,
+    /// With what options.
+    pub options: Options,
 }
 
 /// What is done when a target's file is not what rosterd last wrote.

@@ -13,6 +13,14 @@ fn apply(bytes: &[u8]) -> Ask {
     Ask::Apply { expect: Expect::Anything, length, sha256: Digest::of(bytes).to_string() }
 }
 
+/// Puts bytes in place as an honest daemon would, with the end of the swap.
+fn put(place: &Place, bytes: &str) {
+    let answer = place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes());
+    assert!(matches!(answer, Answer::Swapped { .. }), "{answer:?}");
+    let settle = Ask::Settle { sha256: Digest::of(bytes.as_bytes()).to_string(), replaced: None, label: 1 };
+    assert_eq!(place.ask("sudo", None, &settle, b""), Answer::Settled);
+}
+
 const REMOVE: Ask = Ask::Remove { expect: Expect::Anything };
 
 /// The refusal's message.
@@ -141,7 +149,7 @@ fn more_bytes_than_the_target_may_have_and_others_than_it_said() {
 fn rules_aliases_and_people_beyond_the_bounds_leave_the_file_as_it_was() {
     let place = Place::new();
     let good = sudoers("alice");
-    assert!(matches!(place.ask("sudo", None, &apply(good.as_bytes()), good.as_bytes()), Answer::Swapped { .. }));
+    put(&place, &good);
     for bad in [
         good.replace("/bin/true", "ALL"),
         good.replace(RULE, "ALL=(ALL) NOPASSWD: ALL"),
@@ -172,7 +180,7 @@ fn rules_aliases_and_people_beyond_the_bounds_leave_the_file_as_it_was() {
 fn bytes_that_the_check_refuses_with_no_more_of_its_words_than_a_little() {
     let mut place = Place::new();
     let good = sudoers("alice");
-    place.ask("sudo", None, &apply(good.as_bytes()), good.as_bytes());
+    put(&place, &good);
     let script = "head -c 100000 /dev/zero | tr '\\0' x; exit 3";
     place.target("sudo").check = Some(Place::argv(&["/bin/sh", "-c", script, "sh", "{file}"]));
     let more = sudoers("alicia");
@@ -292,7 +300,7 @@ fn reloads_that_nothing_is_owed() {
     };
     assert!(!reload(&place), "nothing was ever written");
     let bytes = sudoers("alice");
-    place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes());
+    put(&place, &bytes);
     assert!(reload(&place) && !reload(&place) && !reload(&place));
     let same = place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes());
     assert!(matches!(same, Answer::Unchanged { .. }) && !reload(&place), "the same bytes change nothing");

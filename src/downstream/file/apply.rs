@@ -118,6 +118,123 @@ pub fn remove(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
     Ok(Removed::Gone)
 }
 
+/// As [`remove`], but the file stays under a staging name until [`drop_aside`] or [`revert`] decides.
+///
+/// # Errors
+/// As [`remove`].
+pub fn set_aside(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let (found, _) = run.look(folder.name())?;
+    let before = run.before(&WayBack::None, &found)?;
+    if found == OnDisk::Absent {
+        return Ok(Removed::Absent);
+    }
+    run.must_be(expect, &WayBack::None, &found, before)?;
+    let failed = |error| run.io(Step::Remove, error);
+    let name = staging::name(folder.name(), staging::PREVIOUS).map_err(failed)?;
+    folder.rename(folder.name(), &name).and_then(|()| folder.sync()).map_err(failed)?;
+    Ok(Removed::Gone)
+}
+
+/// Puts back what an unsettled `apply` or [`set_aside`] took away; nothing if there is no such.
+///
+/// # Errors
+/// The operating system says no.
+pub fn revert(spec: &FileSpec) -> Result<(), ApplyError> {
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Restore, error))?;
+    run.restore(&way_back).map_err(|error| run.io(Step::Restore, error))
+}
+
+/// Removes for good what [`set_aside`] took away.
+///
+/// # Errors
+/// The operating system says no.
+pub fn drop_aside(spec: &FileSpec) -> Result<(), ApplyError> {
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Remove, error))?;
+    match way_back.name() {
+        Some(name) => {
+            folder.unlink(name).and_then(|()| folder.sync()).map_err(|error| run.io(Step::Remove, error))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Makes the destination a symlink to its neighbour `to`, or leaves it if it is that already; true if it was changed.
+/// Only a symlink is ever replaced.
+///
+/// # Errors
+/// Something else stands there, or the operating system says no.
+pub fn put_link(spec: &FileSpec, to: &str) -> Result<bool, ApplyError> {
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let failed = |error| run.io(Step::Swap, error);
+    if let Some(stat) = folder.stat(folder.name()).map_err(failed)? {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            let why = "something stands where a symlink of ours should be; move it away";
+            return Err(run.fail(Step::Compare, Cause::Refused(why.into())));
+        }
+        if folder.read_link(folder.name()).map_err(failed)? == to {
+            return Ok(false);
+        }
+    }
+    let staged = staging::name(folder.name(), staging::LINK).map_err(failed)?;
+    folder.symlink(OsStr::new(to), &staged).map_err(failed)?;
+    let renamed = folder.rename(&staged, folder.name()).and_then(|()| folder.sync());
+    renamed.map_err(|error| {
+        let _stays = folder.unlink(&staged);
+        failed(error)
+    })?;
+    Ok(true)
+}
+
+/// Where the symlink at the destination points to; `None` if there is none.
+///
+/// # Errors
+/// The folder is one that `apply` would refuse, or cannot be read.
+pub fn read_link(spec: &FileSpec) -> Result<Option<OsString>, ApplyError> {
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let failed = |error| run.io(Step::Compare, error);
+    match folder.stat(folder.name()).map_err(failed)? {
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+            folder.read_link(folder.name()).map(Some).map_err(failed)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Takes away a symlink of ours; done if there is none.
+///
+/// # Errors
+/// Something else stands there, or the operating system says no.
+pub fn remove_link(spec: &FileSpec) -> Result<Removed, ApplyError> {
+    if read_link(spec)?.is_none() {
+        return Ok(Removed::Absent);
+    }
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let removed = folder.unlink(folder.name()).and_then(|()| folder.sync());
+    removed.map_err(|error| run.io(Step::Remove, error))?;
+    Ok(Removed::Gone)
+}
+
+/// Runs the `verify` of a spec on what is in place, `{file}` being its path.
+///
+/// # Errors
+/// It said no, or could not be started.
+pub fn verify(spec: &FileSpec) -> Result<Option<Output>, ApplyError> {
+    let failed = |cause| ApplyError { path: spec.path.clone(), step: Step::Verify, cause };
+    let Some(argv) = &spec.verify else { return Ok(None) };
+    let output =
+        command::run(argv, Some(&spec.path), &spec.limits).map_err(|error| failed(Cause::Start(error)))?;
+    if output.is_success() { Ok(Some(output)) } else { Err(failed(Cause::Command(Box::new(output)))) }
+}
+
 /// What is at the destination now, for plan, drift and the rule on strangers' files.
 ///
 /// # Errors

@@ -9,6 +9,7 @@
 mod apply;
 mod error;
 mod folder;
+pub mod generation;
 mod installed;
 mod staging;
 mod versions;
@@ -25,7 +26,10 @@ use sha2::{Digest as _, Sha256};
 use crate::downstream::command::{Argv, Limits, Output};
 use crate::model::TargetName;
 
-pub use apply::{apply, clean_stale, inspect, keep_found, reload, remove, settle};
+pub use apply::{
+    apply, clean_stale, drop_aside, inspect, keep_found, put_link, read_link, reload, remove, remove_link,
+    revert, set_aside, settle, verify,
+};
 pub use error::{ApplyError, Cause, Kind, Step};
 pub use versions::{Kept, kept};
 
@@ -164,6 +168,19 @@ pub struct Swapped {
 }
 
 impl FileSpec {
+    /// The file `name` of a tree whose folder is this spec's path. Its way back is the tree's to keep, so its own
+    /// `verify` and versions are off.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Self {
+        Self {
+            member: Some(name.to_owned()),
+            path: self.path.join(name),
+            verify: None,
+            keep: 0,
+            ..self.clone()
+        }
+    }
+
     /// A destination with every default.
     pub fn new(target: TargetName, path: PathBuf, state: PathBuf) -> Self {
         Self {

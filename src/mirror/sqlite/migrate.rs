@@ -10,8 +10,11 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 2] =
-    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_guard.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_guard.sql"),
+    include_str!("migrations/0003_ownership.sql"),
+];
 
 /// Schema version this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
@@ -125,8 +128,8 @@ mod tests {
         let path = folder.path().join("mirror.db");
         let mut connection = Connection::open(&path).unwrap();
         run(&mut connection, &path, true, Timestamp(1)).unwrap();
-        let [first, second] = STEPS;
-        let broken = [first, second, "CREATE TABLE later (x INTEGER) STRICT; SELECT nonsense;"];
+        let broken =
+            [STEPS.as_slice(), &["CREATE TABLE later (x INTEGER) STRICT; SELECT nonsense;"]].concat();
         run_steps(&mut connection, &path, false, Timestamp(2), &broken).unwrap_err();
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, NEWEST);
