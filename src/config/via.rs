@@ -45,9 +45,12 @@ pub(super) fn via(section: &Table<'_>, files: &Files, spec: &mut FileSpec) {
     {
         let (target, folder) = (&spec.target, folder.display());
         value.warn(
-            what(format!("the daemon's user {uid} may not write to `{folder}`, which belongs to user {owner}")).help(
-                format!("set `via = \"installer\"` and give `{target}` a section in /etc/rosterd/installer.toml"),
-            ),
+            what(format!(
+                "the daemon's user {uid} may not write to `{folder}`, which belongs to user {owner}"
+            ))
+            .help(format!(
+                "set `via = \"installer\"` and give `{target}` a section in /etc/rosterd/installer.toml"
+            )),
         );
     }
 }

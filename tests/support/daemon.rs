@@ -49,7 +49,15 @@ impl Daemon {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let notify = UnixDatagram::bind(dir.path().join("notify.sock")).unwrap();
         notify.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let daemon = Self { dir, address, process: None, notify, notes: Vec::new(), environment: Vec::new(), user: None };
+        let daemon = Self {
+            dir,
+            address,
+            process: None,
+            notify,
+            notes: Vec::new(),
+            environment: Vec::new(),
+            user: None,
+        };
         daemon.write_config(extra);
         daemon
     }

@@ -13,6 +13,9 @@ use crate::downstream::installer::wire::{
     self, Answer, Ask, Class, Ended, Found, OUTPUT_BYTES_MAX, Ran, Refusal,
 };
 
+use crate::downstream::installer::member::check_member;
+use crate::telemetry::escape;
+
 use super::owned::{Owned, Record};
 
 /// One request for one destination.
@@ -68,7 +71,13 @@ impl<'a> Act<'a> {
             Ask::Inspect => self.inspect(),
             Ask::Apply { expect, .. } => self.apply(expect, bytes),
             Ask::Settle { sha256, replaced, label } => self.settle(sha256, replaced.as_deref(), *label),
-            Ask::Remove { expect } => self.remove(expect),
+            Ask::Remove { expect } => self.remove(expect, file::remove),
+            Ask::SetAside { expect } => self.remove(expect, file::set_aside),
+            Ask::DropAside => self.drop_aside(),
+            Ask::Revert => self.revert(),
+            Ask::PutLink { to } => self.put_link(to),
+            Ask::ReadLink => self.read_link(),
+            Ask::RemoveLink => self.remove_link(),
             Ask::Reload => self.reload(),
         };
         done.unwrap_or_else(|stopped| Answer::Refused(refusal(stopped)))
@@ -172,8 +181,7 @@ impl<'a> Act<'a> {
         Ok(Answer::Settled)
     }
 
-    fn remove(&self, expect: &wire::Expect) -> Result<Answer, Stopped> {
-        let expect = expected(expect)?;
+    fn may_remove(&self) -> Result<(), Stopped> {
         if !self.target.remove {
             let what = format!(
                 "files of target `{}` are not removed; see `remove` in installer.toml",
@@ -181,6 +189,17 @@ impl<'a> Act<'a> {
             );
             return Err(Stopped::Refused(Refusal { class: Class::Operator, message: what, ran: None }));
         }
+        Ok(())
+    }
+
+    /// Takes the file away by `how`: for good, or with a way back.
+    fn remove(
+        &self,
+        expect: &wire::Expect,
+        how: fn(&FileSpec, Expect) -> Result<Removed, ApplyError>,
+    ) -> Result<Answer, Stopped> {
+        let expect = expected(expect)?;
+        self.may_remove()?;
         let (disk, found, record) = self.look()?;
         if disk == OnDisk::Absent {
             self.owned().forget(self.member)?;
@@ -194,13 +213,85 @@ impl<'a> Act<'a> {
             file::keep_found(&self.spec, since_1970_us(SystemTime::now()))?;
         }
         self.owe_reload()?;
-        let removed = file::remove(&self.spec, expect)?;
-        self.owned().forget(self.member)?;
+        let removed = how(&self.spec, expect)?;
+        // What comes back by `revert`, or is put here again, is ours by its content.
+        let mut gone = record;
+        gone.gone();
+        self.owned().save(self.member, &gone)?;
         Ok(match removed {
             Removed::Absent => Answer::Unchanged { path: self.path() },
             Removed::Gone => {
                 Answer::Removed { path: self.path(), replaced: found.map(|digest| digest.to_string()) }
             }
+        })
+    }
+
+    fn drop_aside(&self) -> Result<Answer, Stopped> {
+        let (disk, _, record) = self.look()?;
+        if record.is_known() {
+            file::drop_aside(&self.spec)?;
+            if disk == OnDisk::Absent {
+                self.owned().forget(self.member)?;
+            }
+        }
+        Ok(Answer::Settled)
+    }
+
+    fn revert(&self) -> Result<Answer, Stopped> {
+        let (_, _, mut record) = self.look()?;
+        if !record.is_known() {
+            return Err(self.stranger("nothing of it is taken back"));
+        }
+        self.owe_reload()?;
+        file::revert(&self.spec)?;
+        let (disk, found, _) = self.look()?;
+        match found {
+            Some(digest) => {
+                record.written(digest);
+                self.owned().save(self.member, &record)?;
+            }
+            None if disk == OnDisk::Absent => self.owned().forget(self.member)?,
+            None => {}
+        }
+        Ok(Answer::Settled)
+    }
+
+    /// A symlink leads from one member to another one, both such as root's config lets through.
+    fn put_link(&self, to: &str) -> Result<Answer, Stopped> {
+        let Place::Tree { members, .. } = &self.target.place else {
+            return Err(self.refuse("a single file is no symlink"));
+        };
+        check_member(to)
+            .and_then(|()| members.permit(to))
+            .map_err(|why| self.refuse(&format!("no symlink may lead to `{}`: {why}", escape(to))))?;
+        let (disk, _, mut record) = self.look()?;
+        if disk != OnDisk::Absent && !record.is_known() {
+            return Err(self.stranger("move it away"));
+        }
+        record.linked();
+        self.owned().save(self.member, &record)?;
+        self.owe_reload()?;
+        let is_new = file::put_link(&self.spec, to)?;
+        Ok(Answer::Linked { path: self.path(), is_new })
+    }
+
+    fn read_link(&self) -> Result<Answer, Stopped> {
+        let to = file::read_link(&self.spec)?;
+        Ok(Answer::Link { to: to.map(|to| to.to_string_lossy().into_owned()) })
+    }
+
+    fn remove_link(&self) -> Result<Answer, Stopped> {
+        self.may_remove()?;
+        let (disk, _, record) = self.look()?;
+        if disk != OnDisk::Absent && !record.is_known() {
+            return Err(self.stranger("remove it by hand if it is to go"));
+        }
+        self.owe_reload()?;
+        let removed = file::remove_link(&self.spec)?;
+        self.owned().forget(self.member)?;
+        Ok(match removed {
+            Removed::Absent => Answer::Unchanged { path: self.path() },
+            Removed::Gone => Answer::Removed { path: self.path(), replaced: None },
         })
     }
 
@@ -229,6 +320,11 @@ impl<'a> Act<'a> {
     /// Nothing was swapped after all.
     fn took_back(&self, is_new: bool) -> io::Result<()> {
         if is_new { self.owned().reloaded() } else { Ok(()) }
+    }
+
+    fn refuse(&self, why: &str) -> Stopped {
+        let message = format!("target `{}`: {why}", self.target.name);
+        Stopped::Refused(Refusal { class: Class::Operator, message, ran: None })
     }
 
     fn stranger(&self, what_to_do: &str) -> Stopped {

@@ -54,10 +54,16 @@ fn a_path_an_owner_a_mode_or_a_command_of_its_own() {
         ("reload", json!(["/bin/sh", "-c", "id"])),
         ("", json!(1)),
     ] {
-        let message = refused(&place.raw(|request| {
-            request.insert(key.into(), value.clone());
-        }, bytes.as_bytes()));
-        assert!(message.contains("no request of version 1") && message.contains("unknown field"), "{message}");
+        let message = refused(&place.raw(
+            |request| {
+                request.insert(key.into(), value.clone());
+            },
+            bytes.as_bytes(),
+        ));
+        assert!(
+            message.contains("no request of version 1") && message.contains("unknown field"),
+            "{message}"
+        );
     }
     place.nothing_written();
 }
@@ -67,8 +73,26 @@ fn members_that_lead_out_of_the_tree_or_are_not_in_its_list() {
     let place = Place::new();
     let long = "a".repeat(300);
     for member in [
-        "..", ".", "", "../sudoers", "a/../../x", "/etc/shadow", "deploy/x", "deploy\0", "deploy\n", ".rosterd-x", "-rf",
-        "~root", "d\u{202e}eploy", "root", "Root", "postgres", "stranger", "app-evil", "app-1~", &long,
+        "..",
+        ".",
+        "",
+        "../sudoers",
+        "a/../../x",
+        "/etc/shadow",
+        "deploy/x",
+        "deploy\0",
+        "deploy\n",
+        ".rosterd-x",
+        "-rf",
+        "~root",
+        "d\u{202e}eploy",
+        "root",
+        "Root",
+        "postgres",
+        "stranger",
+        "app-evil",
+        "app-1~",
+        &long,
     ] {
         let bytes = b"alice@example.com\n";
         let message = refused(&place.ask("ssh", Some(member), &apply(bytes), bytes));
@@ -95,10 +119,12 @@ fn a_request_that_was_made_for_another_connection() {
     let place = Place::new();
     let bytes = sudoers("alice");
     let mut recorded = String::new();
-    let first = place.raw(|request| recorded = request["session"].as_str().unwrap().to_owned(), bytes.as_bytes());
+    let first =
+        place.raw(|request| recorded = request["session"].as_str().unwrap().to_owned(), bytes.as_bytes());
     assert!(matches!(first, Answer::Swapped { .. }), "{first:?}");
     for session in [recorded.as_str(), "", "0"] {
-        let again = place.raw(|request| drop(request.insert("session".into(), json!(session))), bytes.as_bytes());
+        let again =
+            place.raw(|request| drop(request.insert("session".into(), json!(session))), bytes.as_bytes());
         assert!(refused(&again).contains("another connection"));
     }
 }
@@ -108,7 +134,8 @@ fn another_version_garbage_and_frames_without_end() {
     let place = Place::new();
     let bytes = sudoers("alice");
     for version in [0, VERSION + 1] {
-        let answer = place.raw(|request| drop(request.insert("version".into(), json!(version))), bytes.as_bytes());
+        let answer =
+            place.raw(|request| drop(request.insert("version".into(), json!(version))), bytes.as_bytes());
         assert!(refused(&answer).contains("version"), "{version}");
     }
     let most = u32::try_from(FRAME_BYTES_MAX).unwrap();
@@ -135,11 +162,14 @@ fn more_bytes_than_the_target_may_have_and_others_than_it_said() {
     let huge = Ask::Apply { expect: Expect::Anything, length: u64::MAX, sha256: String::new() };
     assert!(refused(&place.ask("sudo", None, &huge, b"")).contains("which may have 64"));
     let long = sudoers("alice");
-    assert!(refused(&place.ask("sudo", None, &apply(long.as_bytes()), long.as_bytes())).contains("max_bytes"));
+    assert!(
+        refused(&place.ask("sudo", None, &apply(long.as_bytes()), long.as_bytes())).contains("max_bytes")
+    );
     place.target("sudo").bytes_max = 1 << 20;
     let bytes = sudoers("alice");
     let other = sudoers("mallory");
-    let message = refused(&place.ask("sudo", None, &apply(bytes.as_bytes()), &other.as_bytes()[..bytes.len()]));
+    let message =
+        refused(&place.ask("sudo", None, &apply(bytes.as_bytes()), &other.as_bytes()[..bytes.len()]));
     assert!(message.contains("not those that were sent"), "{message}");
     assert!(refused(&place.ask("sudo", None, &apply(bytes.as_bytes()), b"short")).contains("did not arrive"));
     place.nothing_written();
@@ -208,7 +238,10 @@ fn a_symlink_in_the_place_of_the_file_or_of_its_folder() {
     let elsewhere = place.dir.path().join("elsewhere");
     std::fs::rename(&folder, &elsewhere).unwrap();
     symlink(&elsewhere, &folder).unwrap();
-    assert!(refused(&place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes())).contains("is a symlink"));
+    assert!(
+        refused(&place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes()))
+            .contains("is a symlink")
+    );
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "keep\n");
     assert_eq!(place.names("elsewhere"), Vec::<String>::new());
 }
@@ -231,15 +264,20 @@ fn files_of_strangers_are_neither_replaced_nor_removed_nor_read() {
     place.target("sudo").remove = true;
     let principals = b"alice@example.com\n";
     assert!(
-        refused(&place.ask("ssh", Some("deploy"), &apply(principals), principals)).contains("did not write it")
+        refused(&place.ask("ssh", Some("deploy"), &apply(principals), principals))
+            .contains("did not write it")
     );
     assert!(refused(&place.ask("ssh", Some("deploy"), &REMOVE, b"")).contains("by hand"));
     let bytes = sudoers("alice");
-    assert!(refused(&place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes())).contains("`adopt = true`"));
+    assert!(
+        refused(&place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes()))
+            .contains("`adopt = true`")
+    );
     refused(&place.ask("sudo", None, &REMOVE, b""));
     let settle = Ask::Settle { sha256: Digest::of(b"x").to_string(), replaced: None, label: 1 };
     refused(&place.ask("sudo", None, &settle, b""));
-    let Answer::Found { what: Found::File { sha256, .. }, .. } = place.ask("sudo", None, &Ask::Inspect, b"") else {
+    let Answer::Found { what: Found::File { sha256, .. }, .. } = place.ask("sudo", None, &Ask::Inspect, b"")
+    else {
         panic!("a file")
     };
     assert_eq!(sha256, None, "its digest would let its content be guessed");
@@ -252,7 +290,10 @@ fn files_of_strangers_are_neither_replaced_nor_removed_nor_read() {
 fn a_claim_to_own_what_another_path_or_member_held() {
     let mut place = Place::new();
     let principals = b"alice@example.com\n";
-    assert!(matches!(place.ask("ssh", Some("deploy"), &apply(principals), principals), Answer::Swapped { .. }));
+    assert!(matches!(
+        place.ask("ssh", Some("deploy"), &apply(principals), principals),
+        Answer::Swapped { .. }
+    ));
     // Root moves the target to another folder, in which the operator has a file of that name.
     std::fs::create_dir(place.dir.path().join("others")).unwrap();
     place.write("others/deploy", "operator@example.com\n");
@@ -273,7 +314,10 @@ fn a_hard_link_to_a_strangers_file_is_not_written_through() {
     refused(&place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes()));
     // And even where root lets strangers' files be replaced, it is the name that changes hands, not the file.
     place.target("sudo").adopt = true;
-    assert!(matches!(place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes()), Answer::Swapped { .. }));
+    assert!(matches!(
+        place.ask("sudo", None, &apply(bytes.as_bytes()), bytes.as_bytes()),
+        Answer::Swapped { .. }
+    ));
     let facts = std::fs::metadata(&victim).unwrap();
     assert_eq!((place.read("victim").as_str(), facts.mode() & 0o777), ("keep\n", 0o600));
     assert_eq!(place.read("sudoers.d/rosterd"), bytes);
@@ -328,7 +372,8 @@ fn a_value_of_the_wrong_kind_anywhere_in_the_request() {
             if key == "member" && value.is_null() {
                 continue;
             }
-            let answer = place.raw(|request| drop(request.insert(key.into(), value.clone())), bytes.as_bytes());
+            let answer =
+                place.raw(|request| drop(request.insert(key.into(), value.clone())), bytes.as_bytes());
             refused(&answer);
         }
     }

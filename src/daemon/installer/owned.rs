@@ -98,6 +98,22 @@ impl Record {
         found.is_some() && (found == self.written || found == self.intended)
     }
 
+    /// Whether anything of ours is, or was, at the destination.
+    pub(super) fn is_known(&self) -> bool {
+        self.written.is_some() || self.intended.is_some()
+    }
+
+    /// It was taken away, perhaps to come back.
+    pub(super) fn gone(&mut self) {
+        self.intended = self.written.take().or_else(|| self.intended.take());
+    }
+
+    /// A symlink is about to be there.
+    pub(super) fn linked(&mut self) {
+        self.written = None;
+        self.intended = Some("symlink".to_owned());
+    }
+
     pub(super) fn intend(&mut self, digest: Digest) {
         self.intended = Some(digest.to_string());
     }

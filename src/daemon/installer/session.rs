@@ -179,11 +179,7 @@ fn told(request: &Request, answer: &Answer) {
         Answer::Swapped { .. } => tracing::info!(%target, %member, "written"),
         Answer::Removed { .. } => tracing::info!(%target, %member, "removed"),
         Answer::Reloaded { ran: Some(ran) } => tracing::info!(%target, ended = ?ran.ended, "reloaded"),
-        Answer::Found { .. }
-        | Answer::Unchanged { .. }
-        | Answer::Settled
-        | Answer::Reloaded { ran: None } => {
-            tracing::debug!(%target, %member, "nothing to do");
-        }
+        Answer::Linked { is_new: true, .. } => tracing::info!(%target, %member, "linked"),
+        _ => tracing::debug!(%target, %member, "nothing to do"),
     }
 }

@@ -308,8 +308,7 @@ fn an_edit_since_the_plan_a_foreign_path_and_no_installer_are_told_apart() {
     let place = Place::new();
     let mut spec = place.spec("sudo", None);
     let bytes = sudoers("alice");
-    let Applied::Swapped(swapped) =
-        file::apply(&spec, bytes.as_bytes(), Expect::Absent, &no_parse).unwrap()
+    let Applied::Swapped(swapped) = file::apply(&spec, bytes.as_bytes(), Expect::Absent, &no_parse).unwrap()
     else {
         panic!("it was written")
     };
@@ -361,4 +360,50 @@ fn many_daemons_worth_of_requests_for_one_target_are_served_one_by_one() {
         assert!(matches!(one.join().unwrap(), Answer::Swapped { .. }));
     }
     assert!(place.read("sudoers.d/rosterd").contains("ROSTERD_OPS"));
+}
+
+#[test]
+fn what_is_set_aside_comes_back_or_goes_for_good() {
+    let place = Place::new();
+    let spec = place.spec("ssh", Some("deploy"));
+    let put = |text: &str| {
+        let Applied::Swapped(swapped) =
+            file::apply(&spec, text.as_bytes(), Expect::Anything, &no_parse).unwrap()
+        else {
+            panic!("it was written")
+        };
+        swapped
+    };
+    file::settle(&spec, &put("alice@example.com\n"), 1).unwrap();
+    assert_eq!(file::set_aside(&spec, Expect::Anything).unwrap(), Removed::Gone);
+    assert!(!place.names("principals").contains(&"deploy".to_owned()));
+    file::revert(&spec).unwrap();
+    assert_eq!(place.read("principals/deploy"), "alice@example.com\n");
+    let _unsettled = put("bob@example.com\n");
+    file::revert(&spec).unwrap();
+    assert_eq!(place.read("principals/deploy"), "alice@example.com\n");
+    file::set_aside(&spec, Expect::Anything).unwrap();
+    file::drop_aside(&spec).unwrap();
+    assert_eq!(place.names("principals"), ["stranger"]);
+    place.write("principals/deploy", "operator@example.com\n");
+    assert!(file::remove(&spec, Expect::Anything).is_err(), "what came after is a stranger's");
+}
+
+#[test]
+fn symlinks_lead_from_member_to_member_and_nowhere_else() {
+    let place = Place::new();
+    let spec = place.spec("ssh", Some("app-1"));
+    assert!(file::put_link(&spec, "deploy").unwrap());
+    assert!(!file::put_link(&spec, "deploy").unwrap());
+    assert_eq!(file::read_link(&spec).unwrap(), Some("deploy".into()));
+    for to in ["/etc/shadow", "../sudoers.d/rosterd", "stranger", "root", ""] {
+        assert!(file::put_link(&spec, to).is_err(), "{to}");
+    }
+    assert_eq!(file::read_link(&spec).unwrap(), Some("deploy".into()));
+    assert_eq!(file::remove_link(&spec).unwrap(), Removed::Gone);
+    assert_eq!(file::remove_link(&spec).unwrap(), Removed::Absent);
+    std::os::unix::fs::symlink("stranger", place.dir.path().join("principals/app-1")).unwrap();
+    assert!(file::put_link(&spec, "deploy").is_err() && file::remove_link(&spec).is_err());
+    let spec = place.spec("sudo", None);
+    assert!(file::put_link(&spec, "deploy").is_err());
 }

@@ -123,6 +123,9 @@ pub fn remove(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
 /// # Errors
 /// As [`remove`].
 pub fn set_aside(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::set_aside(spec, socket, expect);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let (found, _) = run.look(folder.name())?;
@@ -142,6 +145,9 @@ pub fn set_aside(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError>
 /// # Errors
 /// The operating system says no.
 pub fn revert(spec: &FileSpec) -> Result<(), ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::revert(spec, socket);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Restore, error))?;
@@ -153,6 +159,9 @@ pub fn revert(spec: &FileSpec) -> Result<(), ApplyError> {
 /// # Errors
 /// The operating system says no.
 pub fn drop_aside(spec: &FileSpec) -> Result<(), ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::drop_aside(spec, socket);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Remove, error))?;
@@ -170,6 +179,9 @@ pub fn drop_aside(spec: &FileSpec) -> Result<(), ApplyError> {
 /// # Errors
 /// Something else stands there, or the operating system says no.
 pub fn put_link(spec: &FileSpec, to: &str) -> Result<bool, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::put_link(spec, socket, to);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let failed = |error| run.io(Step::Swap, error);
@@ -197,6 +209,9 @@ pub fn put_link(spec: &FileSpec, to: &str) -> Result<bool, ApplyError> {
 /// # Errors
 /// The folder is one that `apply` would refuse, or cannot be read.
 pub fn read_link(spec: &FileSpec) -> Result<Option<OsString>, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::read_link(spec, socket);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let failed = |error| run.io(Step::Compare, error);
@@ -213,6 +228,9 @@ pub fn read_link(spec: &FileSpec) -> Result<Option<OsString>, ApplyError> {
 /// # Errors
 /// Something else stands there, or the operating system says no.
 pub fn remove_link(spec: &FileSpec) -> Result<Removed, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::remove_link(spec, socket);
+    }
     if read_link(spec)?.is_none() {
         return Ok(Removed::Absent);
     }

@@ -11,7 +11,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-
 use super::folder::Folder;
 use super::{
     ApplyError, Cause, Digest, FileFacts, FileSpec, OnDisk, STAGING_PREFIX, Step, apply, read_link, versions,

@@ -2,6 +2,7 @@
 //! would have said. The installer alone knows owner, mode and commands; it also says where it writes, so that two
 //! configs that disagree about the path are found out.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -67,10 +68,7 @@ pub(super) fn settle(
 ) -> Result<(), ApplyError> {
     let replaced = swapped.replaced.map(|digest| digest.to_string());
     let asked = Ask::Settle { sha256: swapped.digest.to_string(), replaced, label };
-    let settled = match ask(spec, socket, asked, b"")? {
-        Answer::Settled => Ok(()),
-        other => Err(unexpected(spec, &other)),
-    };
+    let settled = settled(spec, &ask(spec, socket, asked, b"")?);
     let bytes = versions::take_stash(spec, swapped.digest).map_err(|error| failed(spec, error))?;
     if let Some(bytes) = bytes {
         versions::keep(spec, label, true, &bytes).map_err(|error| failed(spec, error))?;
@@ -79,10 +77,51 @@ pub(super) fn settle(
 }
 
 pub(super) fn remove(spec: &FileSpec, socket: &Path, expect: Expect) -> Result<Removed, ApplyError> {
-    match ask(spec, socket, Ask::Remove { expect: expected(expect) }, b"")? {
+    removed(spec, ask(spec, socket, Ask::Remove { expect: expected(expect) }, b"")?)
+}
+
+pub(super) fn set_aside(spec: &FileSpec, socket: &Path, expect: Expect) -> Result<Removed, ApplyError> {
+    removed(spec, ask(spec, socket, Ask::SetAside { expect: expected(expect) }, b"")?)
+}
+
+pub(super) fn revert(spec: &FileSpec, socket: &Path) -> Result<(), ApplyError> {
+    settled(spec, &ask(spec, socket, Ask::Revert, b"")?)
+}
+
+pub(super) fn drop_aside(spec: &FileSpec, socket: &Path) -> Result<(), ApplyError> {
+    settled(spec, &ask(spec, socket, Ask::DropAside, b"")?)
+}
+
+pub(super) fn put_link(spec: &FileSpec, socket: &Path, to: &str) -> Result<bool, ApplyError> {
+    match ask(spec, socket, Ask::PutLink { to: to.to_owned() }, b"")? {
+        Answer::Linked { path, is_new } => is_agreed(spec, &path).map(|()| is_new),
+        other => Err(unexpected(spec, &other)),
+    }
+}
+
+pub(super) fn read_link(spec: &FileSpec, socket: &Path) -> Result<Option<OsString>, ApplyError> {
+    match ask(spec, socket, Ask::ReadLink, b"")? {
+        Answer::Link { to } => Ok(to.map(OsString::from)),
+        other => Err(unexpected(spec, &other)),
+    }
+}
+
+pub(super) fn remove_link(spec: &FileSpec, socket: &Path) -> Result<Removed, ApplyError> {
+    removed(spec, ask(spec, socket, Ask::RemoveLink, b"")?)
+}
+
+fn removed(spec: &FileSpec, answer: Answer) -> Result<Removed, ApplyError> {
+    match answer {
         Answer::Removed { path, .. } => is_agreed(spec, &path).map(|()| Removed::Gone),
         Answer::Unchanged { path } => is_agreed(spec, &path).map(|()| Removed::Absent),
         other => Err(unexpected(spec, &other)),
+    }
+}
+
+fn settled(spec: &FileSpec, answer: &Answer) -> Result<(), ApplyError> {
+    match answer {
+        Answer::Settled => Ok(()),
+        other => Err(unexpected(spec, other)),
     }
 }
 

@@ -81,6 +81,24 @@ pub enum Ask {
         /// What must be there now.
         expect: Expect,
     },
+    /// As `remove`, with a way back until `drop_aside` or `revert`.
+    SetAside {
+        /// What must be there now.
+        expect: Expect,
+    },
+    /// Remove for good what was set aside.
+    DropAside,
+    /// Put back what an unsettled `apply` or a `set_aside` took away.
+    Revert,
+    /// Make the member a symlink to another member of its tree.
+    PutLink {
+        /// The other member.
+        to: String,
+    },
+    /// Where a symlink points to.
+    ReadLink,
+    /// Remove a symlink.
+    RemoveLink,
     /// Run the target's `reload`, if a swap or a removal is owed one.
     Reload,
 }
@@ -124,8 +142,20 @@ pub enum Answer {
         /// What `verify` said.
         verify: Option<Ran>,
     },
-    /// The swap is settled.
+    /// The swap is settled, the way back used or gone.
     Settled,
+    /// To `put_link`.
+    Linked {
+        /// The destination.
+        path: String,
+        /// False: it was so already.
+        is_new: bool,
+    },
+    /// To `read_link`.
+    Link {
+        /// The name it points to; none if there is no symlink.
+        to: Option<String>,
+    },
     /// The file is gone.
     Removed {
         /// The destination.
