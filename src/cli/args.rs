@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     approve, check, demo, directory, explain, export, group, history, installer, plan, reject, reload, serve,
-    status, sync, token, user, verify,
+    status, sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -60,6 +60,8 @@ pub enum Command {
     Plan(plan::Args),
     /// Bring targets up to date now
     Sync(sync::Args),
+    /// What each target is and keeps: list, show, rollback, forget
+    Target(target::Args),
     /// Let removals go that the guard holds
     Approve(approve::Args),
     /// Keep what the guard holds

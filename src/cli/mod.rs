@@ -24,6 +24,7 @@ mod reload;
 mod serve;
 mod status;
 mod sync;
+mod target;
 mod token;
 mod user;
 mod verify;
@@ -80,6 +81,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),
         Command::Sync(args) => sync::run(args, config),
+        Command::Target(args) => target::run(args, config),
         Command::Approve(args) => approve::run(args, config),
         Command::Reject(args) => reject::run(args, config),
     }

@@ -6,7 +6,7 @@
 use super::{Config, Directory};
 use crate::access::Role;
 use crate::model::DirectoryId;
-use crate::reconcile::{FileSettings, TargetKind, TargetSettings, WebhookSettings};
+use crate::reconcile::{FileSettings, Shape, TargetKind, TargetSettings, WebhookSettings};
 use crate::scim::schema::Extension;
 
 /// How a new config differs from the one that is running. Each entry is a key with what happens to it, for people.
@@ -202,6 +202,27 @@ fn file(
         let name = file.options.template.as_ref().map(|template| template.name().to_owned());
         name.map(|name| (config.templates.get(&name).cloned(), name))
     };
+    let parts = |config: &Config, file: &FileSettings| match &file.shape {
+        Shape::Set(parts) => parts
+            .iter()
+            .map(|part| {
+                let template = part.options.template.as_ref().map(|template| template.name().to_owned());
+                let text = template.as_ref().and_then(|name| config.templates.get(name).cloned());
+                (part.name.clone(), part.format.name, part.options.values.clone(), template, text)
+            })
+            .collect(),
+        Shape::File | Shape::Tree(_) => Vec::new(),
+    };
+    let tree = |file: &FileSettings| match &file.shape {
+        Shape::Tree(tree) => Some(tree.clone()),
+        Shape::File | Shape::Set(_) => None,
+    };
+    if was.shape.as_str() != is.shape.as_str() {
+        found.removes.push(format!("{key}.type changes"));
+    }
+    if tree(was) != tree(is) || parts(old, was) != parts(new, is) {
+        found.removes.push(format!("{key}: each, the names or the files of a set change"));
+    }
     let is_other_content = was.format.name != is.format.name
         || was.options.values != is.options.values
         || template(old, was) != template(new, is);

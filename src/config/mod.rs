@@ -27,6 +27,7 @@ mod role;
 mod schema;
 mod secret;
 mod server;
+mod shape;
 mod target;
 mod value;
 mod via;

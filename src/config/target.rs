@@ -1,22 +1,19 @@
 //! `[[target]]`: one downstream each.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value as Json;
-
 use super::guard::guard;
-use super::problem::Kind;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
 use super::server::span;
+use super::shape;
 use super::value::parse_mode;
 use super::via::via;
 use crate::access::SubjectAttribute;
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
-use crate::downstream::format::{self, Format, Options, Template, Validate};
+use crate::downstream::format::Options;
 use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::{ResourceType, TargetName};
 use crate::reconcile::guard::Guard;
@@ -31,14 +28,18 @@ use crate::scim::schema::Registry;
 use crate::telemetry::escape;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Type {
+pub(super) enum Type {
     File,
+    Tree,
+    Set,
     Webhook,
     Later,
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 13] = [
+const FILE_KEYS: [&str; 15] = [
+    "each",
+    "file",
     "format",
     "template",
     "validate",
@@ -66,7 +67,7 @@ pub(super) fn target(
     let name = section
         .require("name", "what commands and messages call it, such as `opa`")
         .and_then(|value| value.parsed(TargetName::parse));
-    let kind = section.require("type", "use one of file, webhook").and_then(|value| kind(&value));
+    let kind = section.require("type", "use one of file, tree, set, webhook").and_then(|value| kind(&value));
     refuse_foreign(&section, kind);
     let subject = section.get("subject").and_then(|value| value.parsed(str::parse::<SubjectAttribute>));
     let attributes = section.get("attributes").map_or_else(Vec::new, |value| attributes(&value, registry));
@@ -81,7 +82,9 @@ pub(super) fn target(
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
     let kind = match kind {
-        Some(Type::File) => file(&section, files, &state.join("targets"), &own).map(TargetKind::File),
+        Some(kind @ (Type::File | Type::Tree | Type::Set)) => {
+            file(&section, files, &state.join("targets"), &own, kind).map(TargetKind::File)
+        }
         Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
@@ -131,7 +134,9 @@ fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {
 fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
     for (own, keys) in [(Type::File, FILE_KEYS.as_slice()), (Type::Webhook, WEBHOOK_KEYS.as_slice())] {
         for value in keys.iter().filter_map(|key| section.get(key)) {
-            if matches!(kind, Some(Type::File | Type::Webhook)) && kind != Some(own) {
+            let is_file = matches!(kind, Some(Type::File | Type::Tree | Type::Set));
+            let is_meant = if own == Type::File { is_file } else { kind == Some(own) };
+            if (is_file || kind == Some(Type::Webhook)) && !is_meant {
                 let own = if own == Type::File { "file" } else { "webhook" };
                 value.fail_key(what(format!("`{}` belongs to a target of `type = \"{own}\"`", value.path())));
             }
@@ -143,15 +148,15 @@ fn kind(value: &Value<'_>) -> Option<Type> {
     let kind = value.word(&[
         ("file", Type::File),
         ("webhook", Type::Webhook),
-        ("tree", Type::Later),
-        ("set", Type::Later),
+        ("tree", Type::Tree),
+        ("set", Type::Set),
         ("exec", Type::Later),
         ("nats", Type::Later),
     ])?;
     if kind == Type::Later {
         value.fail(
             what(format!("`{}` = `{}` is not supported by this version", value.path(), value.text()?))
-                .help("use `file` or `webhook`"),
+                .help("use `file`, `tree`, `set` or `webhook`"),
         );
     }
     Some(kind)
@@ -187,11 +192,24 @@ fn wait(value: &Value<'_>) -> Wait {
     wait
 }
 
-fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> Option<FileSettings> {
-    let path = section
-        .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
-        .and_then(|value| destination(&value, files));
-    let content = content(section, files, Options::new(name.clone()));
+fn file(
+    section: &Table<'_>,
+    files: &Files,
+    state: &Path,
+    name: &TargetName,
+    kind: Type,
+) -> Option<FileSettings> {
+    let written = section.require("path", "the file to keep true, such as `/srv/rosterd/access.json`");
+    let place = written.as_ref().and_then(|value| shape::place(section, value, kind));
+    let path = place
+        .as_ref()
+        .and_then(|place| place.folder.as_deref().map(|folder| files.path(folder)))
+        .or_else(|| written.filter(|_| place.is_some()).and_then(|value| destination(&value, files)));
+    let drawn = match kind {
+        Type::Set => shape::parts(section, files, name).map(|(parts, first)| (first, Shape::Set(parts))),
+        _ => shape::content(section, files, Options::new(name.clone()), place.as_ref())
+            .zip(place.map(|place| place.shape)),
+    };
     let mode = section.get("mode").and_then(|value| value.parsed(parse_mode));
     let check = section.get("check").and_then(|value| {
         let check = argv(&value)?;
@@ -218,11 +236,11 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
     spec.check = check;
     spec.verify = verify;
     spec.keep = keep.and_then(|keep| usize::try_from(keep).ok()).unwrap_or(spec.keep);
-    via(section, files, &mut spec);
-    let (format, options) = content?;
+    via(section, files, &mut spec, kind);
+    let ((format, options), shape) = drawn?;
     Some(FileSettings {
         spec,
-        shape: Shape::File,
+        shape,
         format,
         options,
         reload,
@@ -264,137 +282,6 @@ fn destination(value: &Value<'_>, files: &Files) -> Option<PathBuf> {
         return None;
     }
     Some(files.path(text))
-}
-
-/// The format that templates are rendered by.
-const TEMPLATE: &str = "template";
-
-fn content(section: &Table<'_>, files: &Files, mut options: Options) -> Option<(&'static Format, Options)> {
-    let validate = section.get("validate");
-    let values = section.get("options");
-    let format = match (section.get("format"), section.get("template")) {
-        (Some(_), Some(template)) => {
-            template.fail_key(
-                what(format!("`{}` has both `format` and `template`", section.path()))
-                    .help("keep one of them"),
-            );
-            None
-        }
-        (Some(format), None) => named_format(&format),
-        (None, Some(template)) => {
-            options.template = read_template(&template, validate.as_ref(), files);
-            options.template.as_ref().and_then(|_| format::find(TEMPLATE))
-        }
-        (None, None) => {
-            section.fail(
-                what(format!("`{}` has neither `format` nor `template`", section.path()))
-                    .help("set `format = \"json\"` or `template = \"….j2\"`"),
-            );
-            None
-        }
-    };
-    if let (Some(validate), None) = (&validate, section.get("template")) {
-        validate
-            .fail_key(what(format!("`{}` belongs to a `template`; a format checks itself", validate.path())));
-    }
-    let format = format?;
-    if let Some(value) = values {
-        options.values = option_values(&value)?;
-        for complaint in format.check_options(&options.values) {
-            value.fail(what(complaint));
-        }
-    } else {
-        for complaint in format.check_options(&options.values) {
-            section.fail(what(format!("`{}`: {complaint}", section.path())));
-        }
-    }
-    if let (Some(value), Some(template)) = (section.get("template"), &options.template) {
-        try_template(&value, template);
-    }
-    Some((format, options))
-}
-
-/// Renders made-up people. A name that is missing there may exist with the operator's own roles and groups, so that
-/// is a warning; whatever else stops the template would stop it always.
-fn try_template(value: &Value<'_>, template: &Template) {
-    let Err(error) = template.try_example() else { return };
-    let text = what(format!("`{}`, tried on made-up people: {error}", value.path()));
-    if error.what.contains("undefined") { value.warn(text) } else { value.fail(text) }
-}
-
-fn named_format(value: &Value<'_>) -> Option<&'static Format> {
-    let words: Vec<_> = format::FORMATS
-        .iter()
-        .filter(|format| format.name != TEMPLATE)
-        .map(|format| (format.name, format))
-        .collect();
-    value.word(&words)
-}
-
-/// A format's options as the renderer takes them: texts, numbers, flags, lists of texts, and tables of these.
-pub(super) fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
-    let table = value.table()?;
-    table.entries().map(|(name, value)| Some((name.to_owned(), option_value(&value)?))).collect()
-}
-
-fn option_value(value: &Value<'_>) -> Option<Json> {
-    if value.is_text() {
-        value.text().map(Json::from)
-    } else if value.is_integer() {
-        value.integer(0..=u64::from(u32::MAX)).map(Json::from)
-    } else if value.is_list() {
-        value.texts().map(Json::from)
-    } else if value.is_table() {
-        option_values(value).map(Json::from)
-    } else {
-        value.bool().map(Json::from)
-    }
-}
-
-/// Longest template that is read.
-const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
-
-fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files) -> Option<Arc<Template>> {
-    let words = [
-        ("lines", Validate::Lines),
-        ("json", Validate::Json),
-        ("toml", Validate::Toml),
-        ("csv", Validate::Csv),
-    ];
-    let validate = validate.map_or(Some(Validate::default()), |value| value.word(&words));
-    let name = value.text()?;
-    let path = files.path(name);
-    let text = template_text(value, &path)?;
-    files.templates.borrow_mut().insert(name.to_owned(), text.clone());
-    match Template::compile(name, text, validate?) {
-        Ok(template) => Some(Arc::new(template)),
-        Err(error) => {
-            value.fail(what(format!("`{}`: {error}", value.path())));
-            None
-        }
-    }
-}
-
-fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
-    let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
-    if is_long {
-        value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
-        return None;
-    }
-    std::fs::read_to_string(path)
-        .map_err(|error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::NotFound => Kind::MissingFile,
-                std::io::ErrorKind::PermissionDenied => Kind::Denied,
-                _ => Kind::Invalid,
-            };
-            value.fail_as(
-                kind,
-                what(format!("cannot read the template `{}`: {error}", path.display()))
-                    .help("a relative path counts from the config file"),
-            );
-        })
-        .ok()
 }
 
 /// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::reader::{Table, what};
 use super::secret::Files;
+use super::target::Type;
 use crate::downstream::file::{FileSpec, Via};
 use crate::downstream::installer::wire::SOCKET_DEFAULT;
 
@@ -26,8 +27,18 @@ pub(super) fn installer(section: Option<Table<'_>>, files: &mut Files) {
 }
 
 /// Reads `via` into `spec`, and warns of a folder that the daemon's user cannot write to.
-pub(super) fn via(section: &Table<'_>, files: &Files, spec: &mut FileSpec) {
+pub(super) fn via(section: &Table<'_>, files: &Files, spec: &mut FileSpec, kind: Type) {
     let via = section.get("via").and_then(|value| value.word(&[("direct", false), ("installer", true)]));
+    if let (Some(true), Type::Set, Some(value)) = (via, kind, section.get("via")) {
+        value.fail(
+            what(format!(
+                "`{}`: a set changes by a symlink of the daemon's own and knows no installer",
+                value.path()
+            ))
+            .help("use a `tree`, or one `file` for each, with `via = \"installer\"`"),
+        );
+        return;
+    }
     if via == Some(true) {
         for value in INSTALLERS.iter().filter_map(|key| section.get(key)) {
             value.fail_key(
@@ -38,7 +49,10 @@ pub(super) fn via(section: &Table<'_>, files: &Files, spec: &mut FileSpec) {
         spec.via = Via::Installer { socket: files.installer.clone() };
         return;
     }
-    let folder = spec.path.parent().unwrap_or(Path::new("/"));
+    let folder = match kind {
+        Type::Tree => spec.path.as_path(),
+        _ => spec.path.parent().unwrap_or(Path::new("/")),
+    };
     if let (Some((uid, gid)), Some(value)) = (files.daemon, section.get("path"))
         && uid != 0
         && let Some(owner) = not_writable(folder, uid, gid)

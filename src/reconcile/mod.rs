@@ -18,10 +18,13 @@ mod status;
 mod task;
 
 pub mod guard;
+pub mod manage;
 pub mod plan;
 pub mod timing;
 pub mod webhook;
 
+pub use file::look::Evidence;
+pub use file::pin::NoVersion;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, plan_offline};
 pub use plan::Plan;

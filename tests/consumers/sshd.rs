@@ -17,8 +17,15 @@ fn sshd_lets_in_whom_the_principals_file_names() {
     std::fs::create_dir_all("/run/sshd").unwrap();
     let principals = place.folder("principals").display().to_string();
     // The account that every machine has, for the example's `deploy`.
-    let mut daemon =
-        as_installed(&mut place, "sshd", &[("/etc/ssh/principals/deploy", "{place}/principals/nobody")]);
+    let mut daemon = as_installed(
+        &mut place,
+        "sshd",
+        &[
+            ("/etc/ssh/principals/deploy", "{place}/principals/nobody"),
+            // The names that bite are of no domain.
+            ("[\"*@example.com\"]", "[\"*\"]"),
+        ],
+    );
     let place_path = place.path("").display().to_string();
     let place_path = place_path.trim_end_matches('/');
     let key = |name: &str| place.path(name);

@@ -189,13 +189,16 @@ pub fn as_installed(place: &mut RootPlace, example: &str, changed: &[(&str, &str
         // The names of the story are accounts as they stand.
         text = text.replace("userName.local", "userName");
         for (from, to) in changed {
-            assert!(text.contains(from), "{from} is not in the example {example}");
             text = text.replace(from, &to.replace("{place}", here));
         }
         text
     };
-    place.start(&change(roots));
-    unprivileged(place, &change(daemons))
+    let (roots, daemons) = (change(roots), change(daemons));
+    for (from, _) in changed {
+        assert!(!roots.contains(from) && !daemons.contains(from), "{from}");
+    }
+    place.start(&roots);
+    unprivileged(place, &daemons)
 }
 
 /// A daemon without any rights that knows the installer of `place`; still to be run.
@@ -209,7 +212,8 @@ pub fn unprivileged(place: &RootPlace, config: &str) -> Daemon {
 /// What a reader of root's files wants: root's, with this mode, and nothing of ours left beside it.
 pub fn is_roots(file: &Path, mode: u32) {
     assert_eq!(owned(file), (0, 0, mode), "{}", file.display());
-    assert_eq!(crate::support::daemon::leftovers(file.parent().unwrap()), Vec::<String>::new());
+    let folder = file.parent().unwrap();
+    wait_until("the swap is settled", || crate::support::daemon::leftovers(folder).is_empty());
 }
 
 /// Waits until the reader answers so.

@@ -112,6 +112,8 @@ impl<'a> Act<'a> {
                 sha256: digest.filter(|_| record.is_ours(digest)).map(|digest| digest.to_string()),
                 bytes: facts.bytes,
                 mode: facts.mode,
+                is_as_set: facts.mode == self.spec.mode
+                    && self.spec.owner == Some(Owner { uid: facts.uid, gid: facts.gid }),
                 uid: facts.uid,
                 gid: facts.gid,
                 modified_us: since_1970_us(facts.modified),

@@ -247,7 +247,7 @@ fn a_file_is_written_settled_kept_and_found_unchanged() {
         assert_eq!(place.read("sudoers.d/rosterd"), bytes);
     }
     let OnDisk::File(facts) = file::inspect(&spec).unwrap() else { panic!("a file") };
-    assert_eq!((facts.digest, facts.mode), (Some(Digest::of(sudoers("alan").as_bytes())), 0o440));
+    assert_eq!((facts.digest, facts.mode), (Some(Digest::of(sudoers("alan").as_bytes())), spec.mode));
     assert_eq!(place.names("sudoers.d"), ["rosterd"]);
     let kept: Vec<u64> = file::kept(&spec).unwrap().iter().map(|one| one.label).collect();
     assert_eq!(kept, [7, 8], "the daemon can roll back without reading root's files");

@@ -21,7 +21,7 @@ pub(super) fn inspect(spec: &FileSpec, socket: &Path) -> Result<OnDisk, ApplyErr
     match ask(spec, socket, Ask::Inspect, b"")? {
         Answer::Found { path, what } => {
             is_agreed(spec, &path)?;
-            Ok(on_disk(what))
+            Ok(on_disk(spec, what))
         }
         other => Err(unexpected(spec, &other)),
     }
@@ -186,13 +186,14 @@ fn expected(expect: Expect) -> wire::Expect {
     }
 }
 
-fn on_disk(found: Found) -> OnDisk {
+fn on_disk(spec: &FileSpec, found: Found) -> OnDisk {
     match found {
         Found::Absent => OnDisk::Absent,
-        Found::File { sha256, bytes, mode, uid, gid, modified_us } => OnDisk::File(FileFacts {
+        Found::File { sha256, bytes, mode, is_as_set, uid, gid, modified_us } => OnDisk::File(FileFacts {
             digest: sha256.and_then(|hex| hex.parse().ok()),
             bytes,
-            mode,
+            // The daemon's own idea of the mode counts for nothing; only that it is as root wants it.
+            mode: if is_as_set { spec.mode } else { mode },
             uid,
             gid,
             modified: SystemTime::UNIX_EPOCH + Duration::from_micros(modified_us),

@@ -212,6 +212,8 @@ pub enum Found {
         bytes: u64,
         /// Permission bits.
         mode: u32,
+        /// Mode, owner and group are as root's config says.
+        is_as_set: bool,
         /// Owner.
         uid: u32,
         /// Group.

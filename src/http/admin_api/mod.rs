@@ -10,6 +10,7 @@ mod explain;
 mod export;
 mod resources;
 mod socket;
+mod target;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use super::health::Health;
 use super::metrics::Metrics;
 use crate::access::Role;
 use crate::mirror::{self, Mirror, Refusal, StoreError};
-use crate::model::{Actor, DirectoryId, Origin, TargetName};
+use crate::model::{Actor, DirectoryId, Origin, Seq, TargetName};
 use crate::reconcile::Decision;
 use crate::scim;
 use crate::scim::schema::Registry;
@@ -172,6 +173,12 @@ pub trait Targets: Send + Sync {
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    /// What is remembered of one target besides its status; null if nothing.
+    fn detail(&self, target: TargetName) -> Answering<'_>;
+    /// Pins one target to an earlier version: `{"target","to_seq","seq","state","added","removed","error"}`.
+    fn roll_back(&self, target: TargetName, to: Option<Seq>, origin: Origin) -> Answering<'_>;
+    /// Forgets a target that the configuration dropped: `{"target","seq","deleted","left"}`.
+    fn forget(&self, target: TargetName, delete: bool, origin: Origin) -> Answering<'_>;
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
@@ -336,6 +343,10 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("POST", ["approve"]) => targets::approve(request).await?,
         ("POST", ["reject"]) => targets::reject(request).await?,
         ("POST", ["reload"]) => targets::reload(request).await?,
+        ("GET", ["targets"]) => target::list(request).await?,
+        ("GET", ["targets", name]) => target::show(request, name).await?,
+        ("POST", ["targets", name, "rollback"]) => target::roll_back(request, name).await?,
+        ("POST", ["targets", name, "forget"]) => target::forget(request, name).await?,
         ("GET", ["directories"]) => directories::list(request).await?,
         ("POST", ["directories"]) => return directories::add(request).await.map(created),
         ("GET", ["directories", id]) => directories::show(request, id).await?,
@@ -364,13 +375,17 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 18] = [
+const ENDPOINTS: [(&str, &[&str]); 22] = [
     ("status", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
     ("approve", &["POST"]),
     ("reject", &["POST"]),
     ("reload", &["POST"]),
+    ("targets", &["GET"]),
+    ("targets/ID", &["GET"]),
+    ("targets/ID/rollback", &["POST"]),
+    ("targets/ID/forget", &["POST"]),
     ("directories", &["GET", "POST"]),
     ("directories/ID", &["GET", "PATCH", "DELETE"]),
     ("tokens", &["GET", "POST"]),
@@ -389,6 +404,7 @@ fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
     let shape = match segments {
         [one] => (*one).to_owned(),
         [one, _] => format!("{one}/ID"),
+        [one, _, verb] => format!("{one}/ID/{verb}"),
         _ => String::new(),
     };
     match ENDPOINTS.iter().find(|(path, _)| *path == shape) {

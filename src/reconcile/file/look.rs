@@ -103,12 +103,14 @@ pub(crate) fn differs(file: &FileSettings, known: &Known) -> bool {
             Ok(OnDisk::File(facts)) => known.get("") != Some(&There::File(facts).seen()),
             Ok(OnDisk::Other(_)) | Err(_) => true,
         },
-        Shape::Tree(_) => known
-            .iter()
-            .any(|(name, seen)| member(file, name).map_or(true, |there| there.seen() != *seen)),
+        Shape::Tree(_) => {
+            known.iter().any(|(name, seen)| member(file, name).map_or(true, |there| there.seen() != *seen))
+        }
         Shape::Set(_) => {
             let found = set(file, names.filter(|name| !name.is_empty()));
-            found.map_or(true, |found| found.iter().any(|(name, there)| known.get(name) != Some(&there.seen())))
+            found.map_or(true, |found| {
+                found.iter().any(|(name, there)| known.get(name) != Some(&there.seen()))
+            })
         }
     }
 }

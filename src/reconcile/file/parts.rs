@@ -97,7 +97,8 @@ fn set(parts: &[Part], view: &View) -> Result<Drawn, RenderError> {
 
 fn own(file: &FileSettings, view: &View) -> Result<Drawn, RenderError> {
     let done = file.format.render_tree(view, &file.options)?;
-    let files = done.files.into_iter().map(|(name, bytes)| (name.to_string(), Piece::file(bytes, String::new())));
+    let files =
+        done.files.into_iter().map(|(name, bytes)| (name.to_string(), Piece::file(bytes, String::new())));
     let links = done.links.iter().map(|(name, to)| (name.to_string(), Piece::link(to)));
     Ok(Drawn {
         content: Content::Many(files.chain(links).collect()),
@@ -255,9 +256,10 @@ impl<'a> Index<'a> {
             groups: group.groups.iter().filter(|nested| held.contains(nested.as_str())).cloned().collect(),
             ..(*group).clone()
         });
-        let roles = user.roles.iter().filter_map(|role| self.roles.get(role.as_str())).map(|role| {
-            crate::access::ViewRole { name: role.name.clone(), members: vec![name.to_owned()] }
-        });
+        let roles =
+            user.roles.iter().filter_map(|role| self.roles.get(role.as_str())).map(|role| {
+                crate::access::ViewRole { name: role.name.clone(), members: vec![name.to_owned()] }
+            });
         View { users: vec![(*user).clone()], groups: groups.collect(), roles: roles.collect() }
     }
 

@@ -8,19 +8,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::access::{Entitlement, Exception, Problem, View, ViewInput, view};
-use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
+use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk, Via};
+use crate::mirror::change::Kind;
+use crate::mirror::owned::{self, Owned};
 use crate::mirror::target::{self, Holding, Run, State as Saved};
-use crate::mirror::{Mirror, StoreError};
+use crate::mirror::version::{self, Version};
+use crate::mirror::{Mirror, StoreError, decision};
 use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
 
 use crate::reconcile::guard::Waits;
 use crate::reconcile::guard::book::Book;
 use crate::reconcile::guard::verdict::{self, Guarded};
 use crate::reconcile::plan::{self, Inputs, Wanted};
-use crate::reconcile::record::{self, RUNS_KEPT, Stored};
-use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
+use crate::reconcile::record::{self, Place, RUNS_KEPT, Stored};
+use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, Shape, TargetSettings};
 use crate::reconcile::snapshot::Snapshot;
 use crate::reconcile::{Plan, State};
+
+use super::look::{self, Evidence, Known, Seen, There};
+use super::parts::{self, Content};
+use super::pin;
+use super::reload::Turn;
 
 /// What woke the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +44,8 @@ pub(crate) enum Cause {
         /// Take over what lies there.
         adopt: bool,
     },
+    /// A person rolled it back.
+    Rollback,
 }
 
 /// What came of a run.
@@ -49,7 +59,9 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<String>,
     pub(crate) problems: Vec<String>,
     /// What lies at the destination as far as this run knows; what differs later is drift.
-    pub(crate) on_disk: Option<Digest>,
+    pub(crate) on_disk: Known,
+    /// Who seems to have touched it, if somebody did.
+    pub(crate) drift: Vec<Evidence>,
     /// What the guard did; `None` if the run did not come that far.
     pub(crate) guarded: Option<Guarded>,
 }
@@ -64,7 +76,8 @@ impl Outcome {
             renamed: 0,
             error: None,
             problems: Vec::new(),
-            on_disk: None,
+            on_disk: Known::new(),
+            drift: Vec::new(),
             guarded: None,
         }
     }
@@ -123,14 +136,17 @@ pub(crate) fn plan_of(
     let stored = record::load(mirror, &settings.name)?;
     let wanted_of = |wish: &Wish| match &settings.kind {
         crate::reconcile::TargetKind::File(file) => {
-            let done = file.format.render(&wish.view, &file.options);
+            let done = parts::draw(file, &wish.view, &stored.owned);
             plan::wanted(&wish.view, &done.map(|done| done.left_out).unwrap_or_default())
         }
         crate::reconcile::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
     };
     let base = wanted_of(&wish(settings, snapshot, &stored, None));
     let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
-    let wish = wish(settings, snapshot, &stored, Some(&book));
+    let mut wish = wish(settings, snapshot, &stored, Some(&book));
+    if let Some(pin) = stored.saved.as_ref().and_then(pin::of) {
+        wish.view = plan::only_held(&wish.view, &pin::limit(mirror, &settings.name, &stored, &pin)?);
+    }
     let wanted = wanted_of(&wish);
     Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &wanted))
 }
@@ -151,35 +167,54 @@ pub(crate) struct FileRun<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) settings: &'a TargetSettings,
     pub(crate) file: &'a FileSettings,
+    /// Its part in the batch that shares a reload; `None` without `reload`.
+    pub(crate) turn: Option<Turn>,
 }
 
 /// What a run found when it began.
-struct At<'a> {
-    snapshot: &'a Snapshot,
-    stored: &'a Stored,
-    saved: &'a Saved,
-    started: Timestamp,
+pub(super) struct At<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) stored: &'a Stored,
+    pub(super) saved: &'a Saved,
+    pub(super) started: Timestamp,
     /// What the target is called once it holds what it should.
-    in_sync: State,
+    pub(super) in_sync: State,
+    /// A person asked for it.
+    pub(super) is_sync: bool,
+    /// A person said that what lies there may be taken over.
+    pub(super) adopt: bool,
 }
 
 /// The bytes to be, and what they stand for.
-struct Made {
-    bytes: Vec<u8>,
-    digest: Digest,
-    wanted: Wanted,
+pub(super) struct Made {
+    pub(super) content: Content,
+    pub(super) digest: Digest,
+    pub(super) wanted: Wanted,
     /// Why it is not all that should be there.
-    refused: Option<String>,
-    problems: Vec<String>,
+    pub(super) refused: Option<String>,
+    pub(super) problems: Vec<String>,
+    /// Files of a tree that could not be rendered, and why.
+    pub(super) failed: BTreeMap<String, String>,
+}
+
+/// What was put in place, to be recorded.
+pub(super) struct Put {
+    pub(super) made: Made,
+    pub(super) changed: bool,
+    pub(super) on_disk: Known,
+    pub(super) drift: Vec<Evidence>,
+    /// Files of a tree that came or changed, and those that went.
+    pub(super) owned: Vec<Owned>,
+    pub(super) gone: Vec<String>,
 }
 
 impl FileRun<'_> {
-    fn name(&self) -> &TargetName {
+    pub(super) fn name(&self) -> &TargetName {
         &self.settings.name
     }
 
     /// One run. Every failure is an outcome.
-    pub(crate) fn run(&self, snapshot: &Snapshot, cause: Cause) -> Outcome {
+    pub(crate) fn run(&mut self, snapshot: &Snapshot, cause: Cause) -> Outcome {
         let started = self.clock.now();
         let mut guarded = None;
         let outcome = match self.try_run(snapshot, cause, started, &mut guarded) {
@@ -195,91 +230,165 @@ impl FileRun<'_> {
     }
 
     fn try_run(
-        &self,
+        &mut self,
         snapshot: &Snapshot,
         cause: Cause,
         started: Timestamp,
         guarded: &mut Option<Guarded>,
     ) -> Result<Outcome, Failed> {
         let mut stored = record::load(self.mirror, self.name())?;
-        let saved = stored.saved.clone().unwrap_or_default();
+        let mut saved = stored.saved.clone().unwrap_or_default();
         if !snapshot.is_known() && saved.applied.is_none() {
             return Ok(Outcome::of(State::Waiting));
         }
-        let base = self.make(snapshot, &stored, None)?;
+        let moved = self.forget_old_place(&mut saved, &mut stored);
+        let limit = match pin::of(&saved) {
+            Some(pin) if matches!(cause, Cause::Sync { .. }) => {
+                pin::unpin(self.mirror, self.name(), &pin)?;
+                None
+            }
+            Some(pin) => Some(pin::limit(self.mirror, self.name(), &stored, &pin)?),
+            None => None,
+        };
+        let base = self.make(snapshot, &stored, None, None)?;
         let taken = verdict::take(self.mirror, self.settings, snapshot, &mut stored, &base.wanted, started)?;
-        let in_sync = if taken.held > 0 { State::Held } else { State::InSync };
+        let in_sync = match (taken.held > 0, limit.is_some()) {
+            (true, _) => State::Held,
+            (false, true) => State::Pinned,
+            (false, false) => State::InSync,
+        };
         *guarded = Some(taken);
-        let made = if stored.book.exceptions.is_empty() {
+        let mut made = if stored.book.exceptions.is_empty() && limit.is_none() {
             base
         } else {
-            self.make(snapshot, &stored, Some(&stored.book))?
+            self.make(snapshot, &stored, Some(&stored.book), limit.as_deref())?
         };
-        let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &made.problems))?;
-        let found = Found::of(&disk, &saved, made.digest);
-        let is_sync = matches!(cause, Cause::Sync { .. });
+        made.problems.extend(moved);
+        let is_sync = matches!(cause, Cause::Sync { .. } | Cause::Rollback);
         let adopt = cause == (Cause::Sync { adopt: true });
+        if made.refused.is_some() && !saved.record.adopted {
+            // Nothing of ours is there yet, so nothing has to be taken out of it.
+            return Err(Failed { error: made.refused.unwrap_or_default(), problems: made.problems });
+        }
+        let at = At { snapshot, stored: &stored, saved: &saved, started, in_sync, is_sync, adopt };
+        match self.file.shape {
+            Shape::File => self.single(&at, made),
+            Shape::Tree(_) => self.tree(&at, made),
+            Shape::Set(_) => self.set(&at, made),
+        }
+    }
+
+    /// A target that the config gave another place knows nothing of what lies there; what it left stays.
+    fn forget_old_place(&self, saved: &mut Saved, stored: &mut Stored) -> Option<String> {
+        let place = record::place(saved)?;
+        if place == Place::of(self.file) {
+            return None;
+        }
+        saved.record.adopted = false;
+        saved.record.written = None;
+        stored.owned.clear();
+        Some(format!("`{}` is no longer kept by this target; what lies there stays", place.path))
+    }
+
+    fn single(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {
+        let saved = at.saved;
+        let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &made.problems))?;
+        let there = match &disk {
+            OnDisk::Absent => There::Absent,
+            OnDisk::File(facts) => There::File(facts.clone()),
+            OnDisk::Other(word) => There::Other(word),
+        };
+        let found = Found::of(&disk, saved, made.digest);
+        let known = Known::from([(String::new(), there.seen())]);
+        let is_news = saved.record.written.as_deref() != Some(made.digest.to_string().as_str());
+        let is_left = self.file.drift == Drift::Report && !is_news && !at.is_sync;
+        let drift: Vec<Evidence> = found
+            .is_drifted
+            .then(|| look::evidence(self.file.spec.path.display().to_string(), &there, at.started, !is_left))
+            .into_iter()
+            .collect();
         let quiet = |state: State| {
             let error = (state == State::Foreign).then(|| {
                 let path = self.file.spec.path.display();
                 format!("`{path}` exists and is not ours; look at `rosterd plan {0}`, then `rosterd sync {0} --adopt`", self.name())
             });
-            Outcome { problems: made.problems.clone(), on_disk: found.digest, error, ..Outcome::of(state) }
+            let (problems, on_disk) = (made.problems.clone(), known.clone());
+            Outcome { problems, on_disk, error, drift: drift.clone(), ..Outcome::of(state) }
         };
-        if found.is_foreign && !adopt {
-            return self.told(snapshot, quiet(State::Foreign), started);
+        if found.is_foreign && !at.adopt {
+            return self.told(at.snapshot, quiet(State::Foreign), at.started);
         }
-        let is_news = saved.record.written.as_deref() != Some(made.digest.to_string().as_str());
-        if self.settings.apply == Apply::Manual && !is_sync {
+        if self.settings.apply == Apply::Manual && !at.is_sync {
             let state = match (found.is_wanted, found.is_drifted && !is_news) {
-                (true, _) => in_sync,
+                (true, _) => at.in_sync,
                 (false, true) => State::Drifted,
                 (false, false) => State::Pending,
             };
-            return self.told(snapshot, quiet(state), started);
+            return self.told(at.snapshot, quiet(state), at.started);
         }
-        if found.is_drifted && !is_news && self.file.drift == Drift::Report && !is_sync {
-            return self.told(snapshot, quiet(State::Drifted), started);
-        }
-        if made.refused.is_some() && !saved.record.adopted {
-            // Nothing of ours is there yet, so nothing has to be taken out of it.
-            return Err(Failed { error: made.refused.unwrap_or_default(), problems: made.problems });
+        if found.is_drifted && is_left {
+            return self.told(at.snapshot, quiet(State::Drifted), at.started);
         }
         let expect =
             if disk == OnDisk::Absent && !saved.record.adopted { Expect::Absent } else { Expect::Anything };
-        let at = At { snapshot, stored: &stored, saved: &saved, started, in_sync };
-        self.put(&at, made, found.is_wanted, expect)
+        if found.is_foreign {
+            self.adopted(&[self.file.spec.path.display().to_string()])?;
+        }
+        self.put(at, made, found.is_wanted, expect, drift)
     }
 
-    /// Renders what should be there.
-    fn make(&self, snapshot: &Snapshot, stored: &Stored, book: Option<&Book>) -> Result<Made, Failed> {
+    /// Records that strangers' files are taken over, before they are.
+    pub(super) fn adopted(&self, paths: &[String]) -> Result<(), StoreError> {
+        let (name, detail) = (self.name().clone(), serde_json::json!({ "paths": paths }));
+        record::update(self.mirror, self.name(), move |tx, _| {
+            decision::record(tx, &Kind::TargetAdopted, &name, &detail).map(|_| ())
+        })
+    }
+
+    /// Renders what should be there; of a pinned target no more than `limit`.
+    fn make(
+        &self,
+        snapshot: &Snapshot,
+        stored: &Stored,
+        book: Option<&Book>,
+        limit: Option<&[Holding]>,
+    ) -> Result<Made, Failed> {
         let wish = wish(self.settings, snapshot, stored, book);
         let mut problems = wish.problems;
-        let render = |view: &View| {
-            self.file
-                .format
-                .render(view, &self.file.options)
+        let draw = |view: &View| {
+            parts::draw(self.file, view, &stored.owned)
                 .map_err(|error| Failed { error: error.to_string(), problems: problems.clone() })
         };
-        let mut shown = wish.view;
-        let mut rendered = render(&shown)?;
+        let mut shown = match limit {
+            Some(limit) => plan::only_held(&wish.view, limit),
+            None => wish.view,
+        };
+        let mut drawn = draw(&shown)?;
         let mut refused = None;
         let illegal: Vec<String> =
-            wish.illegal.into_iter().chain(rendered.left_out.iter().map(ToString::to_string)).collect();
+            wish.illegal.into_iter().chain(drawn.left_out.iter().map(ToString::to_string)).collect();
         if let Some(first) = illegal.first().filter(|_| self.file.on_illegal == OnIllegal::Error) {
             let more = illegal.len().saturating_sub(1);
             refused = Some(format!("{first} ({more} more); additions wait until it can be written"));
             shown = plan::only_held(&shown, &stored.holdings);
-            let again = render(&shown)?;
-            rendered.bytes = again.bytes;
+            let again = draw(&shown)?;
+            (drawn.content, drawn.failed) = (again.content, again.failed);
         }
-        problems.extend(rendered.left_out.iter().map(ToString::to_string));
-        let wanted = plan::wanted(&shown, &rendered.left_out);
-        Ok(Made { digest: Digest::of(&rendered.bytes), bytes: rendered.bytes, wanted, refused, problems })
+        problems.extend(drawn.left_out.iter().map(ToString::to_string));
+        let wanted = plan::wanted(&shown, &drawn.left_out);
+        let (content, failed) = (drawn.content, drawn.failed);
+        Ok(Made { digest: content.digest(), content, wanted, refused, problems, failed })
     }
 
     /// Puts the bytes in place, records it, reloads.
-    fn put(&self, at: &At<'_>, made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
+    fn put(
+        &mut self,
+        at: &At<'_>,
+        made: Made,
+        is_wanted: bool,
+        expect: Expect,
+        drift: Vec<Evidence>,
+    ) -> Result<Outcome, Failed> {
         let digest = made.digest.to_string();
         if !is_wanted && record::intended(at.saved) != Some(digest.as_str()) {
             record::update(self.mirror, self.name(), move |_, saved| {
@@ -287,26 +396,64 @@ impl FileRun<'_> {
                 Ok(())
             })?;
         }
+        let Content::One(bytes) = &made.content else {
+            return Err(Failed { error: "a file was drawn as several".into(), problems: made.problems });
+        };
         let check = |bytes: &[u8]| self.file.format.check(bytes, &self.file.options);
-        let applied = file::apply(&self.file.spec, &made.bytes, expect, &check)
-            .map_err(|error| Failed::from(&error, &made.problems))?;
+        let applied = match file::apply(&self.file.spec, bytes, expect, &check) {
+            Ok(applied) => applied,
+            Err(error) if self.must_shrink(at, &made, &error) => {
+                return self.shrink(at, &made, &error, drift);
+            }
+            Err(error) => return Err(Failed::from(&error, &made.problems)),
+        };
         let swapped = match applied {
             Applied::Swapped(swapped) => Some(swapped),
             Applied::Unchanged => None,
         };
-        let must_reload = self.file.wants_reload() && (swapped.is_some() || at.saved.record.reload_pending);
-        let mut outcome = self.record(at, made, swapped.is_some(), must_reload)?;
+        let seen = Seen::File(Some(made.digest), self.file.spec.mode);
+        let on_disk = Known::from([(String::new(), seen)]);
+        let changed = swapped.is_some();
+        let put = Put { made, changed, on_disk, drift, owned: Vec::new(), gone: Vec::new() };
+        let mut outcome = self.record(at, put)?;
         if let Some(swapped) = swapped {
             // The swap is recorded; a version that could not be kept is worth a word and no more.
             if let Err(error) = file::settle(&self.file.spec, &swapped, at.snapshot.seq().0) {
                 outcome.problems.push(error.to_string());
             }
         }
-        if must_reload { self.reload(outcome) } else { Ok(outcome) }
+        self.reload(at, outcome)
+    }
+
+    /// Root's bounds refuse a file for one person in it. Those who must go shall go all the same (DESIGN §6.4).
+    fn must_shrink(&self, at: &At<'_>, made: &Made, error: &file::ApplyError) -> bool {
+        matches!(self.file.spec.via, Via::Installer { .. })
+            && error.kind() == file::Kind::Refused
+            && made.refused.is_none()
+            && at.saved.record.adopted
+    }
+
+    /// Once more with what was held before, less everything revoked since; additions wait.
+    fn shrink(
+        &mut self,
+        at: &At<'_>,
+        made: &Made,
+        error: &file::ApplyError,
+        drift: Vec<Evidence>,
+    ) -> Result<Outcome, Failed> {
+        let whole = Failed::from(error, &made.problems);
+        let mut less = self.make(at.snapshot, at.stored, Some(&at.stored.book), Some(&at.stored.holdings))?;
+        if less.digest == made.digest {
+            return Err(whole);
+        }
+        less.refused = Some(format!("{}; additions wait until it can be written", whole.error));
+        self.put(at, less, false, Expect::Anything, drift)
     }
 
     /// Records what is in place now: digest, holding, applied seq and whether a reload is owed, in one transaction.
-    fn record(&self, at: &At<'_>, made: Made, changed: bool, must_reload: bool) -> Result<Outcome, Failed> {
+    pub(super) fn record(&self, at: &At<'_>, done: Put) -> Result<Outcome, Failed> {
+        let Put { made, changed, on_disk, drift, owned, gone: dropped } = done;
+        let must_reload = self.must_reload(at, changed);
         let (gone, put) = plan::difference(&at.stored.holdings, &made.wanted);
         let held: BTreeMap<(&Subject, &Entitlement), &str> = at
             .stored
@@ -325,7 +472,8 @@ impl FileRun<'_> {
             renamed: renamed as u64,
             error: made.refused,
             problems: made.problems,
-            on_disk: Some(made.digest),
+            on_disk,
+            drift,
             guarded: None,
         };
         let held = at.stored.book.held_count();
@@ -334,8 +482,20 @@ impl FileRun<'_> {
         let applied = ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() };
         let (name, now) = (self.name().clone(), self.clock.now());
         let (state, error) = (outcome.state, outcome.error.clone());
+        let (place, keep, drift) = (Place::of(self.file), self.file.spec.keep, outcome.drift.clone());
+        let (before, total) = (at.stored.holdings.clone(), made.wanted.len() as u64);
         record::update(self.mirror, self.name(), move |tx, saved| {
+            version::note(tx, &name, &before, &gone, &put)?;
             target::update_holdings(tx, &name, &gone, &put)?;
+            owned::put(tx, &name, &owned)?;
+            owned::drop_names(tx, &name, &dropped)?;
+            if changed {
+                let version = Version { n: 0, change: applied, at: now, digest: digest.clone(), total };
+                version::add(tx, &name, &version, keep)?;
+            }
+            pin::mark_done(saved);
+            record::set_place(saved, &place);
+            record::set_drift(saved, &drift);
             if run.outcome != "unchanged" {
                 target::record_run(tx, &run, RUNS_KEPT)?;
             }
@@ -356,15 +516,19 @@ impl FileRun<'_> {
         Ok(outcome)
     }
 
-    /// Runs the reload command; until it succeeds the target is failing and the reload stays pending.
-    fn reload(&self, outcome: Outcome) -> Result<Outcome, Failed> {
-        let failed = |error: String| Failed { error, problems: outcome.problems.clone() };
-        let output = file::reload(&self.file.spec, self.file.reload.as_ref())
-            .map_err(|error| failed(error.to_string()))?;
-        if let Some(output) = output.filter(|output| !output.is_success()) {
-            let text: String = output.text().trim().chars().take(300).collect();
-            return Err(failed(format!("`reload` ended with {}: {text}", output.status)));
+    /// Whether a reload is owed once this run's change is recorded.
+    fn must_reload(&self, at: &At<'_>, changed: bool) -> bool {
+        self.file.wants_reload() && (changed || at.saved.record.reload_pending)
+    }
+
+    /// Runs the reload command if one is owed; until it succeeds the target is failing and the reload stays pending.
+    pub(super) fn reload(&mut self, at: &At<'_>, outcome: Outcome) -> Result<Outcome, Failed> {
+        if !self.must_reload(at, outcome.changed) {
+            return Ok(outcome);
         }
+        let Some(turn) = &mut self.turn else { return Ok(outcome) };
+        turn.reload(self.file.reload.as_ref(), &self.file.spec)
+            .map_err(|error| Failed { error, problems: outcome.problems.clone() })?;
         let is_whole = outcome.error.is_none();
         let now = self.clock.now();
         record::update(self.mirror, self.name(), move |_, saved| {
@@ -401,7 +565,12 @@ impl FileRun<'_> {
     }
 
     /// A run that decided not to touch anything.
-    fn told(&self, snapshot: &Snapshot, outcome: Outcome, started: Timestamp) -> Result<Outcome, Failed> {
+    pub(super) fn told(
+        &self,
+        snapshot: &Snapshot,
+        outcome: Outcome,
+        started: Timestamp,
+    ) -> Result<Outcome, Failed> {
         self.note(snapshot, &outcome, started)?;
         Ok(outcome)
     }
@@ -410,7 +579,9 @@ impl FileRun<'_> {
     fn note(&self, snapshot: &Snapshot, outcome: &Outcome, started: Timestamp) -> Result<(), StoreError> {
         let (state, error, now) = (outcome.state, outcome.error.clone(), self.clock.now());
         let run = self.run_record(snapshot, outcome, started);
+        let drift = outcome.drift.clone();
         record::update(self.mirror, self.name(), move |tx, saved| {
+            record::set_drift(saved, &drift);
             state.as_str().clone_into(&mut saved.record.state);
             saved.record.last_attempt = Some(now);
             saved.record.last_error = error;
@@ -425,7 +596,6 @@ impl FileRun<'_> {
 
 /// What lies at the destination, judged.
 struct Found {
-    digest: Option<Digest>,
     /// It is what should be there.
     is_wanted: bool,
     /// It was never ours.
@@ -446,7 +616,6 @@ impl Found {
                 || hex.as_deref() == record::intended(saved));
         let is_wanted = digest == Some(wanted);
         Self {
-            digest,
             is_wanted,
             is_foreign: matches!(disk, OnDisk::File(_)) && !saved.record.adopted && !is_ours && !is_wanted,
             is_drifted: saved.record.adopted && !is_ours && !is_wanted,
@@ -455,13 +624,13 @@ impl Found {
 }
 
 /// A run that ended early.
-struct Failed {
-    error: String,
-    problems: Vec<String>,
+pub(super) struct Failed {
+    pub(super) error: String,
+    pub(super) problems: Vec<String>,
 }
 
 impl Failed {
-    fn from(error: &file::ApplyError, problems: &[String]) -> Self {
+    pub(super) fn from(error: &file::ApplyError, problems: &[String]) -> Self {
         let hint = error.hint();
         let error = if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") };
         Self { error, problems: problems.to_vec() }
