@@ -232,6 +232,9 @@ fn file(
     if was.spec != is.spec || was.reload != is.reload {
         found.removes.push(format!("{key}: path, mode, check, verify, reload or keep changes"));
     }
+    if was.poll != is.poll {
+        found.adds.push(format!("{key}.poll changes"));
+    }
     if was.drift != is.drift || was.on_illegal != is.on_illegal {
         found.removes.push(format!("{key}: drift or on_illegal changes"));
     }

@@ -21,7 +21,7 @@ use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
 use crate::reconcile::webhook::events::EventFilter;
 use crate::reconcile::{
-    Apply, Drift, FileSettings, OnIllegal, Shape, TargetKind, TargetSettings, WebhookSettings,
+    Apply, Drift, FileSettings, OnIllegal, POLL_DEFAULT, Shape, TargetKind, TargetSettings, WebhookSettings,
 };
 use crate::scim::filter;
 use crate::scim::schema::Registry;
@@ -37,7 +37,8 @@ pub(super) enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 15] = [
+const FILE_KEYS: [&str; 16] = [
+    "poll",
     "each",
     "file",
     "format",
@@ -226,6 +227,9 @@ fn file(
     let drift = section
         .get("drift")
         .and_then(|value| value.word(&[("repair", Drift::Repair), ("report", Drift::Report)]));
+    let poll = section
+        .get("poll")
+        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_secs(86_400))));
     let on_illegal = section
         .get("on_illegal")
         .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));
@@ -245,6 +249,7 @@ fn file(
         options,
         reload,
         drift: drift.unwrap_or_default(),
+        poll: poll.unwrap_or(POLL_DEFAULT),
         on_illegal: on_illegal.unwrap_or_default(),
     })
 }

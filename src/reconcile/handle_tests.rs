@@ -75,6 +75,7 @@ impl World {
             wait: Wait { revoke: Duration::ZERO, min: Duration::from_millis(1), max: Duration::from_secs(1) },
             kind: TargetKind::File(FileSettings {
                 shape: crate::reconcile::Shape::File,
+                poll: crate::reconcile::POLL_DEFAULT,
                 spec,
                 format: format::find("json").unwrap(),
                 options: Options::new(target),

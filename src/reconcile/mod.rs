@@ -29,7 +29,7 @@ pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{
-    Apply, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal, Part, Settings,
-    Shape, TargetKind, TargetSettings, Tree, WebhookSettings,
+    Apply, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal, POLL_DEFAULT, Part,
+    Settings, Shape, TargetKind, TargetSettings, Tree, WebhookSettings,
 };
 pub use status::{DecisionReport, State, SyncReport, TargetStatus};

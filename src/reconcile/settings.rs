@@ -1,5 +1,7 @@
 //! What steers the targets; `config` fills it.
 
+use std::time::Duration;
+
 use crate::access::{Role, SubjectAttribute};
 use crate::downstream::command::Argv;
 use crate::downstream::file::{FileSpec, Via};
@@ -99,6 +101,8 @@ pub struct FileSettings {
     pub reload: Option<Argv>,
     /// Key `drift`. Default `repair`.
     pub drift: Drift,
+    /// Key `poll`: how often what lies there is looked at besides events. Default 1 min, 1 s to 1 d.
+    pub poll: Duration,
     /// Key `on_illegal`. Default `skip`.
     pub on_illegal: OnIllegal,
 }
@@ -109,6 +113,8 @@ impl FileSettings {
         self.reload.is_some() || matches!(self.spec.via, Via::Installer { .. })
     }
 }
+/// How often a target's files are looked at unless `poll` says otherwise.
+pub const POLL_DEFAULT: Duration = Duration::from_mins(1);
 
 /// How many files a target is.
 #[derive(Debug, Clone, Default)]

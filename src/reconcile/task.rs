@@ -13,13 +13,13 @@ use crate::model::{Clock, Origin, Seq, Timestamp};
 
 use super::file::drift;
 use super::file::look::{self, Known};
-use super::file::reload::Reloads;
+use super::file::reload::{Expected, Reloads};
 use super::file::run::{Cause, FileRun, Outcome};
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
 use super::manage::{self, RollbackReport};
 use super::pulse::stopped;
-use super::settings::{TargetKind, TargetSettings};
+use super::settings::{POLL_DEFAULT, TargetKind, TargetSettings};
 use super::snapshot::Source;
 use super::status::{Board, DecisionReport, SyncReport};
 use super::timing::backoff;
@@ -30,9 +30,6 @@ use super::{Decision, State};
 
 /// How long a touched file may settle before it is looked at.
 const DRIFT_SETTLE: Duration = Duration::from_millis(200);
-
-/// How often a file is looked at where watching its folder is not enough.
-const DRIFT_POLL: Duration = Duration::from_mins(1);
 
 /// An order to one target.
 pub(super) enum Order {
@@ -92,6 +89,8 @@ struct Life {
     /// The beginning of the hold that was told of last.
     told: Option<Timestamp>,
     on_disk: Known,
+    /// The run that a change has been promised.
+    expected: Option<Expected>,
 }
 
 impl Task {
@@ -109,11 +108,12 @@ impl Task {
             seen: Seq::ZERO,
             retry_at: None,
             drift_at: None,
-            poll_at: Instant::now() + DRIFT_POLL,
+            poll_at: Instant::now() + self.poll(),
             failures: 0,
             release_at: None,
             told: None,
             on_disk: Known::new(),
+            expected: None,
         };
         self.pass(&mut life, Cause::Start).await;
         loop {
@@ -145,6 +145,7 @@ impl Task {
                     // The last run may have seen it already.
                     if pulse.seq > life.seen {
                         life.debounce.change(life.born.elapsed(), pulse.revoke > life.seen);
+                        self.expect(&mut life);
                     }
                 }
                 Some(()) = touches.recv() => {
@@ -153,6 +154,23 @@ impl Task {
                 () = tokio::time::sleep_until(deadline) => self.due(&mut life).await,
             }
         }
+    }
+
+    /// How often the files are looked at where watching their folder is not enough.
+    fn poll(&self) -> Duration {
+        match &self.settings.kind {
+            TargetKind::File(file) => file.poll,
+            TargetKind::Webhook(_) => POLL_DEFAULT,
+        }
+    }
+
+    /// Tells those that share its reload command when this target runs.
+    fn expect(&self, life: &mut Life) {
+        let due = life.debounce.due(&self.settings.wait).map(|due| (life.born + due).into_std());
+        life.expected = match (&self.settings.kind, due) {
+            (TargetKind::File(file), Some(due)) => self.reloads.expect(file, due),
+            _ => None,
+        };
     }
 
     fn deadline(&self, life: &Life) -> Instant {
@@ -179,7 +197,7 @@ impl Task {
         let is_touched = life.drift_at.is_some_and(|at| at <= now);
         if is_touched || life.poll_at <= now {
             life.drift_at = None;
-            life.poll_at = now + DRIFT_POLL;
+            life.poll_at = now + self.poll();
             if self.is_drifted(life.on_disk.clone()).await {
                 self.pass(life, Cause::Drift).await;
             }
@@ -204,10 +222,10 @@ impl Task {
         life.debounce.clear();
         life.retry_at = None;
         life.drift_at = None;
-        let (outcome, seen) = self.outcome(cause).await;
+        let (outcome, seen) = self.outcome(cause, life.expected.take()).await;
         life.seen = seen.unwrap_or(life.seen);
         life.on_disk.clone_from(&outcome.on_disk);
-        life.poll_at = Instant::now() + DRIFT_POLL;
+        life.poll_at = Instant::now() + self.poll();
         if outcome.state == State::Failing {
             life.failures = life.failures.saturating_add(1);
             life.retry_at = Some(Instant::now() + backoff::run(life.failures, random()));
@@ -316,12 +334,13 @@ impl Task {
         }));
     }
 
-    async fn outcome(&self, cause: Cause) -> (Outcome, Option<Seq>) {
+    async fn outcome(&self, cause: Cause, expected: Option<Expected>) -> (Outcome, Option<Seq>) {
         // Before anything is read, so that others of this batch wait for this run's swap.
         let turn = match &self.settings.kind {
             TargetKind::File(file) => self.reloads.enter(file),
             TargetKind::Webhook(_) => None,
         };
+        drop(expected);
         let snapshot = match self.source.newest().await {
             Ok(snapshot) => snapshot,
             Err(error) => return (Outcome::failed(error.to_string()), None),

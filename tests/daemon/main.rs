@@ -30,5 +30,6 @@ mod protocol;
 mod schemas;
 mod scim;
 mod service;
+mod shapes;
 mod traces;
 mod webhook;

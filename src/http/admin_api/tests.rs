@@ -9,7 +9,7 @@ use crate::access::{GroupRule, Role};
 use crate::http::health::Health;
 use crate::http::limits::Settings as Limits;
 use crate::http::testing::{Server, Store};
-use crate::model::{Origin, RoleName, TargetName};
+use crate::model::{Origin, RoleName, Seq, TargetName};
 use crate::reconcile::Decision;
 use crate::scim::schema::Registry;
 
@@ -33,6 +33,15 @@ impl Targets for Fake {
     }
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_> {
         self.told(format!("sync {target:?} {adopt}"))
+    }
+    fn detail(&self, target: TargetName) -> Answering<'_> {
+        self.told(format!("detail {target}"))
+    }
+    fn roll_back(&self, target: TargetName, to: Option<Seq>, _: Origin) -> Answering<'_> {
+        self.told(format!("roll back {target} {to:?}"))
+    }
+    fn forget(&self, target: TargetName, delete: bool, _: Origin) -> Answering<'_> {
+        self.told(format!("forget {target} {delete}"))
     }
     fn decide(&self, target: TargetName, decision: Decision, _: Origin) -> Answering<'_> {
         self.told(format!("{target} {decision:?}"))

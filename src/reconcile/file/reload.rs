@@ -1,7 +1,7 @@
 //! One `reload` for all files of a batch: targets with the same command whose runs overlap share one running of it.
 //!
 //! A run enters before it reads anything and asks once its swap is recorded. The command starts when nobody who
-//! entered is still on the way, or after [`GATHER`]; who asks while it runs waits for the next. Whether it is owed is
+//! entered or is about to is still on the way, or after [`GATHER`]; who asks while it runs waits for the next. Whether it is owed is
 //! in the mirror, so a crash or a failure in here loses none.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ use crate::reconcile::settings::FileSettings;
 
 /// Longest that a reload waits for other runs of its batch.
 const GATHER: Duration = Duration::from_secs(1);
+
+/// How soon a run must be due for a reload to wait for it.
+const SOON: Duration = Duration::from_millis(50);
 
 /// What came of a command: the error in words.
 type Ended = Result<(), String>;
@@ -29,6 +32,9 @@ pub(crate) struct Reloads {
 struct Group {
     /// Runs under way that have not asked yet.
     coming: usize,
+    /// Runs that a change has been promised, by number, and when they are due.
+    expected: BTreeMap<u64, Instant>,
+    last_expected: u64,
     is_running: bool,
     /// Times it was started.
     started: u64,
@@ -44,22 +50,39 @@ pub(crate) struct Turn {
     is_coming: bool,
 }
 
+/// A run to come, for those it shares a reload with; dropped once it has entered or will not come.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    reloads: Arc<Reloads>,
+    key: Vec<String>,
+    number: u64,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if let Some(group) = self.reloads.groups().get_mut(&self.key) {
+            group.expected.remove(&self.number);
+        }
+        self.reloads.changed.notify_all();
+    }
+}
+
 impl Reloads {
+    /// Says that a run of `file` is due at `due`; `None` without a reload command.
+    pub(crate) fn expect(self: &Arc<Self>, file: &FileSettings, due: Instant) -> Option<Expected> {
+        let key = key(file)?;
+        let mut groups = self.groups();
+        let group = groups.entry(key.clone()).or_default();
+        group.last_expected += 1;
+        let number = group.last_expected;
+        group.expected.insert(number, due);
+        drop(groups);
+        Some(Expected { reloads: Arc::clone(self), key, number })
+    }
+
     /// The part of a run of `file`; `None` without a reload command.
     pub(crate) fn enter(self: &Arc<Self>, file: &FileSettings) -> Option<Turn> {
-        let key = match (&file.spec.via, &file.reload) {
-            // The installer knows the command, one for each target; no argument list is empty in front.
-            (Via::Installer { .. }, _) => vec![String::new(), file.spec.target.to_string()],
-            (Via::Direct, None) => return None,
-            (Via::Direct, Some(argv)) => {
-                let mut key = argv.words().to_vec();
-                if argv.mentions_file() {
-                    // Each file's own command.
-                    key.push(file.spec.path.display().to_string());
-                }
-                key
-            }
-        };
+        let key = key(file)?;
         self.groups().entry(key.clone()).or_default().coming += 1;
         Some(Turn { reloads: Arc::clone(self), key, is_coming: true })
     }
@@ -68,6 +91,21 @@ impl Reloads {
         // Counters: one left by a panic costs at most a wait.
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What makes commands the same.
+fn key(file: &FileSettings) -> Option<Vec<String>> {
+    if let Via::Installer { .. } = file.spec.via {
+        // It knows the command, one for each target; no argument list is empty in front.
+        return Some(vec![String::new(), file.spec.target.to_string()]);
+    }
+    let argv = file.reload.as_ref()?;
+    let mut key = argv.words().to_vec();
+    if argv.mentions_file() {
+        // Each file's own command.
+        key.push(file.spec.path.display().to_string());
+    }
+    Some(key)
 }
 
 impl Turn {
@@ -94,7 +132,9 @@ impl Turn {
                 return ended.clone();
             }
             let left = until.saturating_duration_since(Instant::now());
-            if !group.is_running && (group.coming == 0 || left.is_zero()) {
+            let soon = Instant::now() + SOON;
+            let is_alone = group.coming == 0 && !group.expected.values().any(|due| *due <= soon);
+            if !group.is_running && (is_alone || left.is_zero()) {
                 group.is_running = true;
                 group.started += 1;
                 let round = group.started;
@@ -188,6 +228,32 @@ mod tests {
             })
             .unwrap();
         assert!(ran);
+    }
+
+    #[test]
+    fn a_run_that_is_due_is_waited_for_and_one_that_is_not_is_not() {
+        let reloads = Arc::new(Reloads::default());
+        let mut asks = turn(&reloads);
+        let expect = |number: u64, due: Instant| {
+            reloads.groups().entry(asks.key.clone()).or_default().expected.insert(number, due);
+            Expected { reloads: Arc::clone(&reloads), key: asks.key.clone(), number }
+        };
+        let _far = expect(1, Instant::now() + Duration::from_secs(3600));
+        let near = expect(2, Instant::now());
+        let has_left = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let has_left = &has_left;
+            scope.spawn(move || {
+                std::thread::yield_now();
+                has_left.store(true, Ordering::SeqCst);
+                drop(near);
+            });
+            asks.share(|| {
+                assert!(has_left.load(Ordering::SeqCst));
+                Ok(())
+            })
+            .unwrap();
+        });
     }
 
     #[test]
