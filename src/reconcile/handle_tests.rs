@@ -576,3 +576,6 @@ mod guard_run;
 
 #[path = "measure_tests.rs"]
 mod measure;
+
+#[path = "file/crash_tests.rs"]
+mod crash_tests;

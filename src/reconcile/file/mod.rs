@@ -7,4 +7,4 @@ pub(super) mod pin;
 pub(super) mod reload;
 pub(super) mod run;
 mod set;
-mod tree;
+pub(super) mod tree;

@@ -475,7 +475,7 @@ fn is_content_of(ours: &Owned, digest: Option<Digest>) -> bool {
 }
 
 /// Where a test may stop the process: between any two steps that touch a disk.
-pub(super) mod crash {
+pub(in crate::reconcile) mod crash {
     #[cfg(test)]
     thread_local! {
         /// Points left until the stop; none: never.
