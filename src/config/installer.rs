@@ -180,7 +180,9 @@ fn settings(root: Table<'_>, accounts: &Accounts) -> Option<Settings> {
         let path = target.place.path().to_owned();
         if paths.contains(&path) || targets.contains_key(&target.name) {
             let text = format!("target `{}`, or its path `{}`, is there twice", target.name, path.display());
-            name.as_ref().map(|value| value.fail(what(text)));
+            if let Some(value) = &name {
+                value.fail(what(text));
+            }
         }
         paths.push(path);
         targets.insert(target.name.clone(), target);
@@ -248,31 +250,19 @@ fn place(section: &Table<'_>) -> Option<Place> {
         section.require("path", "the file, or the folder of a tree").and_then(|value| value.parsed(absolute));
     let members = section.get("members");
     let deny = section.get("deny");
-    match is_tree? {
-        false => {
-            for value in members.iter().chain(&deny) {
-                value.fail_key(what(format!("`{}` belongs to `type = \"tree\"`", value.path())));
-            }
-            path.map(Place::File)
+    if !is_tree? {
+        for value in members.iter().chain(&deny) {
+            value.fail_key(what(format!("`{}` belongs to `type = \"tree\"`", value.path())));
         }
-        true => {
-            let allow = match &members {
-                Some(value) => patterns(value),
-                None => {
-                    section.require(
-                        "members",
-                        "which files the daemon may name, such as `[\"deploy\", \"app-*\"]`",
-                    );
-                    Vec::new()
-                }
-            };
-            if let (Some(value), true) = (&members, allow.is_empty()) {
-                value.fail(what("no file could be written; name some, with `*` for any text"));
-            }
-            let deny = deny.map(|value| folded(&value)).unwrap_or_default();
-            Some(Place::Tree { folder: path?, members: Names { allow, deny } })
-        }
+        return path.map(Place::File);
     }
+    section.require("members", "which files the daemon may name, such as `[\"deploy\", \"app-*\"]`");
+    let allow = members.as_ref().map(patterns).unwrap_or_default();
+    if let (Some(value), true) = (&members, allow.is_empty()) {
+        value.fail(what("no file could be written; name some, with `*` for any text"));
+    }
+    let deny = deny.map(|value| folded(&value)).unwrap_or_default();
+    Some(Place::Tree { folder: path?, members: Names { allow, deny } })
 }
 
 fn bounds(section: &Table<'_>, format: Option<&'static Format>) -> Bounds {

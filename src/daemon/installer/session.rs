@@ -97,7 +97,7 @@ fn obey(
     };
     let bytes = match bytes(target, line, &request.ask) {
         Ok(bytes) => bytes,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     // A panic of another connection leaves no half-written state that the next act could not mend.
     let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +145,8 @@ fn judge<'a>(
 }
 
 /// The bytes that follow an `apply`: as many as it said and the target may have, and those that it meant.
-fn bytes(target: &Target, line: &Line<'_>, ask: &Ask) -> Result<Vec<u8>, Answer> {
+fn bytes(target: &Target, line: &Line<'_>, ask: &Ask) -> Result<Vec<u8>, Box<Answer>> {
+    let refused = |class, message| Box::new(refused(class, message));
     let Ask::Apply { length, sha256, .. } = ask else { return Ok(Vec::new()) };
     if *length > target.bytes_max {
         let (name, most) = (&target.name, target.bytes_max);
