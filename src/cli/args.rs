@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    approve, check, demo, directory, explain, export, group, history, plan, reject, reload, serve, status,
-    sync, target, token, user, verify,
+    approve, check, demo, directory, explain, export, group, history, installer, plan, reject, reload, serve,
+    status, sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -34,6 +34,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Validate the config and everything it names, without touching anything
     Check(check::Args),
+    /// Run the root process that writes files of root for the daemon
+    Installer(installer::Args),
     /// Let the daemon read its config again, and wait for the result
     Reload(reload::Args),
     /// One screen of state: directories, targets, what is wrong

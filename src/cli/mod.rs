@@ -17,6 +17,7 @@ mod explain;
 mod export;
 mod group;
 mod history;
+mod installer;
 mod plan;
 mod reject;
 mod reload;
@@ -67,6 +68,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Serve(args) => serve::run(args, config),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args, config),
+        Command::Installer(args) => installer::run(args, config),
         Command::Reload(args) => reload::run(args, config),
         Command::Status(args) => status::run(args, config),
         Command::Verify(args) => verify::run(args, config),

@@ -252,7 +252,7 @@ fn named_format(value: &Value<'_>) -> Option<&'static Format> {
 }
 
 /// A format's options as the renderer takes them: texts, numbers, flags, lists of texts, and tables of these.
-fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
+pub(super) fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
     let table = value.table()?;
     table.entries().map(|(name, value)| Some((name.to_owned(), option_value(&value)?))).collect()
 }

@@ -10,6 +10,7 @@ use super::secret::Files;
 use super::server::span;
 use super::shape;
 use super::value::parse_mode;
+use super::via::via;
 use crate::access::{SubjectAttribute, View};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
@@ -37,7 +38,7 @@ pub(super) enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 16] = [
+const FILE_KEYS: [&str; 17] = [
     "poll",
     "each",
     "file",
@@ -54,6 +55,7 @@ const FILE_KEYS: [&str; 16] = [
     "keep",
     "on_illegal",
     "map",
+    "via",
 ];
 const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
 
@@ -201,7 +203,6 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 /// Keys that are documented and not built: refused, never ignored.
 fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
-    section.planned("via", "root-owned destinations and their installer come later");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");
     section.planned("batch", "one event is one delivery");
@@ -275,6 +276,7 @@ fn file(
     spec.check = check;
     spec.verify = verify;
     spec.keep = keep.and_then(|keep| usize::try_from(keep).ok()).unwrap_or(spec.keep);
+    via(section, files, &mut spec, kind);
     let ((format, options), shape) = drawn?;
     Some(FileSettings {
         spec,

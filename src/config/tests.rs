@@ -26,6 +26,8 @@ fn files(folder: &Path, secrets: Secrets) -> Files {
         groups,
         secrets,
         templates: std::cell::RefCell::default(),
+        installer: via::socket_default(),
+        daemon: None,
     }
 }
 
@@ -110,7 +112,6 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     ] {
         only_wrong(text, line, &[&format!("`{key}` is not supported by this version")]);
     }
-    only_wrong(&format!("{FILE}via = \"installer\"\n"), 6, &["`target.opa.via` is not supported"]);
     only_wrong(&format!("{FILE}publish = true\n"), 6, &["not supported"]);
     only_wrong(&format!("{HOOK}batch = {{}}\n"), 6, &["not supported"]);
     for kind in ["exec"] {

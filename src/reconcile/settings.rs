@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::access::{Fold, Role, SubjectAttribute};
 use crate::downstream::command::Argv;
-use crate::downstream::file::FileSpec;
+use crate::downstream::file::{FileSpec, Via};
 use crate::downstream::format::{Format, Options, RelativeName};
 use crate::downstream::webhook;
 use crate::model::{DirectoryId, TargetName};
@@ -121,6 +121,12 @@ pub struct FileSettings {
     pub on_illegal: OnIllegal,
 }
 
+impl FileSettings {
+    /// Whether a swap is owed a reload. What the installer would run is its own business, so it is always asked.
+    pub fn wants_reload(&self) -> bool {
+        self.reload.is_some() || matches!(self.spec.via, Via::Installer { .. })
+    }
+}
 /// How often a target's files are looked at unless `poll` says otherwise.
 pub const POLL_DEFAULT: Duration = Duration::from_mins(1);
 

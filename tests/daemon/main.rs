@@ -23,6 +23,7 @@ mod directories;
 mod disk;
 mod export;
 mod guard;
+mod installer;
 mod lifecycle;
 mod listeners;
 mod protocol;

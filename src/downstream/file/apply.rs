@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Mode, Stat};
+use rustix::fs::{FileType, Gid, Mode, Stat, Uid};
 use sha2::{Digest as _, Sha256};
 
 use crate::downstream::command::{self, Argv, Output};
@@ -13,8 +13,8 @@ use crate::downstream::command::{self, Argv, Output};
 use super::folder::{Folder, modified};
 use super::staging::{self, WayBack};
 use super::{
-    Applied, ApplyError, Cause, Digest, Expect, FileFacts, FileSpec, OnDisk, ParseCheck, Removed, Step,
-    Swapped, versions,
+    Applied, ApplyError, Cause, Digest, Expect, FileFacts, FileSpec, OnDisk, Owner, ParseCheck, Removed,
+    Step, Swapped, Via, installed, versions,
 };
 
 /// Puts `bytes` in place if they are not there already (DESIGN §6.1, up to and including `verify`).
@@ -31,6 +31,9 @@ pub fn apply(
     expect: Expect,
     parse: ParseCheck<'_>,
 ) -> Result<Applied, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::apply(spec, socket, bytes, expect, parse);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     staging::clean(&folder).map_err(|error| run.io(Step::Stage, error))?;
@@ -77,6 +80,9 @@ pub fn apply(
 /// # Errors
 /// The version could not be kept (the swap is ended all the same), or the way back could not be removed.
 pub fn settle(spec: &FileSpec, swapped: &Swapped, label: u64) -> Result<(), ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::settle(spec, socket, swapped, label);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Keep, error))?;
@@ -92,6 +98,9 @@ pub fn settle(spec: &FileSpec, swapped: &Swapped, label: u64) -> Result<(), Appl
 /// # Errors
 /// What is there is something else, or no regular file; or the operating system says no.
 pub fn remove(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::remove(spec, socket, expect);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let (found, seen) = run.look(folder.name())?;
@@ -114,6 +123,9 @@ pub fn remove(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
 /// # Errors
 /// As [`remove`].
 pub fn set_aside(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::set_aside(spec, socket, expect);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let (found, _) = run.look(folder.name())?;
@@ -133,6 +145,9 @@ pub fn set_aside(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError>
 /// # Errors
 /// The operating system says no.
 pub fn revert(spec: &FileSpec) -> Result<(), ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::revert(spec, socket);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Restore, error))?;
@@ -144,6 +159,9 @@ pub fn revert(spec: &FileSpec) -> Result<(), ApplyError> {
 /// # Errors
 /// The operating system says no.
 pub fn drop_aside(spec: &FileSpec) -> Result<(), ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::drop_aside(spec, socket);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Remove, error))?;
@@ -161,6 +179,10 @@ pub fn drop_aside(spec: &FileSpec) -> Result<(), ApplyError> {
 /// # Errors
 /// The folder is one that `apply` would refuse, or cannot be read.
 pub fn has_way_back(spec: &FileSpec) -> Result<bool, ApplyError> {
+    // The installer ends what its own swaps left, each time it is asked for the file.
+    if matches!(spec.via, Via::Installer { .. }) {
+        return Ok(false);
+    }
     let folder = Folder::open(spec)?;
     let names = folder.names().map_err(|error| Run { spec, folder: &folder }.io(Step::Compare, error))?;
     Ok(names.iter().filter_map(|name| name.to_str()).any(|name| {
@@ -175,6 +197,9 @@ pub fn has_way_back(spec: &FileSpec) -> Result<bool, ApplyError> {
 /// # Errors
 /// Something else stands there, or the operating system says no.
 pub fn put_link(spec: &FileSpec, to: &str) -> Result<bool, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::put_link(spec, socket, to);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let failed = |error| run.io(Step::Swap, error);
@@ -202,6 +227,9 @@ pub fn put_link(spec: &FileSpec, to: &str) -> Result<bool, ApplyError> {
 /// # Errors
 /// The folder is one that `apply` would refuse, or cannot be read.
 pub fn read_link(spec: &FileSpec) -> Result<Option<OsString>, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::read_link(spec, socket);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let failed = |error| run.io(Step::Compare, error);
@@ -218,6 +246,9 @@ pub fn read_link(spec: &FileSpec) -> Result<Option<OsString>, ApplyError> {
 /// # Errors
 /// Something else stands there, or the operating system says no.
 pub fn remove_link(spec: &FileSpec) -> Result<Removed, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::remove_link(spec, socket);
+    }
     if read_link(spec)?.is_none() {
         return Ok(Removed::Absent);
     }
@@ -245,6 +276,9 @@ pub fn verify(spec: &FileSpec) -> Result<Option<Output>, ApplyError> {
 /// # Errors
 /// The folder is one that `apply` would refuse, or cannot be read.
 pub fn inspect(spec: &FileSpec) -> Result<OnDisk, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::inspect(spec, socket);
+    }
     let folder = Folder::open(spec)?;
     Ok(Run { spec, folder: &folder }.look(folder.name())?.0)
 }
@@ -252,8 +286,40 @@ pub fn inspect(spec: &FileSpec) -> Result<OnDisk, ApplyError> {
 /// Removes staged files that an earlier life left beside this destination (exact name pattern, own uid); how many.
 /// Call at start. An unsettled swap's way back stays for [`apply`].
 pub fn clean_stale(spec: &FileSpec) -> Result<usize, ApplyError> {
+    if let Via::Installer { .. } = spec.via {
+        // It cleans up itself, whenever it writes.
+        return Ok(0);
+    }
     let folder = Folder::open(spec)?;
     staging::clean(&folder).map_err(|error| Run { spec, folder: &folder }.io(Step::Stage, error))
+}
+
+/// Makes the reader read again: by the target's own `argv`, or by the installer's, which knows by itself whether there
+/// is one and whether it is owed. `None` if there was nothing to run.
+///
+/// # Errors
+/// The command could not be started; one that ran and failed is an [`Output`].
+pub fn reload(spec: &FileSpec, argv: Option<&Argv>) -> Result<Option<Output>, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::reload(spec, socket);
+    }
+    let Some(argv) = argv else { return Ok(None) };
+    command::run(argv, Some(&spec.path), &spec.limits).map(Some).map_err(|error| ApplyError {
+        path: spec.path.clone(),
+        step: Step::Reload,
+        cause: Cause::Start(error),
+    })
+}
+
+/// Keeps what is at the destination now as a stranger's version under `label`, before it is removed.
+///
+/// # Errors
+/// It cannot be read or kept.
+pub fn keep_found(spec: &FileSpec, label: u64) -> Result<(), ApplyError> {
+    let folder = Folder::open(spec)?;
+    let kept =
+        read_whole(&folder, folder.name()).and_then(|bytes| versions::keep(spec, label, false, &bytes));
+    kept.map_err(|error| Run { spec, folder: &folder }.io(Step::Keep, error))
 }
 
 /// One destination in its open folder.
@@ -336,8 +402,12 @@ impl Run<'_> {
 
     fn is_as_wanted(&self, found: &OnDisk, digest: Digest) -> bool {
         let us = rustix::process::geteuid().as_raw();
+        let is_owned = |facts: &FileFacts| match self.spec.owner {
+            Some(owner) => owner == Owner { uid: facts.uid, gid: facts.gid },
+            None => facts.uid == us,
+        };
         matches!(found, OnDisk::File(facts)
-            if facts.digest == Some(digest) && facts.mode == self.spec.mode & 0o777 && facts.uid == us)
+            if facts.digest == Some(digest) && facts.mode == self.spec.mode & 0o777 && is_owned(facts))
     }
 
     /// Writes the new file under a staging name: whole, with its mode, on disk.
@@ -356,6 +426,9 @@ impl Run<'_> {
 
     fn fill(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
+        if let Some(Owner { uid, gid }) = self.spec.owner {
+            rustix::fs::fchown(file.as_fd(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
         rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(self.spec.mode & 0o777))?;
         // Before the rename: otherwise a power cut could leave the new name with no content.
         file.sync_all()

@@ -2,13 +2,15 @@
 //!
 //! INVARIANTS: a reader sees the old file or the new one, whole. Nothing but rosterd's own staging names appears
 //! beside the destination, and these only while a swap is under way. A destination that is a symlink, a special
-//! file or a mount point of its own is refused, never followed. Owners are never changed. Blocking: run it on a
+//! file or a mount point of its own is refused, never followed. Owners are set only where [`FileSpec::owner`] says so, which is the
+//! installer's doing. Blocking: run it on a
 //! blocking thread; one apply per destination at a time.
 
 mod apply;
 mod error;
 mod folder;
 pub mod generation;
+mod installed;
 mod staging;
 mod versions;
 
@@ -25,8 +27,8 @@ use crate::downstream::command::{Argv, Limits, Output};
 use crate::model::TargetName;
 
 pub use apply::{
-    apply, clean_stale, drop_aside, has_way_back, inspect, put_link, read_link, remove, remove_link, revert,
-    set_aside, settle, verify,
+    apply, clean_stale, drop_aside, has_way_back, inspect, keep_found, put_link, read_link, reload, remove,
+    remove_link, revert, set_aside, settle, verify,
 };
 pub use error::{ApplyError, Cause, Kind, Step};
 pub use versions::{Kept, kept};
@@ -50,6 +52,8 @@ pub struct FileSpec {
     pub path: PathBuf,
     /// Permission bits, of which the lower nine count. Default 0640.
     pub mode: u32,
+    /// Who is to own it; `None`: whoever writes it, in the folder's group where that is set-group-id. Default `None`.
+    pub owner: Option<Owner>,
     /// Runs on the staged file before the swap, `{file}` being its path. Non-zero: the old file stays.
     pub check: Option<Argv>,
     /// Runs after the swap, e.g. `nginx -t`. Non-zero: the old file is put back.
@@ -63,6 +67,15 @@ pub struct FileSpec {
     /// Accepts a folder that its group may write to, whatever group that is (the reader group). A flag and no number,
     /// because in a sandbox with `PrivateUsers=` every foreign group shows as the same one. Default false.
     pub group_may_write: bool,
+}
+
+/// Who owns a file; only root can give files away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
 }
 
 /// Who puts a file in place.
@@ -176,6 +189,7 @@ impl FileSpec {
             via: Via::Direct,
             path,
             mode: 0o640,
+            owner: None,
             check: None,
             verify: None,
             limits: Limits::default(),
@@ -195,6 +209,23 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "a SHA-256 is 64 lower-case hexadecimal digits";
+        let mut digest = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(WRONG);
+        }
+        for (n, byte) in digest.iter_mut().enumerate() {
+            let pair = text.get(2 * n..2 * n + 2).ok_or(WRONG)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| WRONG)?;
+        }
+        Ok(Self(digest))
     }
 }
 

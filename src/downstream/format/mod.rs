@@ -202,6 +202,11 @@ pub fn find(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
 
+/// Whether a name is that of an account, a group or a keyword of the operating system, in any letter case.
+pub fn is_system_name(name: &str) -> bool {
+    account::not_taken(name).is_err()
+}
+
 impl Format {
     /// Renders the whole file. Names that no format may carry (control characters, bidi controls, U+2028/2029) are
     /// taken out first.

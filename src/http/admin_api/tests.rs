@@ -46,15 +46,6 @@ impl Targets for Fake {
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_> {
         self.told(format!("sync {target:?} {adopt}"))
     }
-    fn detail(&self, _: TargetName) -> Answering<'_> {
-        Box::pin(async { Ok(Value::Null) })
-    }
-    fn roll_back(&self, target: TargetName, to: Option<Seq>, _: Origin) -> Answering<'_> {
-        self.told(format!("rollback {target} {to:?}"))
-    }
-    fn forget(&self, target: TargetName, delete: bool, _: Origin) -> Answering<'_> {
-        self.told(format!("forget {target} {delete}"))
-    }
     fn decide(&self, target: TargetName, decision: Decision, _: Origin) -> Answering<'_> {
         self.told(format!("{target} {decision:?}"))
     }

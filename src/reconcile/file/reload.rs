@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::downstream::command::{self, Argv, Limits};
+use crate::downstream::command::Argv;
+use crate::downstream::file::{self, FileSpec, Via};
 use crate::reconcile::settings::FileSettings;
 
 /// Longest that a reload waits for other runs of its batch.
@@ -94,6 +95,10 @@ impl Reloads {
 
 /// What makes commands the same.
 fn key(file: &FileSettings) -> Option<Vec<String>> {
+    if let Via::Installer { .. } = file.spec.via {
+        // It knows the command, one for each target; no argument list is empty in front.
+        return Some(vec![String::new(), file.spec.target.to_string()]);
+    }
     let argv = file.reload.as_ref()?;
     let mut key = argv.words().to_vec();
     if argv.mentions_file() {
@@ -105,12 +110,10 @@ fn key(file: &FileSettings) -> Option<Vec<String>> {
 
 impl Turn {
     /// Runs the command, or waits for the one that the batch shares. Blocking.
-    pub(crate) fn reload(&mut self, argv: &Argv, file: &std::path::Path, limits: &Limits) -> Ended {
+    pub(crate) fn reload(&mut self, argv: Option<&Argv>, spec: &FileSpec) -> Ended {
         self.share(|| {
-            let output = command::run(argv, Some(file), limits).map_err(|error| error.to_string())?;
-            if output.is_success() {
-                return Ok(());
-            }
+            let output = file::reload(spec, argv).map_err(|error| error.to_string())?;
+            let Some(output) = output.filter(|output| !output.is_success()) else { return Ok(()) };
             let text: String = output.text().trim().chars().take(300).collect();
             Err(format!("`reload` ended with {}: {text}", output.status))
         })

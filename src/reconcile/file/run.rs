@@ -577,16 +577,16 @@ impl FileRun<'_> {
 
     /// Whether a reload is owed once this run's change is recorded.
     fn must_reload(&self, at: &At<'_>, changed: bool) -> bool {
-        self.file.reload.is_some() && (changed || at.saved.record.reload_pending)
+        self.file.wants_reload() && (changed || at.saved.record.reload_pending)
     }
 
     /// Runs the reload command if one is owed; until it succeeds the target is failing and the reload stays pending.
     pub(super) fn reload(&mut self, at: &At<'_>, outcome: Outcome) -> Result<Outcome, Failed> {
-        let Some(argv) = self.file.reload.as_ref().filter(|_| self.must_reload(at, outcome.changed)) else {
+        if !self.must_reload(at, outcome.changed) {
             return Ok(outcome);
-        };
+        }
         let Some(turn) = &mut self.turn else { return Ok(outcome) };
-        turn.reload(argv, &self.file.spec.path, &self.file.spec.limits)
+        turn.reload(self.file.reload.as_ref(), &self.file.spec)
             .map_err(|error| Failed::told(error, outcome.problems.clone()))?;
         let is_whole = outcome.error.is_none();
         let now = self.clock.now();

@@ -470,7 +470,7 @@ impl FileRun<'_> {
         owned.extend(todo.note.iter().map(|(name, piece)| in_place(name, piece)));
         let mut gone = std::mem::take(&mut done.gone);
         gone.extend(todo.lost.iter().cloned());
-        let must_reload = self.file.reload.is_some() && done.is_changed;
+        let must_reload = self.file.wants_reload() && done.is_changed;
         record::update(self.mirror, self.name(), move |tx, saved| {
             owned::put(tx, &name, &owned)?;
             owned::drop_names(tx, &name, &gone)?;
