@@ -192,6 +192,7 @@ pub fn forget(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<(), StoreErro
         "DELETE FROM exception WHERE target = ?1",
         "DELETE FROM run WHERE target = ?1",
         "DELETE FROM delivery WHERE target = ?1",
+        "DELETE FROM delivery_attempt WHERE target = ?1",
     ] {
         tx.execute(sql, &[Param::Text(target.as_str())])?;
     }

@@ -10,8 +10,11 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 2] =
-    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_guard.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_guard.sql"),
+    include_str!("migrations/0008_delivery.sql"),
+];
 
 /// Schema version this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
