@@ -18,10 +18,11 @@ use crate::downstream::file::FileSpec;
 use crate::downstream::format::{self, Format, Options, Template, Validate};
 use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::{ResourceType, TargetName};
+use crate::reconcile::event::EventFilter;
+use crate::reconcile::event::body::BodySettings;
 use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::webhook::events::EventFilter;
 use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
 use crate::scim::filter;
 use crate::scim::schema::Registry;
@@ -421,7 +422,7 @@ fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookSettings> {
     let mut settings = webhook::Settings::new(url?, secrets);
     settings.insecure = insecure;
     settings.timeout = timeout.unwrap_or(settings.timeout);
-    Some(WebhookSettings { webhook: settings, events: events? })
+    Some(WebhookSettings { webhook: settings, events: events?, body: BodySettings::default() })
 }
 
 fn events(value: Option<Value<'_>>) -> Option<EventFilter> {

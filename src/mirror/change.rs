@@ -77,6 +77,8 @@ kinds! {
     TokenRevoked = "token.revoked",
     /// A configuration was accepted whose roles, directory order or subject keys differ from the last.
     ConfigAccepted = "config.accepted",
+    /// A target's file was found not to be what was last written there.
+    TargetDrifted = "target.drifted",
     /// The guard began to hold removals of a target, or held more.
     GuardHeld = "guard.held",
     /// Held removals of a target were released: by a person, or by `max_hold_then`.

@@ -17,6 +17,7 @@ mod snapshot;
 mod status;
 mod task;
 
+pub mod event;
 pub mod guard;
 pub mod plan;
 pub mod timing;

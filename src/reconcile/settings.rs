@@ -7,10 +7,11 @@ use crate::downstream::format::{Format, Options};
 use crate::downstream::webhook;
 use crate::model::{DirectoryId, TargetName};
 
+use super::event::EventFilter;
+use super::event::body::BodySettings;
 use super::guard::Guard;
 use super::timing::cron::Cron;
 use super::timing::schedule::Wait;
-use super::webhook::events::EventFilter;
 
 /// Everything of the configuration that decides what targets hold and when they are looked at.
 #[derive(Debug, Clone, Default)]
@@ -126,6 +127,8 @@ pub enum OnIllegal {
 pub struct WebhookSettings {
     /// Where and how it is sent.
     pub webhook: webhook::Settings,
-    /// Key `events`: which events it gets.
+    /// Keys `events` and `filter`: which events it gets.
     pub events: EventFilter,
+    /// Keys `format`, `template`, `payload`: how they look.
+    pub body: BodySettings,
 }
