@@ -248,6 +248,14 @@ pub fn update_holdings(
     Ok(())
 }
 
+/// Forgets all that a target shows; what it shows anew is told piece by piece.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn clear_holdings(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM holding WHERE target = ?1", &[Param::Text(target.as_str())]).map(|_| ())
+}
+
 /// Removals that a target does not carry out.
 ///
 /// # Errors

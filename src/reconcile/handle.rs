@@ -1,13 +1,13 @@
 //! The handle that the layers above hold.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::access::{Explanation, Verdict, explain};
-use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
@@ -17,9 +17,12 @@ use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
 use super::task::{Order, Task};
 use super::timing::schedule::Pulse;
+use super::webhook::Transport;
+use super::webhook::command::{self, OrderError};
+use super::webhook::deliver::Signals;
 use super::{
-    Decision, DecisionReport, Plan, Refused, Settings, State, SyncReport, TargetKind, TargetSettings,
-    TargetStatus, pulse,
+    Decision, DecisionReport, DeliveryOrder, DeliveryRefused, DeliveryReport, Plan, Refused, Settings, State,
+    SyncReport, TargetKind, TargetSettings, TargetStatus, Traffic, pulse,
 };
 
 /// Why an order to the reconciler cannot be carried out.
@@ -33,6 +36,8 @@ pub enum Error {
     Store(StoreError),
     /// An `approve` or `reject` that cannot be carried out.
     Refused(TargetName, Refused),
+    /// An order about deliveries that cannot be carried out.
+    Delivery(DeliveryRefused),
     /// It is shutting down.
     Closed,
 }
@@ -46,6 +51,7 @@ impl fmt::Display for Error {
             Self::Setup(name, why) => write!(f, "cannot set up target `{name}`: {why}"),
             Self::Store(error) => error.fmt(f),
             Self::Refused(name, why) => write!(f, "target `{name}`: {why}"),
+            Self::Delivery(why) => why.fmt(f),
             Self::Closed => f.write_str("the daemon is shutting down"),
         }
     }
@@ -71,6 +77,7 @@ struct Inner {
     source: Arc<Source>,
     pulse: watch::Receiver<Pulse>,
     stop_pulse: watch::Sender<bool>,
+    applied: Arc<watch::Sender<u64>>,
     targets: Mutex<Targets>,
 }
 
@@ -85,6 +92,7 @@ struct Targets {
 struct Running {
     settings: Arc<TargetSettings>,
     board: Arc<Board>,
+    signals: Arc<Signals>,
     orders: mpsc::Sender<Order>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -104,17 +112,18 @@ impl Reconciler {
     /// [`Error::Setup`]: a target's settings cannot work. [`Error::Store`]: the saved states cannot be read.
     pub fn start(mirror: Mirror, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let Settings { targets, roles, directories } = settings;
-        let clients = clients(&targets)?;
+        let transports = transports(&targets)?;
         let source = Source::new(mirror.clone(), Arc::clone(&clock), Rules { roles, directories });
         let source = Arc::new(source);
         let (stop_pulse, stopped) = watch::channel(false);
         let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
         let targets_running = Mutex::new(Targets::default());
-        let inner = Inner { mirror, clock, source, pulse, stop_pulse, targets: targets_running };
+        let applied = Arc::new(watch::Sender::new(0));
+        let inner = Inner { mirror, clock, source, pulse, stop_pulse, applied, targets: targets_running };
         let reconciler = Self { inner: Arc::new(inner) };
-        let started = targets.into_iter().zip(clients).map(|(target, client)| {
+        let started = targets.into_iter().zip(transports).map(|(target, transport)| {
             let board = reconciler.board(&target)?;
-            Ok(reconciler.launch(target, client, board, Vec::new()))
+            Ok(reconciler.launch(target, transport, board, Vec::new()))
         });
         let running = started.collect::<Result<Vec<Running>, Error>>()?;
         reconciler.targets().running = running;
@@ -191,6 +200,30 @@ impl Reconciler {
         Err(Error::Closed)
     }
 
+    /// Carries out an order about deliveries and wakes the targets it touched.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::Delivery`], [`Error::Store`]: nothing was done.
+    pub async fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Result<DeliveryReport, Error> {
+        let told: command::Told = {
+            let targets = self.targets();
+            let all = targets.running.iter();
+            all.map(|one| (one.settings.name.clone(), command::webhook_of(&one.settings.kind))).collect()
+        };
+        let mirror = self.inner.mirror.clone();
+        let done =
+            tokio::task::spawn_blocking(move || command::carry_out(&mirror, &told, order, origin)).await;
+        let done = done.map_err(|error| StoreError::Bug(format!("deliveries: {error}")))?;
+        let report = done.map_err(order_error)?;
+        let targets = self.targets();
+        for one in targets.running.iter().filter(|one| report.targets.contains(&one.settings.name)) {
+            one.signals.commands.fetch_add(1, Ordering::SeqCst);
+            one.signals.wake.notify_one();
+            one.signals.refill.notify_one();
+        }
+        Ok(report)
+    }
+
     /// Every target's state, in the order of the configuration.
     pub fn status(&self) -> Vec<TargetStatus> {
         self.targets().running.iter().map(|one| one.board.read()).collect()
@@ -232,7 +265,7 @@ impl Reconciler {
     )]
     pub async fn replace_settings(&self, settings: Settings) -> Result<(), Error> {
         let Settings { targets, roles, directories } = settings;
-        let clients = clients(&targets)?;
+        let transports = transports(&targets)?;
         let boards = targets.iter().map(|target| self.board(target)).collect::<Result<Vec<_>, _>>()?;
         self.inner.source.set_rules(Rules { roles, directories });
         let mut all = self.targets();
@@ -240,10 +273,10 @@ impl Reconciler {
         for one in &before {
             one.stop.send_replace(true);
         }
-        for ((target, client), board) in targets.into_iter().zip(clients).zip(boards) {
+        for ((target, transport), board) in targets.into_iter().zip(transports).zip(boards) {
             let old = before.iter().position(|one| one.settings.name == target.name);
             let old = old.map(|at| before.swap_remove(at).tasks).unwrap_or_default();
-            let started = self.launch(target, client, board, old);
+            let started = self.launch(target, transport, board, old);
             all.running.push(started);
         }
         all.leaving.retain(|task| !task.is_finished());
@@ -290,6 +323,7 @@ impl Reconciler {
             held_removals: held as u64,
             open: 0,
             parked: 0,
+            traffic: matches!(target.kind, TargetKind::Webhook(_)).then(Traffic::default),
             problems: Vec::new(),
         })))
     }
@@ -299,7 +333,7 @@ impl Reconciler {
     fn launch(
         &self,
         settings: TargetSettings,
-        client: Option<(Client, String)>,
+        transport: Option<Transport>,
         board: Arc<Board>,
         before: Vec<JoinHandle<()>>,
     ) -> Running {
@@ -307,6 +341,7 @@ impl Reconciler {
         let settings = Arc::new(settings);
         let (stop, stopped) = watch::channel(false);
         let (orders, taken) = mpsc::channel(16);
+        let signals = Arc::new(Signals::default());
         let task = Task {
             mirror: inner.mirror.clone(),
             clock: Arc::clone(&inner.clock),
@@ -314,9 +349,10 @@ impl Reconciler {
             settings: Arc::clone(&settings),
             board: Arc::clone(&board),
             pulse: inner.pulse.clone(),
-            wake: Arc::new(Notify::new()),
+            signals: Arc::clone(&signals),
+            applied: Arc::clone(&inner.applied),
         };
-        let sender = client.map(|(client, url)| task.sender(client, url));
+        let sender = transport.and_then(|transport| task.sender(transport));
         let joined = tokio::spawn(async move {
             for old in before {
                 let _ended = old.await;
@@ -327,19 +363,19 @@ impl Reconciler {
                 let _ended = sending.await;
             }
         });
-        Running { settings, board, orders, stop, tasks: vec![joined] }
+        Running { settings, board, signals, orders, stop, tasks: vec![joined] }
     }
 }
 
-/// A client for each webhook, in the order of `targets`.
-fn clients(targets: &[TargetSettings]) -> Result<Vec<Option<(Client, String)>>, Error> {
-    let client = |target: &TargetSettings| match &target.kind {
+/// A way out for each target that is told of events, in the order of `targets`.
+fn transports(targets: &[TargetSettings]) -> Result<Vec<Option<Transport>>, Error> {
+    let transport = |target: &TargetSettings| match &target.kind {
         TargetKind::File(_) => Ok(None),
-        TargetKind::Webhook(webhook) => Client::new(webhook.webhook.clone())
-            .map(|client| Some((client, webhook.webhook.url.clone())))
+        TargetKind::Webhook(webhook) => Transport::new(webhook)
+            .map(Some)
             .map_err(|error| Error::Setup(target.name.clone(), error.to_string())),
     };
-    targets.iter().map(client).collect()
+    targets.iter().map(transport).collect()
 }
 
 /// What a run of `target` would do, without any task: for a command while no daemon runs. Blocking.
@@ -375,6 +411,27 @@ pub fn decide_offline(
     let done = verdict::decide(mirror, found, decision, origin);
     let (decided, held_removals, seq) = done.map_err(|error| decide_error(target, error))?;
     Ok(DecisionReport { target: target.clone(), decided, held_removals, seq, state: None, error: None })
+}
+
+/// Carries out an order about deliveries without any task; the daemon acts on it when it starts. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Delivery`], [`Error::Store`].
+pub fn deliver_offline(
+    mirror: &Mirror,
+    settings: &Settings,
+    order: DeliveryOrder,
+    origin: Origin,
+) -> Result<DeliveryReport, Error> {
+    command::carry_out(mirror, &command::told(settings), order, origin).map_err(order_error)
+}
+
+fn order_error(error: OrderError) -> Error {
+    match error {
+        OrderError::UnknownTarget(name) => Error::UnknownTarget(name),
+        OrderError::Refused(why) => Error::Delivery(why),
+        OrderError::Store(error) => Error::Store(error),
+    }
 }
 
 pub(super) fn decide_error(target: &TargetName, error: DecideError) -> Error {

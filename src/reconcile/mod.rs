@@ -24,10 +24,11 @@ pub mod timing;
 pub mod webhook;
 
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
-pub use handle::{Error, Reconciler, decide_offline, plan_offline};
+pub use handle::{Error, Reconciler, decide_offline, deliver_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{
-    Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Settings, TargetKind, TargetSettings,
-    WebhookSettings,
+    Apply, Batch, CONCURRENCY, DirectorySettings, Drift, FileSettings, OnIllegal, Ordering, Sending, Settings,
+    TargetKind, TargetSettings, WebhookSettings,
 };
-pub use status::{DecisionReport, State, SyncReport, TargetStatus};
+pub use status::{DecisionReport, State, SyncReport, TargetStatus, Traffic};
+pub use webhook::command::{DeliveryOrder, DeliveryRefused, DeliveryReport, ReplayFrom};

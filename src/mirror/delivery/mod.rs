@@ -5,15 +5,14 @@ mod attempt;
 mod read;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 use crate::model::{EventId, TargetName, Timestamp};
 
 use super::engine::{Param, StoreError};
 
 pub use attempt::{ATTEMPTS_KEPT, Attempt, attempts};
-pub use read::{Filter, Head, before, counts, find, heads, held, list, oldest, open, range};
+pub use read::{
+    Filter, Head, before, counts, find, first_change_since, heads, held, list, oldest, oldest_kept, open, range,
+};
 pub use write::{
     Sent, add, assign_batch, prune, record, release, reopen, retry, retry_matching, skip, supersede,
 };

@@ -205,6 +205,35 @@ pub fn before(tx: &mut ReadTx<'_>, target: &TargetName, seq: Seq) -> Result<Opti
     tx.first(sql, &params, |row| event_of(row, 0))
 }
 
+/// The oldest change of this epoch that a delivery of a target is kept of.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn oldest_kept(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Option<Seq>, StoreError> {
+    let sql = "SELECT seq FROM delivery WHERE target = ?1 AND epoch = ?2 ORDER BY seq LIMIT 1";
+    let params = [Param::Text(target.as_str()), Param::Int(i64::from(tx.epoch().0))];
+    tx.first(sql, &params, |row| row.int(0).map(|seq| Seq(u64::try_from(seq).unwrap_or(0))))
+}
+
+/// The first change made at `at` or later, or the one that will be next. Times grow with the log.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn first_change_since(tx: &mut ReadTx<'_>, at: Timestamp) -> Result<Seq, StoreError> {
+    let (mut low, mut high) = (1, tx.seq()?.0.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        // Where the log was pruned, the next one there is stands for those before it.
+        let sql = "SELECT seq, at FROM change WHERE seq >= ?1 ORDER BY seq LIMIT 1";
+        let found = tx.first(sql, &[seq_param(Seq(middle))], |row| Ok((row.int(0)?, row.int(1)?)))?;
+        match found {
+            Some((_, when)) if when < at.0 => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(Seq(low))
+}
+
 /// When the oldest open event of a target happened.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ pub fn add(
     let now = Param::Int(tx.now().0);
     let conflict = if again {
         "(target, epoch, seq, n) DO UPDATE SET state = excluded.state, attempts = 0, next_at = excluded.next_at, \
-         finished_at = NULL, batch = NULL"
+         finished_at = excluded.finished_at, batch = NULL"
     } else {
         "DO NOTHING"
     };

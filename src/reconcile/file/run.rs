@@ -127,7 +127,11 @@ pub(crate) fn plan_of(
             let done = file.format.render(&wish.view, &file.options);
             plan::wanted(&wish.view, &done.map(|done| done.left_out).unwrap_or_default())
         }
-        crate::reconcile::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
+        crate::reconcile::TargetKind::Webhook(webhook) => {
+            let mut wanted = plan::wanted(&wish.view, &[]);
+            wanted.retain(|(_, entitlement), _| webhook.speaks_of(entitlement));
+            wanted
+        }
     };
     let base = wanted_of(&wish(settings, snapshot, &stored, None));
     let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
