@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    approve, check, demo, directory, explain, export, group, history, plan, reject, reload, serve, status,
-    sync, token, user, verify,
+    approve, check, delivery, demo, directory, explain, export, group, history, plan, reject, reload, serve,
+    status, sync, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -62,6 +62,8 @@ pub enum Command {
     Approve(approve::Args),
     /// Keep what the guard holds
     Reject(reject::Args),
+    /// Events on their way to webhooks and programs: list, show, retry, skip, replay, snapshot
+    Delivery(delivery::Args),
 }
 
 #[cfg(test)]

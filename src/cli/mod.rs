@@ -11,6 +11,7 @@ pub mod output;
 
 mod approve;
 mod check;
+mod delivery;
 mod demo;
 mod directory;
 mod explain;
@@ -80,5 +81,6 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Sync(args) => sync::run(args, config),
         Command::Approve(args) => approve::run(args, config),
         Command::Reject(args) => reject::run(args, config),
+        Command::Delivery(args) => delivery::run(args, config),
     }
 }

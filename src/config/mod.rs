@@ -18,6 +18,7 @@ pub mod change;
 
 mod directory;
 mod document;
+mod event;
 mod guard;
 mod problem;
 mod reader;
@@ -27,6 +28,7 @@ mod secret;
 mod server;
 mod target;
 mod value;
+mod webhook;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -6,24 +6,23 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::event;
 use super::guard::guard;
 use super::problem::Kind;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
 use super::server::span;
 use super::value::parse_mode;
+use super::webhook;
 use crate::access::SubjectAttribute;
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
 use crate::downstream::format::{self, Format, Options, Template, Validate};
-use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::{ResourceType, TargetName};
-use crate::reconcile::event::EventFilter;
-use crate::reconcile::event::body::BodySettings;
 use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
+use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings};
 use crate::scim::filter;
 use crate::scim::schema::Registry;
 use crate::telemetry::escape;
@@ -32,25 +31,13 @@ use crate::telemetry::escape;
 enum Type {
     File,
     Webhook,
+    Exec,
     Later,
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 12] = [
-    "format",
-    "template",
-    "validate",
-    "options",
-    "path",
-    "mode",
-    "check",
-    "verify",
-    "reload",
-    "drift",
-    "keep",
-    "on_illegal",
-];
-const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
+const FILE_KEYS: [&str; 10] =
+    ["validate", "options", "path", "mode", "check", "verify", "reload", "drift", "keep", "on_illegal"];
 
 /// Reads one `[[target]]`; `None` after a report.
 pub(super) fn target(
@@ -63,7 +50,7 @@ pub(super) fn target(
     let name = section
         .require("name", "what commands and messages call it, such as `opa`")
         .and_then(|value| value.parsed(TargetName::parse));
-    let kind = section.require("type", "use one of file, webhook").and_then(|value| kind(&value));
+    let kind = section.require("type", "use one of file, webhook, exec").and_then(|value| kind(&value));
     refuse_foreign(&section, kind);
     let subject = section.get("subject").and_then(|value| value.parsed(str::parse::<SubjectAttribute>));
     let attributes = section.get("attributes").map_or_else(Vec::new, |value| attributes(&value, registry));
@@ -79,7 +66,10 @@ pub(super) fn target(
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
     let kind = match kind {
         Some(Type::File) => file(&section, files, &state.join("targets"), &own).map(TargetKind::File),
-        Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
+        Some(Type::Webhook) => {
+            webhook::webhook(&section, files, registry, state, &own).map(TargetKind::Webhook)
+        }
+        Some(Type::Exec) => webhook::exec(&section, files, registry, state, &own).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
     section.finish();
@@ -126,11 +116,26 @@ fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {
 
 /// Asks for the keys of every type, so that they are known, and refuses those of the other one.
 fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
-    for (own, keys) in [(Type::File, FILE_KEYS.as_slice()), (Type::Webhook, WEBHOOK_KEYS.as_slice())] {
+    // Both types have these, each with words of its own.
+    let _both = (section.get("format"), section.get("template"));
+    let told: &[Type] = &[Type::Webhook, Type::Exec];
+    let groups: [(&[Type], &[&str], &str); 5] = [
+        (&[Type::File], &FILE_KEYS, "`type = \"file\"`"),
+        (&[Type::Webhook], &webhook::WEBHOOK_KEYS, "`type = \"webhook\"`"),
+        (&[Type::Exec], &webhook::EXEC_KEYS, "`type = \"exec\"`"),
+        (told, &webhook::BOTH_KEYS, "`type = \"webhook\"` or `\"exec\"`"),
+        (told, &event::KEYS, "`type = \"webhook\"` or `\"exec\"`"),
+    ];
+    let Some(kind) = kind.filter(|kind| *kind != Type::Later) else {
+        for (_, keys, _) in groups {
+            keys.iter().for_each(|key| drop(section.get(key)));
+        }
+        return;
+    };
+    for (own, keys, word) in groups {
         for value in keys.iter().filter_map(|key| section.get(key)) {
-            if matches!(kind, Some(Type::File | Type::Webhook)) && kind != Some(own) {
-                let own = if own == Type::File { "file" } else { "webhook" };
-                value.fail_key(what(format!("`{}` belongs to a target of `type = \"{own}\"`", value.path())));
+            if !own.contains(&kind) {
+                value.fail_key(what(format!("`{}` belongs to a target of {word}", value.path())));
             }
         }
     }
@@ -142,13 +147,13 @@ fn kind(value: &Value<'_>) -> Option<Type> {
         ("webhook", Type::Webhook),
         ("tree", Type::Later),
         ("set", Type::Later),
-        ("exec", Type::Later),
+        ("exec", Type::Exec),
         ("nats", Type::Later),
     ])?;
     if kind == Type::Later {
         value.fail(
             what(format!("`{}` = `{}` is not supported by this version", value.path(), value.text()?))
-                .help("use `file` or `webhook`"),
+                .help("use `file`, `webhook` or `exec`"),
         );
     }
     Some(kind)
@@ -159,10 +164,6 @@ fn later(section: &Table<'_>) {
     section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
     section.planned("map", "what a role is called at a reader stands in the format's `options`");
-    section.planned("ordering", "deliveries are in order per target");
-    section.planned("bootstrap", "sending the present state first comes later");
-    section.planned("batch", "one event is one delivery");
-    section.planned("after", "waiting for other targets comes later");
 }
 
 fn wait(value: &Value<'_>) -> Wait {
@@ -371,7 +372,7 @@ fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files)
     }
 }
 
-fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
+pub(super) fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
     let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
     if is_long {
         value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
@@ -391,81 +392,4 @@ fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
             );
         })
         .ok()
-}
-
-/// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.
-const SECRETS_MAX: usize = 8;
-
-fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookSettings> {
-    let insecure = section.get("insecure").and_then(|value| value.bool()).unwrap_or_default();
-    let url = section
-        .require("url", "where events are sent, such as `https://app.example.com/hooks/roster`")
-        .and_then(|value| value.parsed(|text| check_url(text, insecure)));
-    let secrets =
-        section.require("secret_file", "a file with `whsec_` and base64; events are never sent unsigned");
-    let secrets = secrets.map_or_else(Vec::new, |value| {
-        let list = value.list_or_one();
-        if list.is_empty() || list.len() > SECRETS_MAX {
-            value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
-        }
-        list.iter()
-            .filter_map(|value| {
-                let secret = files.secret(value)?;
-                SigningSecret::parse(&secret).map_err(|error| value.fail(what(error))).ok()
-            })
-            .collect()
-    });
-    let events = events(section.get("events"));
-    let timeout = section
-        .get("timeout")
-        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_mins(5))));
-    let mut settings = webhook::Settings::new(url?, secrets);
-    settings.insecure = insecure;
-    settings.timeout = timeout.unwrap_or(settings.timeout);
-    Some(WebhookSettings { webhook: settings, events: events?, body: BodySettings::default() })
-}
-
-fn events(value: Option<Value<'_>>) -> Option<EventFilter> {
-    let Some(value) = value else { return EventFilter::parse(vec!["access.*".to_owned()]).ok() };
-    let patterns = value.list_or_one();
-    if patterns.is_empty() {
-        value.fail(what(format!("`{}` is empty, so nothing would ever be sent", value.path())));
-    }
-    // One by one first, so that each wrong one is reported at its place.
-    let good: Vec<_> = patterns
-        .iter()
-        .filter_map(|value| {
-            value.parsed(|text| EventFilter::parse(vec![text.to_owned()]).map(|_| text.to_owned()))
-        })
-        .collect();
-    EventFilter::parse(good).ok()
-}
-
-/// The rules of DESIGN §6.10 that need no look-up of the name.
-fn check_url(text: &str, insecure: bool) -> Result<String, String> {
-    let uri: hyper::Uri = text.parse().map_err(|_| "it is not a URL".to_owned())?;
-    let authority = uri.authority().ok_or_else(|| "it names no host".to_owned())?;
-    if authority.as_str().contains('@') {
-        return Err("a user name or password in it would end up in logs; leave it out".to_owned());
-    }
-    if text.contains('#') {
-        return Err("it must not have a fragment".to_owned());
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let address = host.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_canonical());
-    let is_loopback =
-        host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
-    if let Some(std::net::IpAddr::V4(v4)) = address
-        && (v4.is_link_local() || v4.is_multicast() || v4.octets().first() == Some(&0))
-    {
-        return Err("link-local, multicast and metadata addresses are never called".to_owned());
-    }
-    match uri.scheme_str() {
-        Some("https") => Ok(text.to_owned()),
-        Some("http") if is_loopback || insecure => Ok(text.to_owned()),
-        Some("http") => {
-            Err("plain http goes only to loopback; use https, or set `insecure = true`".to_owned())
-        }
-        _ => Err("it must begin with `https://`".to_owned()),
-    }
 }

@@ -9,7 +9,9 @@ use crate::access::Verdict;
 use crate::http::admin_api::{AdminError, Answering, Targets};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, TargetName};
-use crate::reconcile::{self, Decision, Reconciler, Refused, Settings, TargetSettings};
+use crate::reconcile::{
+    self, Decision, DeliveryOrder, DeliveryRefused, Reconciler, Refused, Settings, TargetSettings,
+};
 
 /// The targets of a running daemon.
 pub(super) struct Running(pub(super) Reconciler);
@@ -43,6 +45,13 @@ impl Targets for Running {
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_> {
         Box::pin(async move {
             let report = self.0.decide(&target, decision, origin).await.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let report = self.0.deliver(order, origin).await.map_err(refused)?;
             serde_json::to_value(report).map_err(|cause| bug(&cause))
         })
     }
@@ -132,6 +141,17 @@ impl Targets for Resting {
         })
     }
 
+    fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let (mirror, settings) = (self.mirror.clone(), self.settings.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                reconcile::deliver_offline(&mirror, &settings, order, origin)
+            });
+            let report = done.await.map_err(|cause| bug(&cause))?.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
+    }
+
     fn sync(&self, _: Option<TargetName>, _: bool) -> Answering<'_> {
         Box::pin(async { Err(needs_daemon()) })
     }
@@ -154,6 +174,10 @@ fn refused(error: reconcile::Error) -> AdminError {
             "it may have changed since: `rosterd plan` shows what is held now",
         ),
         reconcile::Error::Refused(..) => AdminError::new(409, error.to_string(), "rosterd plan"),
+        reconcile::Error::Delivery(DeliveryRefused::NotOpen(..)) => {
+            AdminError::new(404, error.to_string(), "rosterd delivery list")
+        }
+        reconcile::Error::Delivery(_) => AdminError::new(409, error.to_string(), "rosterd status"),
         reconcile::Error::Setup(..) => AdminError::new(409, error.to_string(), "rosterd status"),
         reconcile::Error::Closed => AdminError::new(503, error.to_string(), "try again in a moment"),
         reconcile::Error::Store(cause) => cause.into(),

@@ -27,8 +27,8 @@ pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, deliver_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{
-    Apply, Batch, CONCURRENCY, DirectorySettings, Drift, FileSettings, OnIllegal, Ordering, Sending, Settings,
-    TargetKind, TargetSettings, WebhookSettings,
+    Apply, Batch, CONCURRENCY, DirectorySettings, Drift, FileSettings, OnIllegal, Ordering, Sending,
+    Settings, TargetKind, TargetSettings, WebhookSettings,
 };
 pub use status::{DecisionReport, State, SyncReport, TargetStatus, Traffic};
 pub use webhook::command::{DeliveryOrder, DeliveryRefused, DeliveryReport, ReplayFrom};

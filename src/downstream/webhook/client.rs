@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Response, Uri, Version};
 use tokio_rustls::TlsConnector;
@@ -17,14 +17,15 @@ use zeroize::Zeroizing;
 
 use super::connect::{self, ConnectError, Connection};
 use super::endpoint::Endpoint;
-use super::judge::judge;
-use super::{
-    ANSWER_KEPT_BYTES, ANSWER_READ_BYTES, Attempt, Authorization, Outcome, Request, Settings, sign,
-};
+use super::judge::{self, judge};
+use super::{ANSWER_KEPT_BYTES, ANSWER_READ_BYTES, Attempt, Authorization, Outcome, Request, Settings, sign};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// The media type of RFC 8935.
+const SECURITY_EVENT: &str = "application/secevent+jwt";
 
 /// A webhook target's client: its checked URL, its TLS set-up and its kept-alive connections. Share it by `Arc`.
 ///
@@ -42,8 +43,6 @@ pub struct Client {
 pub enum ClientError {
     /// The URL breaks a rule; the text says which.
     Url(String),
-    /// No secret to sign with.
-    NoSecret,
     /// The `authorization` credential cannot stand in a header.
     Authorization,
     /// The proxy's address breaks a rule; the text says which.
@@ -64,12 +63,9 @@ impl Client {
     /// Checks the settings (no network, no name look-up) and prepares TLS.
     ///
     /// # Errors
-    /// The URL breaks a rule of operations §8, there is no secret, or the trust store cannot be read.
+    /// The URL breaks a rule of operations §8, or the trust store cannot be read.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let endpoint = Endpoint::parse(&settings)?;
-        if settings.secrets.is_empty() {
-            return Err(ClientError::NoSecret);
-        }
         if settings.proxy.is_some() && endpoint.tls_name.is_none() {
             return Err(ClientError::Proxy("only https goes through a proxy".into()));
         }
@@ -135,7 +131,9 @@ impl Client {
         let status = answer.status().as_u16();
         seen.status = Some(status);
         let outcome = judge(status, answer.headers(), SystemTime::now());
-        Ok(match (read(answer, seen).await, outcome) {
+        let body = read(answer, seen).await;
+        let outcome = told_by_receiver(request, status, outcome, &seen.answer);
+        Ok(match (body, outcome) {
             (Body::Whole, outcome) => {
                 self.keep(connection);
                 outcome
@@ -154,19 +152,22 @@ impl Client {
     ) -> Result<hyper::Request<Full<Bytes>>, hyper::http::Error> {
         let id = request.id.to_string();
         let seconds = request.at.0.div_euclid(1_000_000);
-        let signature = sign::header(&self.settings.secrets, &id, seconds, &request.body);
-        let message = hyper::Request::builder()
+        let mut message = hyper::Request::builder()
             .method(Method::POST)
             .header(CONTENT_TYPE, &request.content_type)
             .header(USER_AGENT, concat!("rosterd/", env!("CARGO_PKG_VERSION")))
-            .header(WEBHOOK_ID, id)
-            .header(WEBHOOK_TIMESTAMP, seconds)
-            .header(WEBHOOK_SIGNATURE, signature);
-        let message = match &self.authorization {
-            Some(value) => message.header(AUTHORIZATION, value),
-            None => message,
-        };
-        let mut message = message;
+            .header(WEBHOOK_ID, &id)
+            .header(WEBHOOK_TIMESTAMP, seconds);
+        if !self.settings.secrets.is_empty() {
+            let signature = sign::header(&self.settings.secrets, &id, seconds, &request.body);
+            message = message.header(WEBHOOK_SIGNATURE, signature);
+        }
+        if let Some(value) = &self.authorization {
+            message = message.header(AUTHORIZATION, value);
+        }
+        for (name, value) in &self.settings.headers {
+            message = message.header(name, value);
+        }
         for (name, value) in request.headers.iter().filter(|(name, _)| !is_own(name)) {
             message = message.header(name, value);
         }
@@ -204,15 +205,8 @@ impl Client {
 
 /// Headers that are ours to set; a template cannot replace them.
 fn is_own(name: &str) -> bool {
-    let own = [
-        CONTENT_TYPE,
-        CONTENT_LENGTH,
-        HOST,
-        AUTHORIZATION,
-        WEBHOOK_ID,
-        WEBHOOK_TIMESTAMP,
-        WEBHOOK_SIGNATURE,
-    ];
+    let own =
+        [CONTENT_TYPE, CONTENT_LENGTH, HOST, AUTHORIZATION, WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE];
     own.iter().any(|known| name.eq_ignore_ascii_case(known.as_str()))
 }
 
@@ -225,6 +219,18 @@ fn authorization(credential: &Authorization) -> Result<HeaderValue, ClientError>
     // Keeps it out of `Debug` and out of HPACK's tables.
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// A receiver of security event tokens says in JSON why it refuses one (RFC 8935 §2.3): that is worth keeping.
+fn told_by_receiver(request: &Request, status: u16, outcome: Outcome, answer: &[u8]) -> Outcome {
+    let is_token = request.content_type == SECURITY_EVENT;
+    match outcome {
+        Outcome::Refused { why } if is_token => match judge::token_error(answer) {
+            Some(told) => Outcome::Refused { why: format!("the receiver answered {status}: {told}") },
+            None => Outcome::Refused { why },
+        },
+        other => other,
+    }
 }
 
 /// How much of an answer came.
@@ -280,7 +286,6 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(why) => write!(f, "the webhook url cannot be used: {why}"),
-            Self::NoSecret => f.write_str("no secret to sign with; set `secret_file`"),
             Self::Authorization => f.write_str(
                 "the credential for `authorization` cannot stand in a header; it must be one line of visible ASCII",
             ),

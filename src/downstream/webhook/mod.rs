@@ -9,6 +9,7 @@ mod endpoint;
 mod judge;
 mod proxy;
 mod sign;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -19,20 +20,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::model::{EventId, Secret, Timestamp};
 
 pub use client::{Client, ClientError};
 pub use proxy::Proxy;
-pub use sign::{SECRET_PREFIX, SecretError, SigningSecret, header};
+pub use sign::{PRIVATE_KEY_PREFIX, SECRET_PREFIX, SecretError, SigningSecret, header};
+pub use token::{TokenKey, TokenKeyError};
 
 /// Where and how one webhook target is reached.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `https://host[:port]/path`; `http://` only to loopback, or with `insecure`. No user name, no fragment.
     pub url: String,
-    /// Secrets to sign with, the newest first; several while rotating. 1 to 8.
+    /// Secrets to sign with, the newest first; several while rotating. 0 to 8: without one there is no signature.
     pub secrets: Vec<SigningSecret>,
     /// Allows plain http to any address. Default false.
     pub insecure: bool,
@@ -42,6 +45,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Certificate authorities trusted besides the machine's own. Default none.
     pub extra_ca: Vec<CertificateDer<'static>>,
+    /// Headers besides. None that the client writes itself. Default none.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What is shown to a receiver that asks for a certificate. Default none.
     pub identity: Option<Identity>,
     /// The `authorization` header of every request. Default none.
@@ -73,8 +78,14 @@ impl fmt::Debug for Identity {
     }
 }
 
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.chain == other.chain && self.key.secret_der() == other.key.secret_der()
+    }
+}
+
 /// What proves who is asking, besides the signature.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authorization {
     /// `Bearer` and this token.
     Bearer(Secret),
@@ -153,6 +164,7 @@ impl Settings {
             authorization: None,
             proxy: None,
             concurrency: 1,
+            headers: Vec::new(),
         }
     }
 }

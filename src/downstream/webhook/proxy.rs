@@ -22,7 +22,7 @@ use crate::model::Secret;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// An HTTP proxy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
     host: String,
     port: u16,

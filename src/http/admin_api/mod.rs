@@ -5,6 +5,7 @@
 //! added; a list is `[]`, never null.
 
 mod changes;
+mod deliveries;
 mod directories;
 mod explain;
 mod export;
@@ -30,7 +31,7 @@ use super::metrics::Metrics;
 use crate::access::Role;
 use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, TargetName};
-use crate::reconcile::Decision;
+use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim;
 use crate::scim::schema::Registry;
 
@@ -175,6 +176,8 @@ pub trait Targets: Send + Sync {
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
+    /// Carries out an order about deliveries and says what it did: `{"targets","deliveries","from","changes","note"}`.
+    fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_>;
 }
 
 /// Re-reads the configuration and applies it; the value says what changed.
@@ -354,6 +357,9 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["export"]) => export::export(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
+        ("GET", ["deliveries"]) => deliveries::list(request).await?,
+        ("GET", ["deliveries", target, event]) => deliveries::show(request, target, event).await?,
+        ("POST", ["deliveries", word]) => deliveries::order(request, word).await?,
         (_, segments) => return Err(nowhere(method, segments)),
     };
     Ok(Reply { status: 200, body })
@@ -364,7 +370,7 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 18] = [
+const ENDPOINTS: [(&str, &[&str]); 21] = [
     ("status", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
@@ -383,12 +389,16 @@ const ENDPOINTS: [(&str, &[&str]); 18] = [
     ("export", &["GET"]),
     ("changes", &["GET"]),
     ("verify", &["GET"]),
+    ("deliveries", &["GET"]),
+    ("deliveries/ID", &["POST"]),
+    ("deliveries/ID/ID", &["GET"]),
 ];
 
 fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
     let shape = match segments {
         [one] => (*one).to_owned(),
         [one, _] => format!("{one}/ID"),
+        [one, _, _] => format!("{one}/ID/ID"),
         _ => String::new(),
     };
     match ENDPOINTS.iter().find(|(path, _)| *path == shape) {

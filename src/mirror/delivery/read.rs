@@ -43,12 +43,7 @@ pub struct Head {
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
-pub fn heads(
-    tx: &mut ReadTx<'_>,
-    target: &TargetName,
-    to: Seq,
-    limit: u32,
-) -> Result<Vec<Head>, StoreError> {
+pub fn heads(tx: &mut ReadTx<'_>, target: &TargetName, to: Seq, limit: u32) -> Result<Vec<Head>, StoreError> {
     let sql = format!(
         "SELECT epoch, seq, n, kind, resource, happened_at, state, attempts, next_at, created_at, batch, \
          length(body), last_error FROM delivery WHERE target = ?1 AND {OPEN} AND (epoch < ?2 OR seq <= ?3) \
@@ -200,8 +195,7 @@ pub fn find(
 pub fn before(tx: &mut ReadTx<'_>, target: &TargetName, seq: Seq) -> Result<Option<EventId>, StoreError> {
     let sql = "SELECT epoch, seq, n FROM delivery WHERE target = ?1 AND (epoch, seq) < (?2, ?3) \
                ORDER BY epoch DESC, seq DESC, n DESC LIMIT 1";
-    let params =
-        [Param::Text(target.as_str()), Param::Int(i64::from(tx.epoch().0)), seq_param(seq)];
+    let params = [Param::Text(target.as_str()), Param::Int(i64::from(tx.epoch().0)), seq_param(seq)];
     tx.first(sql, &params, |row| event_of(row, 0))
 }
 

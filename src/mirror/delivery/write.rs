@@ -13,12 +13,7 @@ use crate::mirror::tx::WriteTx;
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
-pub fn add(
-    tx: &mut WriteTx<'_>,
-    target: &TargetName,
-    events: &[New],
-    again: bool,
-) -> Result<(), StoreError> {
+pub fn add(tx: &mut WriteTx<'_>, target: &TargetName, events: &[New], again: bool) -> Result<(), StoreError> {
     let now = Param::Int(tx.now().0);
     let conflict = if again {
         "(target, epoch, seq, n) DO UPDATE SET state = excluded.state, attempts = 0, next_at = excluded.next_at, \
@@ -108,11 +103,7 @@ pub fn record(tx: &mut WriteTx<'_>, target: &TargetName, sent: &[Sent]) -> Resul
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
-pub fn assign_batch(
-    tx: &mut WriteTx<'_>,
-    target: &TargetName,
-    events: &[EventId],
-) -> Result<(), StoreError> {
+pub fn assign_batch(tx: &mut WriteTx<'_>, target: &TargetName, events: &[EventId]) -> Result<(), StoreError> {
     let Some(last) = events.last().map(ToString::to_string) else { return Ok(()) };
     for event in events {
         let [a, b, c, d] = key(target, *event);
@@ -247,7 +238,8 @@ pub fn prune(
     let mut gone = 0_u64;
     if let Some(edge) = edge {
         let [a, b, c, d] = key(target, edge);
-        let sql = format!("DELETE FROM delivery WHERE target = ?1 AND {done} AND (epoch, seq, n) <= (?2, ?3, ?4)");
+        let sql =
+            format!("DELETE FROM delivery WHERE target = ?1 AND {done} AND (epoch, seq, n) <= (?2, ?3, ?4)");
         gone = tx.execute(&sql, &[a, b, c, d])?;
     }
     let sql = format!("DELETE FROM delivery WHERE target = ?1 AND {done} AND finished_at < ?2");

@@ -128,8 +128,8 @@ mod tests {
         let path = folder.path().join("mirror.db");
         let mut connection = Connection::open(&path).unwrap();
         run(&mut connection, &path, true, Timestamp(1)).unwrap();
-        let [first, second] = STEPS;
-        let broken = [first, second, "CREATE TABLE later (x INTEGER) STRICT; SELECT nonsense;"];
+        let broken =
+            [STEPS.as_slice(), &["CREATE TABLE later (x INTEGER) STRICT; SELECT nonsense;"]].concat();
         run_steps(&mut connection, &path, false, Timestamp(2), &broken).unwrap_err();
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, NEWEST);

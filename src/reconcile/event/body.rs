@@ -7,10 +7,13 @@ use serde_json::{Map, Value, json};
 use crate::model::EventId;
 
 use super::field::{Presence, Shape};
-use super::{BODY_BYTES_MAX, Event, VERSION};
+use super::kind::Kind;
+use super::set::{self, ScimEvents};
+use super::template::BodyTemplate;
+use super::{BODY_BYTES_MAX, Event, VERSION, cloud};
 
 /// How bodies look at one target.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct BodySettings {
     /// Keys `format` and `template`.
     pub format: BodyFormat,
@@ -21,11 +24,20 @@ pub struct BodySettings {
 }
 
 /// The form of a body.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum BodyFormat {
     /// `format = "standard"`: Standard Webhooks' `type`, `timestamp`, `data`.
     #[default]
     Standard,
+    /// `template`: the operator's own.
+    Template(BodyTemplate),
+    /// `format = "cloudevents"`: CloudEvents 1.0, structured mode.
+    CloudEvents {
+        /// Key `source`.
+        source: String,
+    },
+    /// `format = "scim-events"`: signed Security Event Tokens.
+    ScimEvents(ScimEvents),
 }
 
 /// How much a body says.
@@ -38,14 +50,9 @@ pub enum Payload {
     Thin,
 }
 
-/// An attribute that no body shows: a name, or the URN of an extension, and perhaps one of its sub-attributes.
+/// An attribute that no body shows: its name, or the names that lead to it, an extension's URN first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hidden {
-    /// Top-level name.
-    pub name: String,
-    /// Sub-attribute; `None` hides the whole.
-    pub sub: Option<String>,
-}
+pub struct Hidden(pub Vec<String>);
 
 /// A body ready to be signed and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +60,7 @@ pub struct Body {
     /// The bytes, the same on every attempt.
     pub bytes: Vec<u8>,
     /// What they are. One per target: [`BodySettings::content_type`].
-    pub content_type: &'static str,
+    pub content_type: String,
 }
 
 /// Why an event has no body: parked, with this as the reason.
@@ -76,9 +83,20 @@ impl std::error::Error for BodyError {}
 
 impl BodySettings {
     /// The `content-type` of every body.
-    pub fn content_type(&self) -> &'static str {
-        match self.format {
+    pub fn content_type(&self) -> &str {
+        match &self.format {
             BodyFormat::Standard => "application/json",
+            BodyFormat::Template(template) => template.content_type(),
+            BodyFormat::CloudEvents { .. } => cloud::CONTENT_TYPE,
+            BodyFormat::ScimEvents(_) => set::CONTENT_TYPE,
+        }
+    }
+
+    /// Whether events of this type have a form here. What has none is not sent.
+    pub fn can_say(&self, kind: Kind) -> bool {
+        match self.format {
+            BodyFormat::ScimEvents(_) => set::is_scim_event(kind),
+            _ => true,
         }
     }
 }
@@ -93,13 +111,16 @@ pub fn render(
     id: EventId,
     previous: Option<EventId>,
 ) -> Result<Body, BodyError> {
-    let bytes = match settings.format {
+    let bytes = match &settings.format {
+        BodyFormat::Template(template) => template.render(event, settings, id, previous)?,
+        BodyFormat::CloudEvents { source } => cloud::render(event, settings, source, id, previous),
+        BodyFormat::ScimEvents(tokens) => set::render(event, settings, tokens, id, previous)?,
         BodyFormat::Standard => {
             let data = data(event, settings, id, previous, BODY_BYTES_MAX - ENVELOPE_BYTES);
             envelope(event, data).to_string().into_bytes()
         }
     };
-    Ok(Body { bytes, content_type: settings.content_type() })
+    Ok(Body { bytes, content_type: settings.content_type().to_owned() })
 }
 
 /// Bytes that a body needs besides its data, at most.
@@ -147,7 +168,7 @@ fn shown(value: &Value, shape: Shape, settings: &BodySettings) -> Value {
         }
         (Shape::Texts, Value::Array(names)) => {
             let is_hidden = |name: &str| {
-                settings.hidden.iter().any(|one| one.sub.is_none() && one.name.eq_ignore_ascii_case(name))
+                settings.hidden.iter().any(|one| matches!(&*one.0, [top] if top.eq_ignore_ascii_case(name)))
             };
             names.retain(|name| name.as_str().is_none_or(|name| !is_hidden(name)));
         }
@@ -158,21 +179,25 @@ fn shown(value: &Value, shape: Shape, settings: &BodySettings) -> Value {
 
 /// Takes out what no body shows.
 fn hide(values: &mut Map<String, Value>, hidden: &[Hidden]) {
-    for one in hidden {
-        let is_it = |name: &String| name.eq_ignore_ascii_case(&one.name);
-        match &one.sub {
-            None => values.retain(|name, _| !is_it(name)),
-            Some(sub) => {
-                for (_, value) in values.iter_mut().filter(|(name, _)| is_it(name)) {
-                    let parts: Vec<&mut Value> = match value {
-                        Value::Array(all) => all.iter_mut().collect(),
-                        other => vec![other],
-                    };
-                    for part in parts.into_iter().filter_map(Value::as_object_mut) {
-                        part.retain(|name, _| !name.eq_ignore_ascii_case(sub));
-                    }
-                }
-            }
+    for Hidden(path) in hidden {
+        hide_one(values, path);
+    }
+}
+
+fn hide_one(values: &mut Map<String, Value>, path: &[String]) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let is_it = |name: &String| name.eq_ignore_ascii_case(first);
+    if rest.is_empty() {
+        values.retain(|name, _| !is_it(name));
+        return;
+    }
+    for (_, value) in values.iter_mut().filter(|(name, _)| is_it(name)) {
+        let parts: Vec<&mut Value> = match value {
+            Value::Array(all) => all.iter_mut().collect(),
+            other => vec![other],
+        };
+        for part in parts.into_iter().filter_map(Value::as_object_mut) {
+            hide_one(part, rest);
         }
     }
 }

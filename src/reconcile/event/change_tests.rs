@@ -152,10 +152,9 @@ fn what_a_schema_never_returns_is_in_no_body() {
     updated.after =
         Some(r#"{"pin":"1234","urn:x":{"secret":"1234","y":"z"},"list":[{"secret":"1234"}]}"#.into());
     let event = of_change(&updated, &Names::default()).remove(0);
-    let hidden =
-        |name: &str, sub: Option<&str>| body::Hidden { name: name.into(), sub: sub.map(str::to_owned) };
+    let hidden = |path: &[&str]| body::Hidden(path.iter().map(|&name| name.to_owned()).collect());
     let settings = BodySettings {
-        hidden: vec![hidden("PIN", None), hidden("urn:x", Some("secret")), hidden("list", Some("Secret"))],
+        hidden: vec![hidden(&["PIN"]), hidden(&["urn:x", "secret"]), hidden(&["list", "Secret"])],
         ..BodySettings::default()
     };
     let place = EventId { epoch: Epoch(1), seq: Seq(7), n: 0 };
@@ -191,7 +190,7 @@ fn facts(title: &str) -> Facts {
 
 fn of_users(text: &str) -> EventFilter {
     use crate::scim::filter;
-    let registry = crate::scim::schema::Registry::default();
+    let registry = crate::scim::schema::Registry::standard();
     let schema = registry.resource(ResourceType::User);
     let bound = filter::bind(&filter::parse(text).unwrap(), schema).unwrap();
     let users = crate::access::UserFilter { text: text.into(), bound };

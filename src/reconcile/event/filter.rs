@@ -16,6 +16,7 @@ use super::{Event, Person};
 pub struct EventFilter {
     patterns: Vec<String>,
     users: Option<UserFilter>,
+    is_possible: fn(Kind) -> bool,
 }
 
 impl PartialEq for EventFilter {
@@ -52,7 +53,7 @@ impl EventFilter {
                 return Err(EventFilterError { pattern: pattern.clone() });
             }
         }
-        Ok(Self { patterns, users: None })
+        Ok(Self { patterns, users: None, is_possible: |_| true })
     }
 
     /// The same, less the events about users that the SCIM filter does not want.
@@ -61,16 +62,23 @@ impl EventFilter {
         Self { users, ..self }
     }
 
+    /// The same, less the types that the target's form cannot say.
+    #[must_use]
+    pub fn of_kinds(self, is_possible: fn(Kind) -> bool) -> Self {
+        Self { is_possible, ..self }
+    }
+
     /// Whether events of this type are wanted. A snapshot holds whatever family one event is wanted of.
     pub fn wants(&self, kind: Kind) -> bool {
         let named = |kind: Kind| self.patterns.iter().any(|pattern| is_match(pattern, kind.as_str()));
-        match kind {
-            Kind::SnapshotStarted | Kind::SnapshotFinished => true,
-            _ if kind.is_snapshot() => {
-                KINDS.iter().any(|other| other.family() == kind.family() && named(*other))
+        (self.is_possible)(kind)
+            && match kind {
+                Kind::SnapshotStarted | Kind::SnapshotFinished => true,
+                _ if kind.is_snapshot() => {
+                    KINDS.iter().any(|other| other.family() == kind.family() && named(*other))
+                }
+                _ => named(kind),
             }
-            _ => named(kind),
-        }
     }
 
     /// Whether anything about access is wanted.

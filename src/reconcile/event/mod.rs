@@ -8,10 +8,16 @@
 
 mod access;
 mod change;
+mod cloud;
+mod example;
 mod field;
 mod filter;
 mod kind;
 mod names;
+mod schema;
+mod set;
+mod summary;
+mod template;
 
 pub mod body;
 
@@ -21,10 +27,15 @@ use crate::model::{DirectoryId, Epoch, EventId, ResourceId, Seq, Timestamp};
 
 pub use access::of_access;
 pub use change::{of_change, takes_away};
+pub use example::{EXAMPLE_ID, EXAMPLE_PREVIOUS, example};
 pub use field::{Field, Presence, Shape};
 pub use filter::{EventFilter, EventFilterError};
 pub use kind::{KINDS, Kind, UnknownKind};
 pub use names::Names;
+pub use schema::schema;
+pub use set::{ScimEvents, is_scim_event};
+pub use summary::summary;
+pub use template::{BodyTemplate, CONTENT_TYPE, try_examples};
 
 /// Longest body, in bytes. Standard Webhooks asks for less than 20 kB.
 pub const BODY_BYTES_MAX: usize = 20_000;

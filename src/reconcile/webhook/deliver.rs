@@ -20,12 +20,12 @@ use crate::mirror::target::State as Saved;
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, target};
 use crate::model::{ChangeId, Clock, EventId, Origin, Seq, TargetName, Timestamp};
 
+use crate::reconcile::State;
 use crate::reconcile::pulse::stopped;
 use crate::reconcile::record;
 use crate::reconcile::settings::{self, CONCURRENCY, WebhookSettings};
 use crate::reconcile::status::{Board, Traffic};
 use crate::reconcile::timing::backoff;
-use crate::reconcile::State;
 
 use super::batch;
 use super::circuit::{Breaker, Gate};

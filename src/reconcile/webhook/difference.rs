@@ -78,7 +78,8 @@ impl WebhookRun<'_> {
             return Ok(wanted);
         }
         let others = self.holdings_of_others()?;
-        let told: BTreeMap<Key, &Holding> = stored.holdings.iter().map(|one| (plan::key_of(one), one)).collect();
+        let told: BTreeMap<Key, &Holding> =
+            stored.holdings.iter().map(|one| (plan::key_of(one), one)).collect();
         Ok(enforced(wanted, &told, &others))
     }
 

@@ -101,12 +101,7 @@ pub(crate) fn batched(heads: &[Head], batch: &Batch, now: Timestamp) -> Picked {
 /// `ordering = "resource"`: one request under way for each resource, `room` more in all. One that is parked stops its
 /// resource only; one that is held stops all behind it, and so does the beginning or end of a snapshot until
 /// everything before it is finished.
-pub(crate) fn by_resource(
-    heads: &[Head],
-    busy: &BTreeSet<String>,
-    room: usize,
-    now: Timestamp,
-) -> Picked {
+pub(crate) fn by_resource(heads: &[Head], busy: &BTreeSet<String>, room: usize, now: Timestamp) -> Picked {
     let mut picked = Picked::default();
     let mut blocked = busy.clone();
     if blocked.contains(WHOLE_TARGET) {

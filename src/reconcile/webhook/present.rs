@@ -76,7 +76,12 @@ fn counts(webhook: &WebhookSettings, snapshot: &Snapshot, wanted: &Wanted) -> Va
             _ => Kind::UserSnapshot,
         })
     };
-    sizes.into_iter().filter(|(name, _)| is_said(name)).map(|(name, n)| (name.to_owned(), n.into())).collect::<Map<_, Value>>().into()
+    sizes
+        .into_iter()
+        .filter(|(name, _)| is_said(name))
+        .map(|(name, n)| (name.to_owned(), n.into()))
+        .collect::<Map<_, Value>>()
+        .into()
 }
 
 fn made<const N: usize>(
@@ -155,6 +160,7 @@ fn group(directory: &DirectoryId, one: &GroupFacts, seq: Seq, at: Timestamp) -> 
 }
 
 fn access(holding: &Holding, seq: Seq, at: Timestamp) -> Event {
-    let event = of_access(holding, &plan::label(holding), "it is so at the time of the snapshot", true, seq, at);
+    let event =
+        of_access(holding, &plan::label(holding), "it is so at the time of the snapshot", true, seq, at);
     Event { kind: Kind::AccessSnapshot, ..event }
 }

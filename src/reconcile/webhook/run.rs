@@ -118,11 +118,9 @@ impl WebhookRun<'_> {
         let (name, seq) = (self.settings.name.clone(), snapshot.seq());
         if self.webhook.bootstrap {
             let why = "the target is new and has `bootstrap = true`";
-            return self
-                .mirror
-                .write_blocking(crate::model::Origin::daemon(), move |tx| {
-                    bootstrap::request(tx, &name, why).map(|_| ())
-                });
+            return self.mirror.write_blocking(crate::model::Origin::daemon(), move |tx| {
+                bootstrap::request(tx, &name, why).map(|_| ())
+            });
         }
         record::update(self.mirror, &self.settings.name, move |_, saved| {
             saved.cursor = seq;
@@ -147,7 +145,7 @@ impl WebhookRun<'_> {
     }
 
     /// Takes the guard's verdicts; from here on `stored.book` is what counts.
-    fn judge(
+    pub(super) fn judge(
         &self,
         snapshot: &Snapshot,
         stored: &mut Stored,

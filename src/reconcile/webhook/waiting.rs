@@ -36,10 +36,9 @@ pub(crate) fn fate(event: &Event, change: &Change, book: &Book) -> State {
             (any(Verdict::Held, &of_subject), any(Verdict::Rejected, &of_subject))
         }
         Kind::UserUpdated => (takes_away(change, true) && any(Verdict::Held, &of_subject), false),
-        Kind::GroupUserRemoved => (
-            any(Verdict::Held, &of_subject),
-            any(Verdict::Rejected, &|one| of_subject(one) && of_group(one)),
-        ),
+        Kind::GroupUserRemoved => {
+            (any(Verdict::Held, &of_subject), any(Verdict::Rejected, &|one| of_subject(one) && of_group(one)))
+        }
         Kind::GroupDeleted | Kind::GroupGroupRemoved => {
             (any(Verdict::Held, &here), any(Verdict::Rejected, &of_group))
         }

@@ -1,0 +1,3 @@
+//! What of events the configuration takes and refuses.
+
+use super::*;
