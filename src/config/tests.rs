@@ -109,8 +109,7 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     }
     only_wrong(&format!("{FILE}via = \"installer\"\n"), 6, &["`target.opa.via` is not supported"]);
     only_wrong(&format!("{FILE}publish = true\n"), 6, &["not supported"]);
-    only_wrong(&format!("{HOOK}batch = {{}}\n"), 6, &["not supported"]);
-    for kind in ["tree", "set", "exec"] {
+    for kind in ["tree", "set"] {
         only_wrong(
             &format!("[[target]]\nname = \"x\"\ntype = \"{kind}\"\n"),
             3,

@@ -308,7 +308,8 @@ fn check_url(text: &str, insecure: bool) -> Result<String, String> {
     let uri: hyper::Uri = text.parse().map_err(|_| "it is not a URL".to_owned())?;
     let authority = uri.authority().ok_or_else(|| "it names no host".to_owned())?;
     if authority.as_str().contains('@') {
-        return Err("a user name or password in it would end up in logs; use `basic_file`".to_owned());
+        return Err("a user name or password in it would end up in logs; leave it out and use `basic_file`"
+            .to_owned());
     }
     if text.contains('#') {
         return Err("it must not have a fragment".to_owned());

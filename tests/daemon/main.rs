@@ -17,8 +17,10 @@
 mod support;
 
 mod bad_input;
+mod chaos;
 mod commands;
 mod crash;
+mod delivery;
 mod directories;
 mod disk;
 mod export;

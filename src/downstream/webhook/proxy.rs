@@ -122,7 +122,7 @@ mod tests {
             ("http://user:pw@proxy.example.com:1", "proxy_credentials_file"),
             ("http://169.254.169.254:80", "never spoken to"),
             ("http://proxy.example.com:1/x", "no path"),
-            ("proxy", "no host"),
+            ("/proxy", "no host"),
         ] {
             let why = Proxy::parse(url, None).unwrap_err();
             assert!(why.contains(word), "{url}: {why}");
