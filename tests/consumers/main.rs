@@ -32,4 +32,5 @@ mod plain;
 mod postgresql;
 mod spicedb;
 mod sshd;
+mod standard_webhooks;
 mod story;

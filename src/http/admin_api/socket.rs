@@ -46,6 +46,7 @@ impl AdminSocket {
                     && let Ok(status) = targets.status().await
                 {
                     more += &metrics::of_targets(&status);
+                    more += &metrics::of_deliveries(&status);
                 }
                 let text = self.state.metrics.render(&more);
                 return Answer::new(200, OPENMETRICS, text);
