@@ -160,6 +160,10 @@ fn start(
     asked: &Bootstrap,
     outcome: &mut Outcome,
 ) -> Result<bool, StoreError> {
+    // The snapshot's events are numbered in the change that asked for it: what is older than that must be part of it.
+    if snapshot.seq() < asked.request {
+        return Ok(false);
+    }
     if stored.saved.is_some() {
         *stored = record::load(run.mirror, &run.settings.name)?;
     }
