@@ -44,9 +44,9 @@ pub struct DirectoryFacts {
     pub pushed: bool,
     /// Patterns with `*` that a `userName` must match, folded; empty means any.
     pub claims: Vec<String>,
-    /// Its users, active or not, in any order.
+    /// Its users, active or not, in the order of their ids.
     pub users: Vec<UserFacts>,
-    /// Its groups, in any order.
+    /// Its groups, in the order of their ids.
     pub groups: Vec<GroupFacts>,
 }
 

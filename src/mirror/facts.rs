@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::access::{DirectoryFacts, Facts, GroupFacts, UserFacts};
+use crate::access::{DirectoryFacts, Doc, Facts, GroupFacts, UserFacts};
 use crate::model::{DirectoryId, ResourceId, ResourceType, Timestamp};
 
 use super::change::{id_of, type_of};
@@ -18,14 +18,19 @@ use super::tx::ReadTx;
 /// # Errors
 /// [`StoreError`] from the engine.
 pub fn load(tx: &mut ReadTx<'_>, order: &[DirectoryId]) -> Result<Facts, StoreError> {
-    let mut directories = directory::list(tx)?;
-    let rank = |d: &Directory| order.iter().position(|id| *id == d.id).unwrap_or(usize::MAX);
-    directories.sort_by_key(rank);
     let mut facts = Facts { seq: tx.seq()?, ..Facts::default() };
-    for directory in &directories {
+    for directory in &ordered(tx, order)? {
         facts.directories.push(load_directory(tx, directory)?);
     }
     Ok(facts)
+}
+
+/// The directories, those named in `order` first.
+pub(super) fn ordered(tx: &mut ReadTx<'_>, order: &[DirectoryId]) -> Result<Vec<Directory>, StoreError> {
+    let mut directories = directory::list(tx)?;
+    let rank = |d: &Directory| order.iter().position(|id| *id == d.id).unwrap_or(usize::MAX);
+    directories.sort_by_key(rank);
+    Ok(directories)
 }
 
 fn load_directory(tx: &mut ReadTx<'_>, directory: &Directory) -> Result<DirectoryFacts, StoreError> {
@@ -45,14 +50,8 @@ fn load_directory(tx: &mut ReadTx<'_>, directory: &Directory) -> Result<Director
         let id = id_of(row.blob(1)?)?;
         let doc = doc_of(row.text(5)?)?;
         users.insert(row.int(0)?, id);
-        facts.users.push(UserFacts {
-            id,
-            active: row.int(2)? == 1,
-            user_name: doc.get("userName").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
-            doc: Arc::new(doc),
-            created: Timestamp(row.int(3)?),
-            last_modified: Timestamp(row.int(4)?),
-        });
+        let times = (Timestamp(row.int(3)?), Timestamp(row.int(4)?));
+        facts.users.push(user_facts(id, row.int(2)? == 1, doc, times));
         Ok(())
     })?;
     let mut groups: HashMap<i64, (usize, ResourceId)> = HashMap::with_capacity(facts.groups.capacity());
@@ -61,17 +60,43 @@ fn load_directory(tx: &mut ReadTx<'_>, directory: &Directory) -> Result<Director
         let id = id_of(row.blob(1)?)?;
         let doc = doc_of(row.text(3)?)?;
         groups.insert(row.int(0)?, (facts.groups.len(), id));
-        facts.groups.push(GroupFacts {
-            id,
-            display_name: doc.get("displayName").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
-            external_id: row.opt_text(2)?.map(str::to_owned),
-            users: Vec::new(),
-            groups: Vec::new(),
-        });
+        facts.groups.push(group_facts(id, row.opt_text(2)?, &doc));
         Ok(())
     })?;
     load_members(tx, dir, &users, &groups, &mut facts.groups)?;
+    facts.users.sort_by_key(|user| user.id);
+    facts.groups.sort_by_key(|group| group.id);
+    for group in &mut facts.groups {
+        group.users.sort_unstable();
+        group.groups.sort_unstable();
+    }
     Ok(facts)
+}
+
+pub(super) fn user_facts(
+    id: ResourceId,
+    active: bool,
+    doc: Doc,
+    (created, last_modified): (Timestamp, Timestamp),
+) -> UserFacts {
+    UserFacts {
+        id,
+        active,
+        user_name: doc.get("userName").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
+        doc: Arc::new(doc),
+        created,
+        last_modified,
+    }
+}
+
+pub(super) fn group_facts(id: ResourceId, external_id: Option<&str>, doc: &Doc) -> GroupFacts {
+    GroupFacts {
+        id,
+        display_name: doc.get("displayName").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
+        external_id: external_id.map(str::to_owned),
+        users: Vec::new(),
+        groups: Vec::new(),
+    }
 }
 
 fn load_members(

@@ -9,6 +9,7 @@
 //! can alter what a target should hold makes one [`change`], numbered without a gap. A write that changes nothing
 //! makes no change and no new version.
 
+pub mod advance;
 pub mod change;
 pub mod config_version;
 pub mod decision;

@@ -391,7 +391,7 @@ pub fn plan_offline(
     let Settings { targets, roles, directories } = settings;
     let found = targets.iter().find(|one| one.name == *target);
     let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
-    let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock)?;
+    let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock, None)?;
     Ok(plan_of(mirror, found, &snapshot, clock.now())?)
 }
 

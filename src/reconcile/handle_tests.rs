@@ -574,3 +574,6 @@ async fn a_410_disables_the_target_and_says_so() {
 
 #[path = "guard/run_tests.rs"]
 mod guard_run;
+
+#[path = "measure_tests.rs"]
+mod measure;

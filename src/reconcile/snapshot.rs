@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::access::{Access, Facts, Role, access};
-use crate::mirror::{Mirror, ReadTx, StoreError, facts};
+use crate::mirror::{Mirror, ReadTx, StoreError, advance, facts};
 use crate::model::{Clock, DirectoryId, Seq};
 
 use super::settings::DirectorySettings;
@@ -28,16 +28,22 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads and computes. Blocking.
-    pub(crate) fn take(mirror: &Mirror, rules: Arc<Rules>, clock: &dyn Clock) -> Result<Self, StoreError> {
+    /// Reads and computes. Blocking. `known` is an earlier picture to start from: only what changed since is read.
+    pub(crate) fn take(
+        mirror: &Mirror,
+        rules: Arc<Rules>,
+        clock: &dyn Clock,
+        known: Option<&Self>,
+    ) -> Result<Self, StoreError> {
         let order: Vec<DirectoryId> = rules.directories.iter().map(|one| one.id.clone()).collect();
-        let mut facts = mirror.read(|tx: &mut ReadTx<'_>| facts::load(tx, &order))?;
+        let mut facts = mirror.read(|tx: &mut ReadTx<'_>| match known {
+            Some(known) => advance::advance(tx, known.facts.clone(), &order),
+            None => facts::load(tx, &order),
+        })?;
         let claims: BTreeMap<&DirectoryId, &Vec<String>> =
             rules.directories.iter().map(|one| (&one.id, &one.claims)).collect();
         for directory in &mut facts.directories {
-            if let Some(claims) = claims.get(&directory.id) {
-                directory.claims.clone_from(claims);
-            }
+            directory.claims = claims.get(&directory.id).map(|claims| (*claims).clone()).unwrap_or_default();
         }
         let access = access(&facts, &rules.roles, clock.now());
         Ok(Self { facts, access, rules })
@@ -84,8 +90,10 @@ impl Source {
         {
             return Ok(Arc::clone(known));
         }
-        let (mirror, clock) = (self.mirror.clone(), Arc::clone(&self.clock));
-        let taken = tokio::task::spawn_blocking(move || Snapshot::take(&mirror, rules, &*clock)).await;
+        let (mirror, clock, known) = (self.mirror.clone(), Arc::clone(&self.clock), cache.clone());
+        let taken =
+            tokio::task::spawn_blocking(move || Snapshot::take(&mirror, rules, &*clock, known.as_deref()))
+                .await;
         let taken = Arc::new(taken.map_err(|error| StoreError::Bug(format!("access: {error}")))??);
         *cache = Some(Arc::clone(&taken));
         Ok(taken)
