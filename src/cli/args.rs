@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    approve, check, delivery, demo, directory, explain, export, group, history, plan, reject, reload, serve,
-    status, sync, token, user, verify,
+    approve, check, delivery, demo, directory, events, explain, export, group, history, plan, reject, reload,
+    serve, status, sync, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -50,6 +50,8 @@ pub enum Command {
     Group(group::Args),
     /// Why somebody holds, or does not hold, each role
     Explain(explain::Args),
+    /// What webhooks and readers are told: schema, list, keys
+    Events(events::Args),
     /// Present access in one of the formats that targets have
     Export(export::Args),
     /// What changed: the log, oldest first

@@ -14,6 +14,7 @@ mod check;
 mod delivery;
 mod demo;
 mod directory;
+mod events;
 mod explain;
 mod export;
 mod group;
@@ -75,6 +76,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::User(args) => user::run(args, config),
         Command::Group(args) => group::run(args, config),
         Command::Explain(args) => explain::run(args, config),
+        Command::Events(args) => events::run(args, config),
         Command::Export(args) => export::run(args, config),
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),

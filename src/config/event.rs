@@ -170,7 +170,7 @@ fn scim_events(section: &Table<'_>, files: &Files) -> Option<ScimEvents> {
             let pem = files.secret(&value)?;
             TokenKey::parse(&pem, None).map_err(|error| value.fail(what(error))).ok()
         });
-    Some(ScimEvents { key: key?, issuer: issuer?, audience: audience? })
+    Some(ScimEvents { key, issuer: issuer?, audience: audience? })
 }
 
 fn events(section: &Table<'_>, is_scim: bool) -> Option<EventFilter> {

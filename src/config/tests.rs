@@ -13,7 +13,7 @@ pub(super) fn read(text: &str) -> Result<Loaded, Problems> {
     read_in(folder.path(), text, Secrets::Optional)
 }
 
-fn read_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Loaded, Problems> {
+pub(super) fn read_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Loaded, Problems> {
     let source = Source { file: "rosterd.toml".to_owned(), text: text.to_owned() };
     document::read(&source, files(folder, secrets))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::http::admin_api::Snapshot;
 use crate::model::DirectoryId;
+use crate::reconcile::event::public_keys;
 use crate::scim::dialect::Quirks;
 use crate::scim::schema::Registry;
 
@@ -24,6 +25,7 @@ pub(super) fn snapshot(config: &Config, registry: Arc<Registry>, base_url: Strin
         registry,
         base_url,
         problems: Vec::new(),
+        public_keys: public_keys(&config.targets),
     }
 }
 

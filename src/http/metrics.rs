@@ -184,8 +184,12 @@ pub(crate) fn of_targets(status: &serde_json::Value) -> String {
 pub(crate) fn of_deliveries(status: &serde_json::Value) -> String {
     use std::fmt::Write as _;
 
-    let told: Vec<&serde_json::Value> =
-        status.as_array().into_iter().flatten().filter(|one| one.get("traffic").is_some_and(serde_json::Value::is_object)).collect();
+    let told: Vec<&serde_json::Value> = status
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|one| one.get("traffic").is_some_and(serde_json::Value::is_object))
+        .collect();
     let gauges = [
         ("lag_events", "Events not acknowledged.", "/traffic/lag_events"),
         ("lag_seconds", "Age of the oldest event not acknowledged.", "/traffic/lag_seconds"),
@@ -212,7 +216,8 @@ pub(crate) fn of_deliveries(status: &serde_json::Value) -> String {
     let _ = writeln!(text, "# HELP {name} Attempts by what came of them.\n# TYPE {name} counter");
     for one in &told {
         for result in ["done", "retried", "parked", "gone"] {
-            let value = one.get("traffic").and_then(|traffic| traffic.get(result)?.as_u64()).unwrap_or_default();
+            let value =
+                one.get("traffic").and_then(|traffic| traffic.get(result)?.as_u64()).unwrap_or_default();
             let target = target_of(one);
             let _ = writeln!(text, "{name}_total{{target=\"{target}\",result=\"{result}\"}} {value}");
         }
@@ -228,8 +233,10 @@ fn target_of(one: &serde_json::Value) -> &str {
 mod guard_tests {
     #[test]
     fn deliveries_are_gauges_and_counters_of_each_target_that_is_told_of_events() {
-        let text = super::of_deliveries(&serde_json::json!([{"name": "opa", "traffic": null}, {"name": "app",
-            "open": 5, "parked": 1, "traffic": {"lag_events": 9, "lag_seconds": 3, "circuit": "open", "done": 7}}]));
+        let text = super::of_deliveries(
+            &serde_json::json!([{"name": "opa", "traffic": null}, {"name": "app",
+            "open": 5, "parked": 1, "traffic": {"lag_events": 9, "lag_seconds": 3, "circuit": "open", "done": 7}}]),
+        );
         for line in [
             "rosterd_delivery_lag_events{target=\"app\"} 9",
             "rosterd_delivery_parked{target=\"app\"} 1",

@@ -167,6 +167,46 @@ mod tests {
         assert_eq!(format!("{:?}", secret(VECTOR)), "SigningSecret(…)");
     }
 
+    /// Published by Svix, whose scheme Standard Webhooks took over: seed and public key, as libsodium keeps them.
+    const PRIVATE: &str =
+        "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+
+    #[test]
+    fn a_private_key_signs_as_published_and_tells_its_public_half() {
+        let key = secret(PRIVATE);
+        let signature = key.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(
+            signature,
+            "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+        );
+        assert_eq!(key.public().unwrap(), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=");
+        assert_eq!(
+            (secret(VECTOR).public(), key == secret(PRIVATE), key == secret(VECTOR)),
+            (None, true, false)
+        );
+        let seed = STANDARD.decode(PRIVATE.strip_prefix("whsk_").unwrap()).unwrap();
+        let short = format!("whsk_{}", STANDARD.encode(&seed[..32]));
+        assert!(secret(&short) == key, "the seed alone is enough");
+        assert_eq!(format!("{key:?}"), "SigningSecret(…)");
+    }
+
+    #[test]
+    fn a_private_key_that_is_none_is_refused() {
+        let parse = |bytes: &[u8]| {
+            SigningSecret::parse(&Secret::new(format!("whsk_{}", STANDARD.encode(bytes)))).unwrap_err()
+        };
+        for bytes in [&[1; 31][..], &[1; 33], &[1; 64], &[]] {
+            assert_eq!(parse(bytes), SecretError::PrivateKey);
+        }
+    }
+
+    #[test]
+    fn while_rotating_both_kinds_stand_in_the_list_newest_first() {
+        let header = header(&[secret(PRIVATE), secret(VECTOR)], "msg", 1, b"{}");
+        let parts: Vec<&str> = header.split(' ').collect();
+        assert!(matches!(&parts[..], [new, old] if new.starts_with("v1a,") && old.starts_with("v1,")));
+    }
+
     proptest! {
         #[test]
         fn the_public_library_accepts_what_we_sign_with_old_and_new_secret(

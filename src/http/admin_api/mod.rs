@@ -198,6 +198,8 @@ pub struct Snapshot {
     pub base_url: String,
     /// Problems of the configuration itself, shown by `status`.
     pub problems: Vec<String>,
+    /// Public halves of the keys that events are signed with, as `events keys` shows them.
+    pub public_keys: Value,
 }
 
 /// Everything the admin API works on.
@@ -360,6 +362,7 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["deliveries"]) => deliveries::list(request).await?,
         ("GET", ["deliveries", target, event]) => deliveries::show(request, target, event).await?,
         ("POST", ["deliveries", word]) => deliveries::order(request, word).await?,
+        ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
         (_, segments) => return Err(nowhere(method, segments)),
     };
     Ok(Reply { status: 200, body })
@@ -370,8 +373,9 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 21] = [
+const ENDPOINTS: [(&str, &[&str]); 22] = [
     ("status", &["GET"]),
+    ("events/keys", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
     ("approve", &["POST"]),

@@ -59,6 +59,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
             registry: Arc::new(Registry::standard()),
             base_url: "https://scim.example.com/scim/v2".into(),
             problems: Vec::new(),
+            public_keys: json!({"targets": []}),
         }),
         targets,
         reload: Some(Arc::new(|| Box::pin(async { Ok(json!({"reloaded": true})) }))),

@@ -12,6 +12,7 @@ mod cloud;
 mod example;
 mod field;
 mod filter;
+mod keys;
 mod kind;
 mod names;
 mod schema;
@@ -30,6 +31,7 @@ pub use change::{of_change, takes_away};
 pub use example::{EXAMPLE_ID, EXAMPLE_PREVIOUS, example};
 pub use field::{Field, Presence, Shape};
 pub use filter::{EventFilter, EventFilterError};
+pub use keys::public_keys;
 pub use kind::{KINDS, Kind, UnknownKind};
 pub use names::Names;
 pub use schema::schema;
@@ -103,3 +105,6 @@ fn cut(text: &str) -> String {
         text.char_indices().map(|(at, _)| at).take_while(|at| *at <= TEXT_BYTES_MAX).last().unwrap_or(0);
     format!("{}…", text.get(..end).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

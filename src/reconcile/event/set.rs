@@ -27,8 +27,8 @@ const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 /// Who signs tokens, for whom.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScimEvents {
-    /// Key `signing_key_file`.
-    pub key: TokenKey,
+    /// Key `signing_key_file`; `None` only where a config is checked without its secrets.
+    pub key: Option<TokenKey>,
     /// Key `issuer`: the claim `iss`.
     pub issuer: String,
     /// Key `audience`: the claim `aud`.
@@ -68,11 +68,10 @@ pub(super) fn render(
         "sub_id": subject,
         "events": events,
     });
-    tokens
-        .key
-        .sign(TYPE, claims.to_string().as_bytes())
-        .map(String::into_bytes)
-        .map_err(|error| BodyError { what: error.to_string(), hint: String::new() })
+    let failed = |what: String| BodyError { what, hint: "see `signing_key_file`".to_owned() };
+    let key = tokens.key.as_ref().ok_or_else(|| failed("there is no key to sign with".to_owned()))?;
+    let token = key.sign(TYPE, claims.to_string().as_bytes());
+    token.map(String::into_bytes).map_err(|error| failed(error.to_string()))
 }
 
 /// The subject identifier of RFC 9967: a relative address, and the `externalId` where it is known.
