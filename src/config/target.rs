@@ -128,7 +128,9 @@ fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
     ];
     let Some(kind) = kind.filter(|kind| *kind != Type::Later) else {
         for (_, keys, _) in groups {
-            keys.iter().for_each(|key| drop(section.get(key)));
+            for key in keys {
+                drop(section.get(key));
+            }
         }
         return;
     };

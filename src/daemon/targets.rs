@@ -177,8 +177,9 @@ fn refused(error: reconcile::Error) -> AdminError {
         reconcile::Error::Delivery(DeliveryRefused::NotOpen(..)) => {
             AdminError::new(404, error.to_string(), "rosterd delivery list")
         }
-        reconcile::Error::Delivery(_) => AdminError::new(409, error.to_string(), "rosterd status"),
-        reconcile::Error::Setup(..) => AdminError::new(409, error.to_string(), "rosterd status"),
+        reconcile::Error::Delivery(_) | reconcile::Error::Setup(..) => {
+            AdminError::new(409, error.to_string(), "rosterd status")
+        }
         reconcile::Error::Closed => AdminError::new(503, error.to_string(), "try again in a moment"),
         reconcile::Error::Store(cause) => cause.into(),
     }

@@ -87,7 +87,7 @@ impl World {
         let webhook = webhook::Settings::new(url.to_owned(), vec![secret]);
         TargetSettings {
             kind: TargetKind::Webhook(WebhookSettings::new(
-                Sending::Http(webhook),
+                Sending::Http(Box::new(webhook)),
                 events,
                 self.folder.path().join("snapshots"),
             )),

@@ -183,7 +183,7 @@ impl WebhookSettings {
 #[derive(Debug, Clone)]
 pub enum Sending {
     /// `type = "webhook"`: a signed request.
-    Http(webhook::Settings),
+    Http(Box<webhook::Settings>),
     /// `type = "exec"`: a program with the event on its standard input.
     Exec(exec::Settings),
 }

@@ -91,13 +91,13 @@ pub fn range(
     from: EventId,
     to: EventId,
 ) -> Result<Vec<Delivery>, StoreError> {
-    let [a, b, c, d] = key(target, from);
-    let [_, e, f, g] = key(target, to);
+    let [_, epoch, seq, n] = key(target, to);
+    let params = [key(target, from).as_slice(), &[epoch, seq, n]].concat();
     let sql = format!(
         "{COLUMNS} WHERE target = ?1 AND {OPEN} AND (epoch, seq, n) >= (?2, ?3, ?4) \
          AND (epoch, seq, n) <= (?5, ?6, ?7) ORDER BY epoch, seq, n"
     );
-    tx.all(&sql, &[a, b, c, d, e, f, g], delivery_of)
+    tx.all(&sql, &params, delivery_of)
 }
 
 /// Deliveries that wait for a person's word about held removals.

@@ -109,14 +109,13 @@ pub(super) fn go_on(
     outcome: &mut Outcome,
 ) -> Result<Reached, StoreError> {
     let path = path(run);
-    let (mut offset, cursor) = match asked.offset {
-        Some(offset) => (offset, stored.saved.as_ref().map_or(Seq::ZERO, |saved| saved.cursor)),
-        None => {
-            if !start(run, snapshot, stored, asked, outcome)? {
-                return Ok(Reached::Stale);
-            }
-            (0, snapshot.seq())
+    let (mut offset, cursor) = if let Some(offset) = asked.offset {
+        (offset, stored.saved.as_ref().map_or(Seq::ZERO, |saved| saved.cursor))
+    } else {
+        if !start(run, snapshot, stored, asked, outcome)? {
+            return Ok(Reached::Stale);
         }
+        (0, snapshot.seq())
     };
     let mut room = WINDOW.saturating_sub(run.open()?);
     loop {

@@ -63,7 +63,7 @@ impl WebhookRun<'_> {
             if !is_expected {
                 return Ok(false);
             }
-            store(tx, &name, &body, told, &mut saved, progress)?;
+            store(tx, &name, &body, &told, &mut saved, progress)?;
             target::save_state(tx, &name, &saved)?;
             Ok(true)
         })
@@ -74,12 +74,12 @@ fn store(
     tx: &mut WriteTx<'_>,
     name: &TargetName,
     body: &BodySettings,
-    told: Told,
+    told: &Told,
     saved: &mut Saved,
     mut progress: Progress,
 ) -> Result<(), StoreError> {
     if let Some(replay) = progress.replay.take() {
-        progress.replay = again(tx, name, body, &told, replay)?;
+        progress.replay = again(tx, name, body, told, &replay)?;
     } else {
         let mut previous = record::last_event(saved);
         let mut deliveries = Vec::with_capacity(told.said.len());
@@ -116,7 +116,7 @@ fn again(
     name: &TargetName,
     body: &BodySettings,
     told: &Told,
-    replay: Replay,
+    replay: &Replay,
 ) -> Result<Option<Replay>, StoreError> {
     let mut known: BTreeSet<EventId> =
         delivery::reopen(tx, name, told.from, told.to.min(replay.to))?.into_iter().collect();
@@ -130,7 +130,7 @@ fn again(
     }
     delivery::add(tx, name, &deliveries, true)?;
     let previous = known.last().copied().or(replay.previous);
-    Ok((told.to < replay.to).then_some(Replay { previous, ..replay }))
+    Ok((told.to < replay.to).then_some(Replay { previous, to: replay.to }))
 }
 
 fn new(
@@ -148,7 +148,7 @@ fn new(
         resource: say.event.resource.clone(),
         at: say.event.at,
         body: body.bytes,
-        content_type: body.content_type.to_owned(),
+        content_type: body.content_type,
         headers: Vec::new(),
         state: say.state,
     })

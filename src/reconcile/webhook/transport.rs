@@ -21,7 +21,7 @@ impl Transport {
     pub(crate) fn new(settings: &WebhookSettings) -> Result<Self, ClientError> {
         match &settings.send {
             Sending::Http(http) => {
-                let mut http = http.clone();
+                let mut http = (**http).clone();
                 http.concurrency = match settings.ordering {
                     Ordering::Target => 1,
                     Ordering::Resource => CONCURRENCY,
