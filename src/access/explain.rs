@@ -47,6 +47,10 @@ pub fn say(facts: &Facts, subject: &Subject, role: Option<&Role>, reason: &Reaso
         Reason::Group { path } | Reason::Member { path } => {
             format!("member of {}", path_text(facts, &subject.directory, path))
         }
+        Reason::Grant { id } => match facts.grants.iter().find(|grant| grant.id == *id) {
+            Some(grant) => format!("granted until {} by grant {id}: {}", grant.until, grant.reason),
+            None => format!("granted by grant {id}"),
+        },
     }
 }
 
@@ -60,6 +64,21 @@ pub fn path_text(facts: &Facts, directory: &DirectoryId, path: &[ResourceId]) ->
     path.iter().map(name).collect::<Vec<_>>().join(" > ")
 }
 
+/// What is said of one whom a re-baseline left behind.
+pub const UNCONFIRMED: &str =
+    "the identity provider did not name the user again before the re-baseline closed";
+
+/// `shut out (change 17): left on bad terms`.
+pub fn shut_text(facts: &Facts, subject: &Subject) -> String {
+    let user = facts
+        .directory(&subject.directory)
+        .and_then(|one| one.users.iter().find(|user| user.id == subject.user));
+    match facts.shut(subject, user.map(|user| user.user_name.as_str())) {
+        Some(shut) => format!("shut out until `rosterd open` (change {}): {}", shut.seq, shut.reason),
+        None => "shut out until `rosterd open`".to_owned(),
+    }
+}
+
 fn why_not(facts: &Facts, access: &Access, subject: &Subject, role: &Role) -> Vec<String> {
     let Some(directory) = facts.directory(&subject.directory) else {
         return vec![format!("directory `{}` does not exist", subject.directory)];
@@ -68,7 +87,9 @@ fn why_not(facts: &Facts, access: &Access, subject: &Subject, role: &Role) -> Ve
         return vec![format!("directory `{}` has no such user", subject.directory)];
     }
     match access.left_out.get(subject) {
+        Some(LeftOut::Shut) => return vec![shut_text(facts, subject)],
         Some(LeftOut::Inactive) => return vec!["the user is not active".to_owned()],
+        Some(LeftOut::Unconfirmed) => return vec![UNCONFIRMED.to_owned()],
         Some(LeftOut::Unclaimed) => {
             return vec![format!("the name is outside the `claims` of directory `{}`", directory.id)];
         }

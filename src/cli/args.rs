@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    approve, check, delivery, demo, directory, events, explain, export, group, history, plan, reject, reload,
-    serve, status, sync, token, user, verify,
+    approve, check, delivery, demo, directory, events, explain, export, grant, group, history, open, plan,
+    reject, reload, serve, shut, status, subject, sync, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -40,7 +40,7 @@ pub enum Command {
     Status(status::Args),
     /// Check that change log and mirror agree
     Verify(verify::Args),
-    /// Identity-provider integrations: add, list, show, rename, enable, disable, remove
+    /// Identity-provider integrations: add, list, show, rename, enable, disable, remove, rebaseline
     Directory(directory::Args),
     /// Bearer tokens: new, list, revoke
     Token(token::Args),
@@ -66,6 +66,14 @@ pub enum Command {
     Reject(reject::Args),
     /// Events on their way to webhooks and programs: list, show, retry, skip, replay, snapshot
     Delivery(delivery::Args),
+    /// Somebody out of every target now, whatever the identity provider says, until `open`
+    Shut(shut::Args),
+    /// Let somebody in again who was shut
+    Open(open::Args),
+    /// A role for a time, on top of what the identity provider says: give, list, revoke
+    Grant(grant::Args),
+    /// Which directory a name belongs to: release, released
+    Subject(subject::Args),
 }
 
 #[cfg(test)]

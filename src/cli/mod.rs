@@ -17,13 +17,17 @@ mod directory;
 mod events;
 mod explain;
 mod export;
+mod grant;
 mod group;
 mod history;
+mod open;
 mod plan;
 mod reject;
 mod reload;
 mod serve;
+mod shut;
 mod status;
+mod subject;
 mod sync;
 mod token;
 mod user;
@@ -84,5 +88,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Approve(args) => approve::run(args, config),
         Command::Reject(args) => reject::run(args, config),
         Command::Delivery(args) => delivery::run(args, config),
+        Command::Shut(args) => shut::run(args, config),
+        Command::Open(args) => open::run(args, config),
+        Command::Grant(args) => grant::run(args, config),
+        Command::Subject(args) => subject::run(args, config),
     }
 }

@@ -82,8 +82,11 @@ pub struct Config {
 impl Config {
     /// What the reconciler goes by.
     pub fn reconcile(&self) -> reconcile::Settings {
-        let directory =
-            |one: &Directory| DirectorySettings { id: one.id.clone(), claims: one.claims.clone() };
+        let directory = |one: &Directory| DirectorySettings {
+            id: one.id.clone(),
+            claims: one.claims.clone(),
+            expect_every: one.expect_every,
+        };
         reconcile::Settings {
             targets: self.targets.clone(),
             roles: self.roles.clone(),

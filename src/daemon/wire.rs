@@ -22,6 +22,11 @@ pub(super) fn snapshot(config: &Config, registry: Arc<Registry>, base_url: Strin
         roles: config.roles.clone(),
         directory_order: config.directories.iter().map(|one| one.id.clone()).collect(),
         claims: config.directories.iter().map(|one| (one.id.clone(), one.claims.clone())).collect(),
+        expect_every: config
+            .directories
+            .iter()
+            .filter_map(|one| Some((one.id.clone(), one.expect_every?)))
+            .collect(),
         registry,
         base_url,
         problems: Vec::new(),

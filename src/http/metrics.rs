@@ -225,6 +225,44 @@ pub(crate) fn of_deliveries(status: &serde_json::Value) -> String {
     text
 }
 
+/// A gauge's name, its help and how a directory's row gives it.
+type DirectoryGauge = (&'static str, &'static str, fn(&serde_json::Value) -> u64);
+
+/// What `status` says of the directories and of what people decided, as lines of the text format.
+pub(crate) fn of_decisions(status: &serde_json::Value) -> String {
+    use std::fmt::Write as _;
+
+    let rows = |key: &str| status.get(key).and_then(serde_json::Value::as_array);
+    let mut text = String::new();
+    for (name, help, key) in [
+        ("rosterd_shut_subjects", "Subjects that are shut out of every target", "shut"),
+        ("rosterd_grants", "Time-boxed grants that run", "grants"),
+    ] {
+        let count = rows(key).map_or(0, Vec::len);
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {count}");
+    }
+    let gauges: [DirectoryGauge; 3] = [
+        ("rosterd_directory_enabled", "0 while requests are refused with 503", |row| {
+            u64::from(row.get("enabled") != Some(&false.into()))
+        }),
+        ("rosterd_directory_silent", "1 while it is quiet for longer than expect_every", |row| {
+            u64::from(row.get("silent") == Some(&true.into()))
+        }),
+        ("rosterd_directory_unconfirmed_users", "Users not named again when a re-baseline closed", |row| {
+            row.get("unconfirmed").and_then(serde_json::Value::as_u64).unwrap_or_default()
+        }),
+    ];
+    for (name, help, value) in gauges {
+        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} gauge");
+        for row in rows("directories").into_iter().flatten() {
+            let id = row.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let _ = writeln!(text, "{name}{{directory=\"{id}\"}} {}", value(row));
+        }
+    }
+    text
+}
+
 fn target_of(one: &serde_json::Value) -> &str {
     one.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()
 }

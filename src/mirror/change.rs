@@ -93,6 +93,26 @@ kinds! {
     DeliveryReplayed = "delivery.replayed",
     /// A target was to be sent the present state: by a person's word, or because it is new.
     DeliverySnapshot = "delivery.snapshot",
+    /// An operator shut a subject out of every target.
+    SubjectShut = "subject.shut",
+    /// An operator let a shut subject in again.
+    SubjectOpened = "subject.opened",
+    /// An operator made a directory let go of a subject's name, so that the next directory may have it.
+    SubjectReleased = "subject.released",
+    /// An operator gave a directory back a name it had let go of.
+    SubjectReclaimed = "subject.reclaimed",
+    /// An operator gave a subject a role for a time.
+    GrantCreated = "grant.created",
+    /// A grant's time ran out.
+    GrantExpired = "grant.expired",
+    /// An operator ended a grant before its time.
+    GrantRevoked = "grant.revoked",
+    /// A directory's identity provider has from now on to name everybody again.
+    RebaselineOpened = "rebaseline.opened",
+    /// The time for that ran out; who was not named is unconfirmed.
+    RebaselineClosed = "rebaseline.closed",
+    /// An identity provider named somebody again who was unconfirmed.
+    UserConfirmed = "rebaseline.confirmed",
 }
 
 impl std::fmt::Display for Kind {

@@ -294,7 +294,17 @@ impl Mirror {
         self.inner.marks.note(principal, pushed, self.inner.clock.now());
     }
 
-    /// Writes what [`Mirror::note_use`] gathered, in one small transaction; the daemon calls it every minute.
+    /// Notes that an identity provider named these resources of its directory. Kept in memory.
+    pub fn note_seen(&self, directory: &directory::DirectoryRef, rids: impl Iterator<Item = i64>) {
+        self.inner.marks.see(directory, rids);
+    }
+
+    /// Forgets who was named in a directory so far: a re-baseline counts from its beginning.
+    pub fn forget_seen(&self, directory: &directory::DirectoryRef) {
+        self.inner.marks.unsee(directory);
+    }
+
+    /// Writes what [`Mirror::note_use`] and [`Mirror::note_seen`] gathered, in one small transaction; the daemon calls it every minute.
     ///
     /// # Errors
     /// As [`Mirror::write`]; the marks are then kept for the next time.
@@ -314,6 +324,12 @@ impl Mirror {
     /// Last push of a directory as known in memory, newer than what the mirror holds; `None` before the first.
     pub fn last_push(&self, directory: &directory::DirectoryRef) -> Option<Timestamp> {
         self.inner.marks.last_push(directory)
+    }
+
+    /// When the identity provider of `directory` last asked for anything; when it was added, if it never has.
+    pub fn last_heard(&self, directory: &directory::Directory) -> Timestamp {
+        let heard = self.inner.marks.last_heard(&directory.reference).max(directory.last_used_at);
+        heard.unwrap_or(directory.created_at)
     }
 
     /// Finishes what is queued, folds the write-ahead log back into the file and ends the writer thread. Blocking.

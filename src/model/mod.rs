@@ -11,8 +11,8 @@ mod time;
 
 pub use actor::{Actor, Origin};
 pub use id::{
-    DirectoryId, DirectoryKind, IdError, RequestId, ResourceId, ResourceType, RoleName, Subject, TargetName,
-    TokenId,
+    DirectoryId, DirectoryKind, GrantId, IdError, RequestId, ResourceId, ResourceType, RoleName, Subject,
+    TargetName, TokenId,
 };
 pub use secret::Secret;
 pub use seq::{ChangeId, Epoch, EventId, Seq};

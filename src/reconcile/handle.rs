@@ -22,7 +22,7 @@ use super::webhook::command::{self, OrderError};
 use super::webhook::deliver::Signals;
 use super::{
     Decision, DecisionReport, DeliveryOrder, DeliveryRefused, DeliveryReport, Plan, Refused, Settings, State,
-    SyncReport, TargetKind, TargetSettings, TargetStatus, Traffic, pulse,
+    SyncReport, TargetKind, TargetSettings, TargetStatus, Traffic, deadlines, pulse,
 };
 
 /// Why an order to the reconciler cannot be carried out.
@@ -116,6 +116,7 @@ impl Reconciler {
         let source = Source::new(mirror.clone(), Arc::clone(&clock), Rules { roles, directories });
         let source = Arc::new(source);
         let (stop_pulse, stopped) = watch::channel(false);
+        deadlines::start(mirror.clone(), Arc::clone(&source), stopped.clone());
         let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
         let targets_running = Mutex::new(Targets::default());
         let applied = Arc::new(watch::Sender::new(0));

@@ -8,6 +8,7 @@
 //! reload pending", the webhook cursor and deliveries) is in the mirror before it is acted upon or before the act is
 //! called done. A directory nobody has pushed to prunes nothing.
 
+mod deadlines;
 mod file;
 mod handle;
 mod pulse;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::access::{Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, Verdict, View, say};
+use crate::access::{
+    Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, UNCONFIRMED, Verdict, View, say, shut_text,
+};
 use crate::downstream::format::{Carried, LeftOut as NotCarried};
 use crate::mirror::target::Holding;
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, TargetName};
@@ -69,6 +71,21 @@ pub type Wanted = BTreeMap<Key, Holding>;
 
 /// Attribute under which a holding keeps its group's name.
 const LABEL: &str = "label";
+
+/// Attribute under which a kept removal says that only a re-baseline wants it.
+const SET_ASIDE: &str = "unconfirmed";
+
+/// `holding`, marked as one that only a re-baseline would remove.
+pub fn unconfirmed(holding: &Holding) -> Holding {
+    let mut marked = holding.clone();
+    marked.attributes.insert(SET_ASIDE.into(), true.into());
+    marked
+}
+
+/// Whether [`unconfirmed`] marked it.
+pub fn is_unconfirmed(attributes: &Doc) -> bool {
+    attributes.contains_key(SET_ASIDE)
+}
 
 /// Everything a plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -339,7 +356,9 @@ pub fn why_remove(inputs: Inputs<'_>, (subject, entitlement): &Key) -> String {
         return "the user was deleted".to_owned();
     }
     match inputs.access.left_out.get(subject) {
+        Some(LeftOut::Shut) => return shut_text(inputs.facts, subject),
         Some(LeftOut::Inactive) => return "the user is not active".to_owned(),
+        Some(LeftOut::Unconfirmed) => return UNCONFIRMED.to_owned(),
         Some(LeftOut::Unclaimed) => return "the name is outside the claims of its directory".to_owned(),
         Some(LeftOut::Owned(owner)) => return format!("the name belongs to {owner}"),
         None => {}

@@ -35,6 +35,8 @@ pub struct DirectorySettings {
     pub id: DirectoryId,
     /// Key `claims`: patterns with `*` a `userName` must match. Default none: any.
     pub claims: Vec<String>,
+    /// Key `expect_every`: quiet for longer than this is worth a warning. Default none.
+    pub expect_every: Option<Duration>,
 }
 
 /// One `[[target]]`.

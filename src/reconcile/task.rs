@@ -128,13 +128,15 @@ impl Task {
                     }
                     None => return,
                 },
-                changed = self.pulse.changed(), if self.settings.on_change => {
+                changed = self.pulse.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     let pulse = *self.pulse.borrow_and_update();
-                    // The last run may have seen it already.
-                    if pulse.seq > life.seen {
+                    if pulse.word > life.seen {
+                        self.pass(&mut life, Cause::Wake).await;
+                    } else if pulse.seq > life.seen && self.settings.on_change {
+                        // The last run may have seen it already.
                         life.debounce.change(life.born.elapsed(), pulse.revoke > life.seen);
                     }
                 }

@@ -5,6 +5,7 @@
 //! added; a list is `[]`, never null.
 
 mod changes;
+mod decisions;
 mod deliveries;
 mod directories;
 mod explain;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::Method;
@@ -192,6 +194,8 @@ pub struct Snapshot {
     pub directory_order: Vec<DirectoryId>,
     /// Subjects each directory may speak for.
     pub claims: Vec<(DirectoryId, Vec<String>)>,
+    /// How long each directory may be quiet.
+    pub expect_every: Vec<(DirectoryId, Duration)>,
     /// Schemas, for filters and answers.
     pub registry: Arc<Registry>,
     /// What an identity provider is told as base URL: `https://scim.example.com/scim/v2`.
@@ -346,6 +350,15 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["directories", id]) => directories::show(request, id).await?,
         ("PATCH", ["directories", id]) => directories::change(request, id).await?,
         ("DELETE", ["directories", id]) => directories::remove(request, id).await?,
+        ("GET", ["shut"]) => decisions::shut_list(request).await?,
+        ("POST", ["shut"]) => return decisions::shut(request).await.map(created),
+        ("POST", ["open"]) => decisions::open(request).await?,
+        ("GET", ["release"]) => decisions::released(request).await?,
+        ("POST", ["release"]) => decisions::release(request).await?,
+        ("GET", ["grants"]) => decisions::grants(request).await?,
+        ("POST", ["grants"]) => return decisions::grant(request).await.map(created),
+        ("DELETE", ["grants", id]) => decisions::revoke(request, id).await?,
+        ("POST", ["rebaselines"]) => return decisions::rebaseline(request).await.map(created),
         ("GET", ["tokens"]) => tokens::list(request).await?,
         ("POST", ["tokens"]) => return tokens::create(request).await.map(created),
         ("DELETE", ["tokens", id]) => tokens::revoke(request, id).await?,
@@ -368,12 +381,19 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
     Ok(Reply { status: 200, body })
 }
 
+/// The parts of `status` that metrics are made of besides the targets.
+async fn decided(state: &AdminState) -> Result<Value, AdminError> {
+    let request = Request { state, caller: Caller::InProcess(state.own_uid), query: Vec::new(), body: &[] };
+    let (shut, grants) = decisions::in_force(&request).await?;
+    Ok(json!({ "directories": directories::all(&request).await?, "shut": shut, "grants": grants }))
+}
+
 fn created(body: Value) -> Reply {
     Reply { status: 201, body }
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 22] = [
+const ENDPOINTS: [(&str, &[&str]); 28] = [
     ("status", &["GET"]),
     ("events/keys", &["GET"]),
     ("plan", &["GET"]),
@@ -383,6 +403,12 @@ const ENDPOINTS: [(&str, &[&str]); 22] = [
     ("reload", &["POST"]),
     ("directories", &["GET", "POST"]),
     ("directories/ID", &["GET", "PATCH", "DELETE"]),
+    ("shut", &["GET", "POST"]),
+    ("open", &["POST"]),
+    ("release", &["GET", "POST"]),
+    ("grants", &["GET", "POST"]),
+    ("grants/ID", &["DELETE"]),
+    ("rebaselines", &["POST"]),
     ("tokens", &["GET", "POST"]),
     ("tokens/ID", &["DELETE"]),
     ("users", &["GET"]),
@@ -405,7 +431,8 @@ fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
         [one, _, _] => format!("{one}/ID/ID"),
         _ => String::new(),
     };
-    match ENDPOINTS.iter().find(|(path, _)| *path == shape) {
+    let whole = segments.join("/");
+    match ENDPOINTS.iter().find(|(path, _)| *path == shape || *path == whole) {
         Some((_, methods)) => AdminError::new(
             405,
             format!("{method} is not served here"),

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 
-use super::{AdminError, AdminState, Caller, Reply, handle};
+use super::{AdminError, AdminState, Caller, Reply, decided, handle};
 use crate::http::answer::{Answer, BodyError, JSON, discard, read_body};
 use crate::http::limits::Settings as Limits;
 use crate::http::metrics::{self, RequestLabels};
@@ -47,6 +47,9 @@ impl AdminSocket {
                 {
                     more += &metrics::of_targets(&status);
                     more += &metrics::of_deliveries(&status);
+                }
+                if let Ok(status) = decided(&self.state).await {
+                    more += &metrics::of_decisions(&status);
                 }
                 let text = self.state.metrics.render(&more);
                 return Answer::new(200, OPENMETRICS, text);

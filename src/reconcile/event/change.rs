@@ -212,7 +212,15 @@ pub fn takes_away(change: &Change, any_filter: bool) -> bool {
         | ChangeKind::TokenRevoked
         | ChangeKind::TargetDrifted
         | ChangeKind::GuardHeld
-        | ChangeKind::GuardRejected => false,
+        | ChangeKind::GuardRejected
+        | ChangeKind::DeliveryRetried
+        | ChangeKind::DeliverySkipped
+        | ChangeKind::DeliveryReplayed
+        | ChangeKind::DeliverySnapshot
+        | ChangeKind::SubjectOpened
+        | ChangeKind::GrantCreated
+        | ChangeKind::RebaselineOpened
+        | ChangeKind::UserConfirmed => false,
         _ => true,
     }
 }

@@ -7,16 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::access::{Entitlement, Exception, Problem, View, ViewInput, view};
+use crate::access::{Entitlement, Exception, Problem, Verdict, View, ViewInput, view};
 use crate::downstream::command;
 use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
 use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
 
-use crate::reconcile::guard::Waits;
 use crate::reconcile::guard::book::Book;
 use crate::reconcile::guard::verdict::{self, Guarded};
+use crate::reconcile::guard::{Waits, WantedBy};
 use crate::reconcile::plan::{self, Inputs, Wanted};
 use crate::reconcile::record::{self, RUNS_KEPT, Stored};
 use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
@@ -95,6 +95,8 @@ pub(crate) fn wish(
     let mut exceptions: Vec<Exception> =
         book.into_iter().flat_map(|book| book.exceptions.values().cloned()).collect();
     exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
+    // Whatever keeps a removal from being carried out keeps nobody in who is shut out (DESIGN §6.5).
+    exceptions.retain(|one| !verdict::is_shut(snapshot, &one.subject, &one.attributes));
     let names: BTreeMap<Subject, String> =
         stored.holdings.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
     let input = ViewInput {
@@ -215,6 +217,7 @@ impl FileRun<'_> {
         let taken = verdict::take(self.mirror, self.settings, snapshot, &mut stored, &base.wanted, started)?;
         let in_sync = if taken.held > 0 { State::Held } else { State::InSync };
         *guarded = Some(taken);
+        let base_wanted = base.wanted.clone();
         let made = if stored.book.exceptions.is_empty() {
             base
         } else {
@@ -236,6 +239,12 @@ impl FileRun<'_> {
         }
         let is_news = saved.record.written.as_deref() != Some(made.digest.to_string().as_str());
         if self.settings.apply == Apply::Manual && !is_sync {
+            if saved.record.adopted
+                && let Some(less) = self.make_less(snapshot, &stored, &base_wanted, started)?
+            {
+                let at = At { snapshot, stored: &stored, saved: &saved, started, in_sync: State::Pending };
+                return self.put(&at, less, false, Expect::Anything);
+            }
             let state = match (found.is_wanted, found.is_drifted && !is_news) {
                 (true, _) => in_sync,
                 (false, true) => State::Drifted,
@@ -281,6 +290,48 @@ impl FileRun<'_> {
         problems.extend(rendered.left_out.iter().map(ToString::to_string));
         let wanted = plan::wanted(&shown, &rendered.left_out);
         Ok(Made { digest: Digest::of(&rendered.bytes), bytes: rendered.bytes, wanted, refused, problems })
+    }
+
+    /// What lies there already, less what a person's word takes away; `None` if that is nothing. All that a target
+    /// under `apply = "manual"` does by itself.
+    fn make_less(
+        &self,
+        snapshot: &Snapshot,
+        stored: &Stored,
+        base: &Wanted,
+        now: Timestamp,
+    ) -> Result<Option<Made>, Failed> {
+        let since = verdict::told_up_to(self.settings, stored);
+        let is_word = |one: &&Holding| {
+            let key = plan::key_of(one);
+            !base.contains_key(&key)
+                && verdict::wanted_by(snapshot, since, &key, &one.attributes, now) == WantedBy::Word
+        };
+        let (gone, kept): (Vec<&Holding>, Vec<&Holding>) = stored.holdings.iter().partition(is_word);
+        if gone.is_empty() {
+            return Ok(None);
+        }
+        let kept: Vec<Holding> = kept.into_iter().cloned().collect();
+        let exceptions: Vec<Exception> =
+            kept.iter().map(|one| plan::exception_of(one, Verdict::Unknown, snapshot.seq(), 0)).collect();
+        let names = kept.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
+        let input = ViewInput {
+            attribute: &self.settings.subject,
+            attributes: &self.settings.attributes,
+            exceptions: &exceptions,
+            names: &names,
+        };
+        let (view, problems) = view(&snapshot.facts, &snapshot.access, input);
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let shown = plan::only_held(&view, &kept);
+        let rendered = self
+            .file
+            .format
+            .render(&shown, &self.file.options)
+            .map_err(|error| Failed { error: error.to_string(), problems: problems.clone() })?;
+        let wanted = plan::wanted(&shown, &rendered.left_out);
+        let digest = Digest::of(&rendered.bytes);
+        Ok(Some(Made { digest, bytes: rendered.bytes, wanted, refused: None, problems }))
     }
 
     /// Puts the bytes in place, records it, reloads.
@@ -336,7 +387,11 @@ impl FileRun<'_> {
         let held = at.stored.book.held_count();
         let run = Run { held, ..self.run_record(at.snapshot, &outcome, at.started) };
         let digest = made.digest.to_string();
-        let applied = ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() };
+        // What a person's word alone took out leaves the rest to be applied.
+        let applied = match at.in_sync {
+            State::Pending => at.saved.applied,
+            _ => Some(ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() }),
+        };
         let (name, now) = (self.name().clone(), self.clock.now());
         let (state, error) = (outcome.state, outcome.error.clone());
         record::update(self.mirror, self.name(), move |tx, saved| {
@@ -345,7 +400,7 @@ impl FileRun<'_> {
                 target::record_run(tx, &run, RUNS_KEPT)?;
             }
             record::set_extra(saved, "intended", None);
-            saved.applied = Some(applied);
+            saved.applied = applied;
             saved.record.written = Some(digest);
             saved.record.adopted = true;
             saved.record.reload_pending = must_reload;
