@@ -177,8 +177,9 @@ fn every_event_arrives_whatever_is_killed_when() {
     // Progress, not time, decides: it may take as long as events still arrive.
     let (mut count, mut moved) = (receiver.count(), Instant::now());
     loop {
-        let status = daemon.target("app");
-        if status["open"] == 0 && status["state"] == "in_sync" && status["traffic"]["lag_events"] == 0 {
+        let all = daemon.cli_json(&["status"]);
+        let status = &all["targets"][0];
+        if status["applied_seq"] == all["seq"] && status["open"] == 0 && status["state"] == "in_sync" {
             break;
         }
         if receiver.count() != count {

@@ -327,15 +327,14 @@ impl Sender {
         let applied = head.map_or(seen.saved.cursor, |head| before_change(head.event));
         let parked = seen.heads.iter().find(|head| head.state == delivery::State::Parked);
         let failed = seen.heads.iter().find(|head| head.attempts > 0);
-        let is_behind = self.signals.more.load(Ordering::SeqCst);
+        let behind = seen.newest.0.saturating_sub(seen.saved.cursor.0);
         let state = match head {
             _ if seen.is_disabled => State::Disabled,
             Some(head) if head.state == delivery::State::Held => State::Held,
             _ if parked.is_some() || failed.is_some() => State::Failing,
-            None if !is_behind => State::InSync,
+            None if behind == 0 => State::InSync,
             _ => State::Pending,
         };
-        let behind = if is_behind { seen.newest.0.saturating_sub(seen.saved.cursor.0) } else { 0 };
         self.board.update(|status| {
             let stays = matches!(status.state, State::NeedsSnapshot | State::Waiting);
             let is_held = state == State::InSync && status.held_removals > 0;
