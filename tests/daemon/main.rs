@@ -19,6 +19,7 @@ mod support;
 mod bad_input;
 mod chaos;
 mod commands;
+mod company;
 mod crash;
 mod decisions;
 mod delivery;
