@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, Timestamp};
+use crate::model::{DirectoryId, GrantId, ResourceId, RoleName, Seq, Subject, Timestamp};
 use crate::scim::filter::fold;
 
 use super::closure::Closure;
-use super::{DirectoryFacts, Entitlement, Facts, GroupFacts, GroupRule, Problem, Release, Role, UserFacts};
+use super::{
+    DirectoryFacts, Entitlement, Facts, Grant, GroupFacts, GroupRule, Problem, Release, Role, UserFacts,
+};
 
 /// Why a subject holds an entitlement.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,13 +26,22 @@ pub enum Reason {
         /// From the entitlement's group down.
         path: Arc<[ResourceId]>,
     },
+    /// A time-boxed grant of the role.
+    Grant {
+        /// Which.
+        id: GrantId,
+    },
 }
 
 /// Why a user counts for nothing at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeftOut {
+    /// Shut out by an operator.
+    Shut,
     /// Not active.
     Inactive,
+    /// Not named again by the identity provider before a re-baseline closed.
+    Unconfirmed,
     /// The name is outside the directory's claims.
     Unclaimed,
     /// The name belongs to this subject of an earlier directory.
@@ -52,6 +63,8 @@ pub struct Access {
     pub unknown: BTreeSet<DirectoryId>,
     /// What an operator should know, sorted.
     pub problems: Vec<Problem>,
+    /// When the next grant ends; from then on this is no longer true.
+    pub next_expiry: Option<Timestamp>,
 }
 
 impl Access {
@@ -63,9 +76,9 @@ impl Access {
 
 /// Who holds what, given `facts` and `roles`, at the moment `now` (for grants that expire).
 pub fn access(facts: &Facts, roles: &[Role], now: Timestamp) -> Access {
-    // Nothing expires yet; the moment is part of the contract because grants will (DESIGN §1).
-    let _ = now;
-    let mut result = Access { seq: facts.seq, ..Access::default() };
+    let live = || facts.grants.iter().filter(|grant| grant.is_live(now));
+    let next_expiry = live().map(|grant| grant.until).min();
+    let mut result = Access { seq: facts.seq, next_expiry, ..Access::default() };
     result.unknown = facts
         .directories
         .iter()
@@ -79,6 +92,9 @@ pub fn access(facts: &Facts, roles: &[Role], now: Timestamp) -> Access {
     for directory in &facts.directories {
         in_directory(directory, roles, &mut result);
     }
+    for grant in live() {
+        apply_grant(facts, roles, grant, &mut result);
+    }
     for entitlements in result.held.values_mut() {
         for reasons in entitlements.values_mut() {
             reasons.sort();
@@ -90,12 +106,30 @@ pub fn access(facts: &Facts, roles: &[Role], now: Timestamp) -> Access {
     result
 }
 
-/// Finds the users that count for nothing: outside the claims, owned by an earlier directory, or inactive.
+/// Adds what a grant gives. Who is left out, gone or beyond the role's directories gets nothing from it either.
+fn apply_grant(facts: &Facts, roles: &[Role], grant: &Grant, result: &mut Access) {
+    let subject = &grant.subject;
+    let gives = roles.iter().any(|role| role.name == grant.role && role.reaches(&subject.directory));
+    let exists = facts
+        .directory(&subject.directory)
+        .is_some_and(|directory| directory.users.iter().any(|user| user.id == subject.user));
+    if gives && exists && !result.left_out.contains_key(subject) {
+        let held = result.held.entry(subject.clone()).or_default();
+        let reasons = held.entry(Entitlement::Role(grant.role.clone())).or_default();
+        reasons.push(Reason::Grant { id: grant.id });
+    }
+}
+
+/// Finds the users that count for nothing: outside the claims, owned by an earlier directory, shut, unconfirmed, or
+/// inactive.
 ///
 /// A name belongs to the directory that stands first and claims it, also while the user is inactive there: else a
 /// dismissal in one directory would open the door to a namesake in another (DESIGN §6.5).
 fn leave_out(facts: &Facts, result: &mut Access) {
-    let mut owners: BTreeMap<String, Subject> = BTreeMap::new();
+    // A shut name stays taken when its user, or the whole directory, is gone: a namesake must not slip in.
+    let lost = facts.shut.iter().filter(|one| facts.directory(&one.subject.directory).is_none());
+    let mut owners: BTreeMap<String, Subject> =
+        lost.map(|one| (one.user_name_key.clone(), one.subject.clone())).collect();
     // Directories that released a name come last for it.
     for released in [false, true] {
         for directory in &facts.directories {
@@ -117,12 +151,26 @@ fn leave_out(facts: &Facts, result: &mut Access) {
                     result.left_out.insert(subject, LeftOut::Owned(owner.clone()));
                 } else {
                     owners.insert(key, subject.clone());
-                    if !user.active {
-                        result.left_out.insert(subject, LeftOut::Inactive);
+                    if let Some(why) = own_fault(facts, &subject, user) {
+                        result.left_out.insert(subject, why);
                     }
                 }
             }
+            for shut in facts.shut.iter().filter(|shut| shut.subject.directory == directory.id && !released) {
+                owners.entry(shut.user_name_key.clone()).or_insert_with(|| shut.subject.clone());
+            }
         }
+    }
+}
+
+/// Why the owner of a name counts for nothing, if so.
+fn own_fault(facts: &Facts, subject: &Subject, user: &UserFacts) -> Option<LeftOut> {
+    if facts.shut(subject, Some(&user.user_name)).is_some() {
+        Some(LeftOut::Shut)
+    } else if !user.active {
+        Some(LeftOut::Inactive)
+    } else {
+        facts.unconfirmed.contains(subject).then_some(LeftOut::Unconfirmed)
     }
 }
 

@@ -1,6 +1,5 @@
 //! `access` on small directories, and its independence from the order of its input.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -50,7 +49,7 @@ pub(in crate::access) fn directory(
 }
 
 pub(in crate::access) fn facts(directories: Vec<DirectoryFacts>) -> Facts {
-    Facts { seq: Seq(7), directories, released: BTreeSet::new() }
+    Facts { seq: Seq(7), directories, ..Facts::default() }
 }
 
 pub(in crate::access) fn role(name: &str, groups: &[&str]) -> Role {
@@ -258,5 +257,99 @@ proptest! {
             prop_assert!(!a.left_out.contains_key(subject));
             prop_assert!(held.values().all(|reasons| !reasons.is_empty()));
         }
+    }
+}
+
+fn shut_of(directory: &str, n: u8, name: &str) -> crate::access::Shut {
+    crate::access::Shut {
+        subject: subject(directory, n),
+        user_name_key: fold(name),
+        reason: "stolen".into(),
+        seq: Seq(5),
+    }
+}
+
+fn grant_of(n: u64, who: Subject, until: i64, ended: Option<u64>) -> Grant {
+    Grant {
+        id: GrantId(n),
+        subject: who,
+        role: RoleName::parse("dba").unwrap(),
+        until: Timestamp(until),
+        reason: "incident".into(),
+        ended: ended.map(Seq),
+    }
+}
+
+#[test]
+fn a_shut_name_stays_out_under_a_new_id_a_new_name_and_in_the_next_directory() {
+    let roles = [role("crew", &["Crew"])];
+    let build = |own: Vec<UserFacts>| {
+        facts(vec![
+            directory("one", own, vec![group(1, "Crew", &[10, 11], &[])]),
+            directory("two", vec![user(20, "a@example.com")], vec![group(2, "Crew", &[20], &[])]),
+        ])
+    };
+    // The same id under another name, the same name under another id, and nobody at all: the namesake gains nothing.
+    for own in [vec![user(10, "renamed@example.com")], vec![user(11, "A@example.com")], vec![]] {
+        let mut facts = build(own);
+        facts.shut.insert(shut_of("one", 10, "a@example.com"));
+        assert_eq!(run(&facts, &roles).held, BTreeMap::new());
+        // Also when the whole directory is gone.
+        facts.directories.remove(0);
+        assert_eq!(run(&facts, &roles).held, BTreeMap::new());
+        facts.shut.clear();
+        assert!(run(&facts, &roles).holds(&subject("two", 20), &as_role("crew")));
+    }
+}
+
+#[test]
+fn a_grant_counts_until_its_moment_and_only_for_who_counts() {
+    let mut roles = [role("dba", &[])];
+    let mut facts = facts(vec![directory("one", vec![user(1, "a"), user(2, "b")], vec![])]);
+    facts.grants = vec![
+        grant_of(3, subject("one", 1), 100, None),
+        grant_of(4, subject("one", 2), 200, Some(9)),
+        grant_of(5, subject("one", 77), 300, None),
+    ];
+    let at = |facts: &Facts, roles: &[Role], now| access(facts, roles, Timestamp(now));
+    let early = at(&facts, &roles, 99);
+    assert_eq!(early.held[&subject("one", 1)][&as_role("dba")], [Reason::Grant { id: GrantId(3) }]);
+    assert!(!early.held.contains_key(&subject("one", 2)), "it was ended");
+    assert!(!early.held.contains_key(&subject("one", 77)), "no such user");
+    assert_eq!(early.next_expiry, Some(Timestamp(100)));
+    let late = at(&facts, &roles, 100);
+    assert!(late.held.is_empty());
+    assert_eq!(late.next_expiry, Some(Timestamp(300)));
+    roles[0].directories = Some(vec![DirectoryId::parse("other").unwrap()]);
+    assert!(at(&facts, &roles, 99).held.is_empty(), "beyond the role's directories");
+}
+
+proptest! {
+    #[test]
+    fn who_is_shut_inactive_or_unconfirmed_holds_nothing_and_an_ended_grant_gives_nothing(
+        inactive in proptest::collection::vec(any::<bool>(), 6),
+        shut in proptest::collection::btree_set(0u8..6, 0..4),
+        unconfirmed in proptest::collection::btree_set(0u8..6, 0..4),
+        grants in proptest::collection::vec((0u8..6, 0i64..20, any::<bool>()), 0..8),
+        now in 0i64..20,
+    ) {
+        let users = (0..6u8).map(|n| UserFacts { active: !inactive[usize::from(n)], ..user(n, &format!("u{n}")) });
+        let mut facts = facts(vec![directory("one", users.collect(), vec![group(9, "Crew", &[0, 1, 2], &[])])]);
+        facts.shut = shut.iter().map(|n| shut_of("one", *n, &format!("u{n}"))).collect();
+        facts.unconfirmed = unconfirmed.iter().map(|n| subject("one", *n)).collect();
+        facts.grants = (1..).zip(&grants)
+            .map(|(id, (n, until, ended))| grant_of(id, subject("one", *n), *until, ended.then_some(4)))
+            .collect();
+        let roles = [role("crew", &["Crew"]), role("dba", &[])];
+        let found = access(&facts, &roles, Timestamp(now));
+        for n in 0..6u8 {
+            let who = subject("one", n);
+            let out = inactive[usize::from(n)] || shut.contains(&n) || unconfirmed.contains(&n);
+            prop_assert_eq!(found.holds(&who, &as_role("crew")), !out && n < 3);
+            let granted = grants.iter().any(|(whom, until, ended)| *whom == n && !ended && now < *until);
+            prop_assert_eq!(found.holds(&who, &as_role("dba")), !out && granted);
+        }
+        let next = grants.iter().filter(|(_, until, ended)| !ended && now < *until).map(|(_, until, _)| *until).min();
+        prop_assert_eq!(found.next_expiry, next.map(Timestamp));
     }
 }

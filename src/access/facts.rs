@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{DirectoryId, ResourceId, Seq, Timestamp};
+use crate::model::{DirectoryId, GrantId, ResourceId, RoleName, Seq, Subject, Timestamp};
+use crate::scim::filter::fold;
 pub use crate::scim::resource::Doc;
 
 /// Everything the identity providers last said, at one `seq`.
@@ -15,12 +16,68 @@ pub struct Facts {
     pub directories: Vec<DirectoryFacts>,
     /// Names that a directory has let go of by `subject release`.
     pub released: BTreeSet<Release>,
+    /// Who is out of everything until `open`.
+    pub shut: BTreeSet<Shut>,
+    /// Time-boxed grants, with those that ended lately.
+    pub grants: Vec<Grant>,
+    /// Users that their identity provider did not name again before a re-baseline closed.
+    pub unconfirmed: BTreeSet<Subject>,
 }
 
 impl Facts {
     /// The directory with this id.
     pub fn directory(&self, id: &DirectoryId) -> Option<&DirectoryFacts> {
         self.directories.iter().find(|directory| directory.id == *id)
+    }
+
+    /// The decision that shuts this user out: by id, or by the `userName` in the same directory, so that being deleted
+    /// and made anew, or renamed, lets nobody back in.
+    pub fn shut(&self, subject: &Subject, user_name: Option<&str>) -> Option<&Shut> {
+        if self.shut.is_empty() {
+            return None;
+        }
+        let key = user_name.map(fold);
+        self.shut.iter().find(|one| {
+            one.subject == *subject
+                || (one.subject.directory == subject.directory && key.as_ref() == Some(&one.user_name_key))
+        })
+    }
+}
+
+/// A decision that a subject is out of every target, whatever the identity provider says, until `open`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shut {
+    /// Who.
+    pub subject: Subject,
+    /// The folded `userName` at that time.
+    pub user_name_key: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// The change that decided it.
+    pub seq: Seq,
+}
+
+/// A role on top of what the identity provider says, for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Its name.
+    pub id: GrantId,
+    /// Who.
+    pub subject: Subject,
+    /// What.
+    pub role: RoleName,
+    /// From then on it gives nothing.
+    pub until: Timestamp,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// The change that ended it: expired or revoked.
+    pub ended: Option<Seq>,
+}
+
+impl Grant {
+    /// Whether it gives the role at `now`.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.ended.is_none() && now < self.until
     }
 }
 

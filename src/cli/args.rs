@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    approve, check, demo, directory, explain, export, group, history, installer, plan, reject, reload, serve,
-    status, sync, target, token, user, verify,
+    access, approve, check, delivery, demo, diff, directory, events, explain, export, grant, group, history,
+    installer, open, plan, reject, reload, serve, shut, status, subject, sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -42,19 +42,25 @@ pub enum Command {
     Status(status::Args),
     /// Check that change log and mirror agree
     Verify(verify::Args),
-    /// Identity-provider integrations: add, list, show, rename, enable, disable, remove
+    /// Identity-provider integrations: add, list, show, rename, enable, disable, remove, rebaseline
     Directory(directory::Args),
     /// Bearer tokens: new, list, revoke
     Token(token::Args),
-    /// The users that were pushed: list, show
+    /// The users that were pushed: list, show, forget
     User(user::Args),
     /// The groups that were pushed: list, show
     Group(group::Args),
     /// Why somebody holds, or does not hold, each role
     Explain(explain::Args),
+    /// What webhooks and readers are told: schema, list, keys
+    Events(events::Args),
     /// Present access in one of the formats that targets have
     Export(export::Args),
-    /// What changed: the log, oldest first
+    /// Who holds which role, now or then, since when and by what; access reviews
+    Access(access::Args),
+    /// What came and went between two moments, and which change made it
+    Diff(diff::Args),
+    /// What changed, by whom and when: the log
     History(history::Args),
     /// What each target would change now
     Plan(plan::Args),
@@ -66,6 +72,16 @@ pub enum Command {
     Approve(approve::Args),
     /// Keep what the guard holds
     Reject(reject::Args),
+    /// Events on their way to webhooks and programs: list, show, retry, skip, replay, snapshot
+    Delivery(delivery::Args),
+    /// Somebody out of every target now, whatever the identity provider says, until `open`
+    Shut(shut::Args),
+    /// Let somebody in again who was shut
+    Open(open::Args),
+    /// A role for a time, on top of what the identity provider says: give, list, revoke
+    Grant(grant::Args),
+    /// Which directory a name belongs to: release, released
+    Subject(subject::Args),
 }
 
 #[cfg(test)]

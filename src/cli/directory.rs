@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::admin::{Admin, Need, segment};
 use super::exit::{Error, Exit, Kind};
 use super::output::{self, Cell, Json, Table, style};
+use crate::config::parse_duration;
 use crate::model::{Clock as _, DirectoryId, DirectoryKind, SystemClock};
 
 /// Arguments of `rosterd directory`.
@@ -63,8 +66,9 @@ enum Verb {
         #[command(flatten)]
         output: Json,
     },
-    /// Refuse its pushes with 503; what it granted stays
-    #[command(after_help = "Example:\n  rosterd directory disable acme-okta")]
+    /// Refuse its requests with 503; what it granted stays
+    #[command(after_help = "Example:\n  rosterd directory disable acme-okta\n\n\
+        Access is frozen as it is: nobody who leaves meanwhile loses anything. `rosterd shut` takes single people out.")]
     Disable {
         /// The directory's id
         #[arg(value_parser = parse_id)]
@@ -72,12 +76,30 @@ enum Verb {
         #[command(flatten)]
         output: Json,
     },
-    /// Take its pushes again
-    #[command(after_help = "Example:\n  rosterd directory enable acme-okta")]
+    /// Take its requests again, and have everybody named anew (see `rebaseline`)
+    #[command(after_help = "Example:\n  rosterd directory enable acme-okta --within 24h")]
     Enable {
         /// The directory's id
         #[arg(value_parser = parse_id)]
         id: DirectoryId,
+        /// How long the identity provider has to name everybody again
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = parse_duration)]
+        within: Duration,
+        #[command(flatten)]
+        output: Json,
+    },
+    /// Have everybody named anew: who is not within the time is held for approval
+    #[command(after_help = "Example: run a full push in the identity provider, then look at who is left\n  \
+        rosterd directory rebaseline acme-okta --within 24h\n  rosterd directory show acme-okta\n\n\
+        Named is who is written, read by id, or found by a look-up. Nobody loses anything before \
+        `rosterd approve`.")]
+    Rebaseline {
+        /// The directory's id
+        #[arg(value_parser = parse_id)]
+        id: DirectoryId,
+        /// How long the identity provider has to name everybody again
+        #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+        within: Duration,
         #[command(flatten)]
         output: Json,
     },
@@ -118,12 +140,28 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         }
         Verb::Disable { id, output } => {
             let answer = admin.call("PATCH", &path(id), Some(&json!({ "enabled": false })))?;
-            let done = format!("Disabled directory {id}: its pushes are refused with 503.");
+            let done = format!(
+                "Disabled directory {id}: its requests are refused with 503, and access stays as it is."
+            );
             Ok(told(*output, &answer, &done, Some(&format!("rosterd directory enable {id}"))))
         }
-        Verb::Enable { id, output } => {
-            let answer = admin.call("PATCH", &path(id), Some(&json!({ "enabled": true })))?;
-            let done = format!("Enabled directory {id}: its pushes are taken again.");
+        Verb::Rebaseline { id, within, output } => {
+            let order = json!({ "directory": id, "seconds": within.as_secs() });
+            let answer = admin.call("POST", "/api/v1/rebaselines", Some(&order))?;
+            let ends = output::text(&answer, "ends");
+            let done = format!(
+                "Directory {id} has until {ends} to name everybody again; who is not named is held for approval.\n\
+                 Progress: rosterd directory show {id}"
+            );
+            Ok(told(*output, &answer, &done, None))
+        }
+        Verb::Enable { id, within, output } => {
+            let order = json!({ "enabled": true, "within_seconds": within.as_secs() });
+            let answer = admin.call("PATCH", &path(id), Some(&order))?;
+            let done = format!(
+                "Enabled directory {id}: its requests are taken again. Who is not named within {} h is held for approval.",
+                within.as_secs() / 3_600
+            );
             Ok(told(*output, &answer, &done, Some(&format!("rosterd directory disable {id}"))))
         }
         Verb::Remove { id, yes, output } => remove(&admin, id, *yes, *output),
@@ -201,10 +239,15 @@ pub(super) fn table(directories: &[Value]) -> Table {
     );
     for directory in directories {
         let enabled = directory.get("enabled").and_then(Value::as_bool).unwrap_or(true);
-        let state = if enabled {
-            Cell::styled("enabled", style::GREEN)
+        let is = |key: &str| directory.get(key).is_some_and(|value| value == &Value::Bool(true));
+        let state = if !enabled {
+            Cell::styled("disabled", style::RED)
+        } else if is("silent") {
+            Cell::styled("silent", style::RED)
+        } else if directory.get("rebaseline").is_some_and(Value::is_object) {
+            Cell::styled("re-baseline", style::YELLOW)
         } else {
-            Cell::styled("disabled", style::YELLOW)
+            Cell::styled("enabled", style::GREEN)
         };
         let last = match output::text(directory, "last_push") {
             "" => Cell::styled("never", style::DIM),
@@ -234,6 +277,21 @@ fn show(admin: &Admin, id: &DirectoryId, output: Json) -> Result<Exit, Error> {
         let value = output::text(&answer, key);
         if !value.is_empty() {
             output::line(&format!("{label}: {}", output::clean(value)));
+        }
+    }
+    if let Some(window) = answer.get("rebaseline").filter(|window| window.is_object()) {
+        output::line(&format!(
+            "Re-baseline: until {}, {} active users not named yet",
+            output::text(window, "ends"),
+            output::thousands(output::number(window, "waiting"))
+        ));
+    }
+    if output::number(&answer, "unconfirmed") > 0 {
+        let count = output::thousands(output::number(&answer, "unconfirmed"));
+        output::line(&format!("Not named again, held until `rosterd approve`: {count}"));
+        for user in output::list(&answer, "unconfirmed_users") {
+            let (name, id) = (output::text(user, "user_name"), output::text(user, "subject"));
+            output::line(&format!("  {}  {}", output::clean(name), output::clean(id)));
         }
     }
     Ok(Exit::Done)

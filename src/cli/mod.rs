@@ -9,20 +9,29 @@ pub mod args;
 pub mod exit;
 pub mod output;
 
+mod access;
 mod approve;
 mod check;
+mod delivery;
 mod demo;
+mod diff;
 mod directory;
+mod events;
 mod explain;
 mod export;
+mod grant;
 mod group;
 mod history;
 mod installer;
+mod open;
 mod plan;
 mod reject;
 mod reload;
+mod review;
 mod serve;
+mod shut;
 mod status;
+mod subject;
 mod sync;
 mod target;
 mod token;
@@ -77,12 +86,20 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::User(args) => user::run(args, config),
         Command::Group(args) => group::run(args, config),
         Command::Explain(args) => explain::run(args, config),
+        Command::Events(args) => events::run(args, config),
         Command::Export(args) => export::run(args, config),
+        Command::Access(args) => access::run(args, config),
+        Command::Diff(args) => diff::run(args, config),
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),
         Command::Sync(args) => sync::run(args, config),
         Command::Target(args) => target::run(args, config),
         Command::Approve(args) => approve::run(args, config),
         Command::Reject(args) => reject::run(args, config),
+        Command::Delivery(args) => delivery::run(args, config),
+        Command::Shut(args) => shut::run(args, config),
+        Command::Open(args) => open::run(args, config),
+        Command::Grant(args) => grant::run(args, config),
+        Command::Subject(args) => subject::run(args, config),
     }
 }

@@ -62,6 +62,7 @@ fn render(status: &Value) -> String {
             ));
         }
     }
+    out.extend(decisions(status));
     let problems = problems(status);
     if !problems.is_empty() {
         out.push(String::new());
@@ -72,6 +73,41 @@ fn render(status: &Value) -> String {
         }
     }
     out.join("\n")
+}
+
+/// What people decided, and what of it wants an eye: directories that do not answer, who is shut, grants.
+fn decisions(status: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut red = |text: String| {
+        out.push(String::new());
+        out.push(format!("{}{text}{}", style::RED, style::RESET));
+    };
+    for directory in output::list(status, "directories") {
+        let id = clean(output::text(directory, "id"));
+        if directory.get("enabled") == Some(&Value::Bool(false)) {
+            red(format!(
+                "{id} is disabled: its requests are refused and access is frozen; see rosterd directory enable {id}"
+            ));
+        }
+        if directory.get("silent") == Some(&Value::Bool(true)) {
+            let heard = output::ago(output::text(directory, "last_heard"), SystemClock.now());
+            red(format!("{id} is silent, last heard {heard}: who left since may still be in"));
+        }
+        if output::number(directory, "unconfirmed") > 0 {
+            let count = output::thousands(output::number(directory, "unconfirmed"));
+            red(format!("{id}: {count} users were not named again; see rosterd directory show {id}"));
+        }
+    }
+    for (key, table) in
+        [("shut", super::shut::table as fn(&[Value]) -> Table), ("grants", super::grant::table)]
+    {
+        let rows = output::list(status, key);
+        if !rows.is_empty() {
+            out.push(String::new());
+            out.push(table(rows).render());
+        }
+    }
+    out
 }
 
 /// What is wrong, each once: what concerns everything, then what targets report, with their names.
@@ -108,7 +144,7 @@ pub(super) fn targets(targets: &[Value]) -> Table {
                 "" => Cell::styled("never", style::DIM),
                 at => Cell::from(output::ago(at, now)),
             },
-            if held > 0 { Cell::styled(held.to_string(), style::RED) } else { Cell::from("-") },
+            if held > 0 { Cell::styled(output::thousands(held), style::RED) } else { Cell::from("-") },
             match output::text(target, "last_error") {
                 "" => Cell::styled("-", style::DIM),
                 error => Cell::styled(error, style::RED),

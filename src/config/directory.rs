@@ -1,8 +1,11 @@
 //! `[[directory]]`: identity providers that the config names.
 
+use std::time::Duration;
+
 use super::problem::nearest;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
+use super::server::span;
 use crate::model::{DirectoryId, DirectoryKind, Secret};
 use crate::scim::dialect::{Quirk, Quirks};
 use crate::telemetry::escape;
@@ -21,12 +24,17 @@ pub struct Directory {
     pub token: Option<Secret>,
     /// Key `claims`: patterns with `*`; users whose userName matches none are left out. Empty: any.
     pub claims: Vec<String>,
+    /// Key `expect_every`: an identity provider that is quiet for longer is warned about. Default none.
+    pub expect_every: Option<Duration>,
     /// Key `quirks`: which habits of identity providers are tolerated. `None`: those of the kind.
     pub quirks: Option<Quirks>,
 }
 
 /// Shortest token that a config may bring (DESIGN §4).
 const TOKEN_CHARS_MIN: usize = 32;
+
+/// Shortest and longest `expect_every`: below, every pause would be a silence.
+const EXPECT_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24 * 30));
 
 /// Reads one `[[directory]]`; `None` after a report if it has no usable id or kind.
 pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> {
@@ -40,7 +48,7 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
     let token = section.get("token_file");
     let claims = section.get("claims");
     let quirks = section.get("quirks");
-    section.planned("expect_every", "warning of a silent identity provider comes later");
+    let expect_every = section.get("expect_every");
     section.planned("on_rename", "it belongs to a role, and following renamed groups comes later");
     section.finish();
 
@@ -56,18 +64,7 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
         }
         fits.then(|| text.to_owned())
     });
-    let token = token.and_then(|value| {
-        let secret = files.secret(&value)?;
-        let text = secret.expose();
-        let fits = text.len() >= TOKEN_CHARS_MIN && text.bytes().all(|b| b.is_ascii_graphic());
-        if !fits {
-            value.fail(
-                what(format!("the token behind `{}` is too weak or holds odd characters", value.path()))
-                    .help("use at least 32 visible ASCII characters, such as from `rosterd token new`"),
-            );
-        }
-        fits.then_some(secret)
-    });
+    let token = token.and_then(|value| self::token(&value, files));
     let claims = claims.and_then(|value| value.texts().map(|texts| (value, texts))).map_or_else(
         Vec::new,
         |(value, texts)| {
@@ -77,9 +74,25 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
             texts
         },
     );
+    let expect_every = expect_every.and_then(|value| span(&value, EXPECT_EVERY));
     let (id, kind) = (id?, kind?);
     let quirks = quirks.and_then(|value| quirks_of(&value, kind));
-    Some(Directory { name: name.unwrap_or_else(|| id.to_string()), id, kind, token, claims, quirks })
+    let name = name.unwrap_or_else(|| id.to_string());
+    Some(Directory { id, name, kind, token, claims, expect_every, quirks })
+}
+
+/// The token in the file that `value` names. `None` after a report.
+pub(super) fn token(value: &Value<'_>, files: &Files) -> Option<Secret> {
+    let secret = files.secret(value)?;
+    let text = secret.expose();
+    let fits = text.len() >= TOKEN_CHARS_MIN && text.bytes().all(|b| b.is_ascii_graphic());
+    if !fits {
+        value.fail(
+            what(format!("the token behind `{}` is too weak or holds odd characters", value.path()))
+                .help("use at least 32 visible ASCII characters, such as from `rosterd token new`"),
+        );
+    }
+    fits.then_some(secret)
 }
 
 fn quirks_of(value: &Value<'_>, kind: DirectoryKind) -> Option<Quirks> {

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::problem::{Kind, Problem, Problems, Source, sort};
 use super::reader::{Report, Table, Value, what};
 use super::secret::Files;
-use super::{Config, Loaded, directory, guard, role, schema, server, target, via};
+use super::{Config, Loaded, directory, guard, publish, role, schema, server, target, via};
 use crate::reconcile::TargetKind;
 use crate::reconcile::guard::Guard;
 
@@ -80,18 +80,35 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let sections = root.tables("target");
     unique(&sections, "name");
     unique_paths(&sections);
+    check_after(&sections);
     let targets: Vec<_> = sections
         .into_iter()
         .filter_map(|section| target::target(section, files, &state, &general, &registry))
         .collect();
 
-    root.planned("publish", "publishing to readers comes later");
-    root.planned("reader", "readers come later");
+    let publish = publish::publish(root.table("publish"), files);
+    let sections = root.tables("reader");
+    unique(&sections, "name");
+    let readers: Vec<_> =
+        sections.into_iter().filter_map(|section| publish::reader(section, files, &targets)).collect();
     root.finish();
     (directories.len() == asked).then(|| {
         let templates = files.templates.take();
         let registry = Arc::new(registry);
-        Config { server, admin, mirror, directories, schemas, registry, roles, targets, log, templates }
+        Config {
+            server,
+            admin,
+            mirror,
+            directories,
+            schemas,
+            registry,
+            roles,
+            targets,
+            publish,
+            readers,
+            log,
+            templates,
+        }
     })
 }
 
@@ -103,6 +120,30 @@ fn unique(sections: &[Table<'_>], key: &'static str) {
 /// Two targets that write one file would undo each other for ever.
 fn unique_paths(sections: &[Table<'_>]) {
     report_repeats(sections.iter().filter_map(|section| section.get("path")));
+}
+
+/// What a target waits for must be there and enforce something itself: no circle can come of it.
+fn check_after(sections: &[Table<'_>]) {
+    let kind_of = |name: &str| {
+        let found = sections
+            .iter()
+            .find(|section| section.get("name").and_then(|value| value.peek_text()) == Some(name));
+        found.map(|section| section.get("type").and_then(|value| value.peek_text()).unwrap_or_default())
+    };
+    for value in sections.iter().filter_map(|section| section.get("after")) {
+        for value in value.list_or_one() {
+            let Some(name) = value.peek_text() else { continue };
+            let why = match kind_of(name) {
+                None => "no target is called so",
+                Some("webhook" | "exec") => "it is told of events itself and enforces nothing",
+                Some(_) => continue,
+            };
+            value.fail(
+                what(format!("`{}` = `{}`: {why}", value.path(), crate::telemetry::escape(name)))
+                    .help("name targets that are files"),
+            );
+        }
+    }
 }
 
 fn report_repeats<'a>(values: impl Iterator<Item = Value<'a>>) {

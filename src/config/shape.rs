@@ -262,6 +262,9 @@ fn option_value(value: &Value<'_>) -> Option<Json> {
         value.text().map(Json::from)
     } else if value.is_integer() {
         value.integer(0..=u64::from(u32::MAX)).map(Json::from)
+    } else if value.is_list() && value.list_or_one().iter().all(Value::is_integer) {
+        let numbers = value.list()?;
+        numbers.iter().map(|number| number.integer(0..=u64::from(u32::MAX)).map(Json::from)).collect()
     } else if value.is_list() {
         value.texts().map(Json::from)
     } else if value.is_table() {
@@ -295,7 +298,7 @@ fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files)
     }
 }
 
-fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
+pub(super) fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
     let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
     if is_long {
         value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));

@@ -3,25 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::event;
 use super::guard::guard;
+use super::map::map;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
 use super::server::span;
 use super::shape;
 use super::value::parse_mode;
 use super::via::via;
-use crate::access::SubjectAttribute;
+use super::webhook;
+use crate::access::{SubjectAttribute, View};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
-use crate::downstream::format::Options;
-use crate::downstream::webhook::{self, SigningSecret};
+use crate::downstream::format::{Format, Options};
 use crate::model::{ResourceType, TargetName};
 use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::webhook::events::EventFilter;
 use crate::reconcile::{
-    Apply, Drift, FileSettings, OnIllegal, POLL_DEFAULT, Shape, TargetKind, TargetSettings, WebhookSettings,
+    Apply, Drift, FileSettings, OnIllegal, POLL_DEFAULT, Publish, Shape, TargetKind, TargetSettings,
 };
 use crate::scim::filter;
 use crate::scim::schema::Registry;
@@ -33,6 +34,7 @@ pub(super) enum Type {
     Tree,
     Set,
     Webhook,
+    Exec,
     Later,
 }
 
@@ -41,8 +43,6 @@ const FILE_KEYS: [&str; 16] = [
     "poll",
     "each",
     "file",
-    "format",
-    "template",
     "validate",
     "options",
     "path",
@@ -53,9 +53,10 @@ const FILE_KEYS: [&str; 16] = [
     "drift",
     "keep",
     "on_illegal",
+    "publish",
+    "map",
     "via",
 ];
-const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
 
 /// Reads one `[[target]]`; `None` after a report.
 pub(super) fn target(
@@ -68,7 +69,8 @@ pub(super) fn target(
     let name = section
         .require("name", "what commands and messages call it, such as `opa`")
         .and_then(|value| value.parsed(TargetName::parse));
-    let kind = section.require("type", "use one of file, tree, set, webhook").and_then(|value| kind(&value));
+    let kind =
+        section.require("type", "use one of file, tree, set, webhook, exec").and_then(|value| kind(&value));
     refuse_foreign(&section, kind);
     let subject = section.get("subject").and_then(|value| value.parsed(str::parse::<SubjectAttribute>));
     let attributes = section.get("attributes").map_or_else(Vec::new, |value| attributes(&value, registry));
@@ -79,21 +81,31 @@ pub(super) fn target(
     let schedule = schedule(section.get("schedule"), section.get("time_zone"));
     let wait = section.get("wait").map_or_else(Wait::default, |value| wait(&value));
     let guard = guard(section.table("guard"), general);
-    later(&section);
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
-    let kind = match kind {
+    let mut kind = match kind {
         Some(kind @ (Type::File | Type::Tree | Type::Set)) => {
-            file(&section, files, &state.join("targets"), &own, kind).map(TargetKind::File)
+            file(&section, files, state, &own, kind).map(TargetKind::File)
         }
-        Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
+        Some(Type::Webhook) => {
+            webhook::webhook(&section, files, registry, state, &own).map(TargetKind::Webhook)
+        }
+        Some(Type::Exec) => webhook::exec(&section, files, registry, state, &own).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
+    let mut names = std::collections::BTreeMap::new();
+    if let Some(TargetKind::File(file)) = &mut kind {
+        names = map(&section, file);
+        refuse_free_text(&section, subject.as_ref(), file);
+        refuse_memory(&section, file);
+    }
     section.finish();
     Some(TargetSettings {
         name: name?,
         subject: subject.unwrap_or_default(),
         attributes,
+        map: names,
+        unix_ids: state.join("unix-ids.log"),
         apply: apply.unwrap_or_default(),
         on_change: on_change.unwrap_or(true),
         schedule,
@@ -101,6 +113,33 @@ pub(super) fn target(
         guard,
         kind: kind?,
     })
+}
+
+/// A display name is anybody's to choose, so it never names somebody where the name alone gives something.
+fn refuse_free_text(section: &Table<'_>, subject: Option<&SubjectAttribute>, file: &FileSettings) {
+    let Some((format, _)) = file.formats().into_iter().find(|(format, _)| format.has_local_power()) else {
+        return;
+    };
+    if let (Some(attribute), Some(value)) = (subject, section.get("subject"))
+        && attribute.is_free_text()
+    {
+        let text = format!("`{}` = `{attribute}`: `{}` gives power to a name", value.path(), format.name);
+        value.fail(
+            what(text).help("name people by userName, userName.local or externalId, and others in `map`"),
+        );
+    }
+}
+
+/// What is to be dropped is remembered for one file, which has one `reload` of its own.
+fn refuse_memory(section: &Table<'_>, file: &FileSettings) {
+    let remembers =
+        |(format, options): &(&Format, &Options)| format.relations(&View::default(), options).is_some();
+    if let Some((format, _)) = file.formats().into_iter().find(remembers)
+        && !matches!(file.shape, Shape::File)
+    {
+        let text = format!("`{}`: `{}` names what its reader is to drop", section.path(), format.name);
+        section.fail(what(text).help("give it a target of `type = \"file\"` with a `reload` of its own"));
+    }
 }
 
 /// What users show besides. A name that no schema knows is a slip; what is never returned is nobody's to see.
@@ -133,13 +172,29 @@ fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {
 
 /// Asks for the keys of every type, so that they are known, and refuses those of the other one.
 fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
-    for (own, keys) in [(Type::File, FILE_KEYS.as_slice()), (Type::Webhook, WEBHOOK_KEYS.as_slice())] {
+    // Both types have these, each with words of its own.
+    let _both = (section.get("format"), section.get("template"));
+    let told: &[Type] = &[Type::Webhook, Type::Exec];
+    let files: &[Type] = &[Type::File, Type::Tree, Type::Set];
+    let groups: [(&[Type], &[&str], &str); 5] = [
+        (files, &FILE_KEYS, "`type = \"file\"`, `\"tree\"` or `\"set\"`"),
+        (&[Type::Webhook], &webhook::WEBHOOK_KEYS, "`type = \"webhook\"`"),
+        (&[Type::Exec], &webhook::EXEC_KEYS, "`type = \"exec\"`"),
+        (told, &webhook::BOTH_KEYS, "`type = \"webhook\"` or `\"exec\"`"),
+        (told, &event::KEYS, "`type = \"webhook\"` or `\"exec\"`"),
+    ];
+    let Some(kind) = kind.filter(|kind| *kind != Type::Later) else {
+        for (_, keys, _) in groups {
+            for key in keys {
+                drop(section.get(key));
+            }
+        }
+        return;
+    };
+    for (own, keys, word) in groups {
         for value in keys.iter().filter_map(|key| section.get(key)) {
-            let is_file = matches!(kind, Some(Type::File | Type::Tree | Type::Set));
-            let is_meant = if own == Type::File { is_file } else { kind == Some(own) };
-            if (is_file || kind == Some(Type::Webhook)) && !is_meant {
-                let own = if own == Type::File { "file" } else { "webhook" };
-                value.fail_key(what(format!("`{}` belongs to a target of `type = \"{own}\"`", value.path())));
+            if !own.contains(&kind) {
+                value.fail_key(what(format!("`{}` belongs to a target of {word}", value.path())));
             }
         }
     }
@@ -151,26 +206,16 @@ fn kind(value: &Value<'_>) -> Option<Type> {
         ("webhook", Type::Webhook),
         ("tree", Type::Tree),
         ("set", Type::Set),
-        ("exec", Type::Later),
+        ("exec", Type::Exec),
         ("nats", Type::Later),
     ])?;
     if kind == Type::Later {
         value.fail(
             what(format!("`{}` = `{}` is not supported by this version", value.path(), value.text()?))
-                .help("use `file`, `tree`, `set` or `webhook`"),
+                .help("use `file`, `tree`, `set`, `webhook` or `exec`"),
         );
     }
     Some(kind)
-}
-
-/// Keys that are documented and not built: refused, never ignored.
-fn later(section: &Table<'_>) {
-    section.planned("publish", "publishing targets to readers comes later");
-    section.planned("map", "what a role is called at a reader stands in the format's `options`");
-    section.planned("ordering", "deliveries are in order per target");
-    section.planned("bootstrap", "sending the present state first comes later");
-    section.planned("batch", "one event is one delivery");
-    section.planned("after", "waiting for other targets comes later");
 }
 
 fn wait(value: &Value<'_>) -> Wait {
@@ -200,12 +245,26 @@ fn file(
     name: &TargetName,
     kind: Type,
 ) -> Option<FileSettings> {
-    let written = section.require("path", "the file to keep true, such as `/srv/rosterd/access.json`");
-    let place = written.as_ref().and_then(|value| shape::place(section, value, kind));
-    let path = place
-        .as_ref()
-        .and_then(|place| place.folder.as_deref().map(|folder| files.path(folder)))
-        .or_else(|| written.filter(|_| place.is_some()).and_then(|value| destination(&value, files)));
+    let publish = publish(section, kind);
+    let written = match publish {
+        Publish::Only => None,
+        Publish::Off | Publish::Beside => {
+            section.require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
+        }
+    };
+    let place = match &written {
+        // Nobody but readers is shown it, from a file of our own.
+        None if publish == Publish::Only => Some(shape::Place { shape: Shape::File, folder: None }),
+        written => written.as_ref().and_then(|value| shape::place(section, value, kind)),
+    };
+    let path = if publish == Publish::Only {
+        Some(state.join("published").join(name.as_str()))
+    } else {
+        place
+            .as_ref()
+            .and_then(|place| place.folder.as_deref().map(|folder| files.path(folder)))
+            .or_else(|| written.filter(|_| place.is_some()).and_then(|value| destination(&value, files)))
+    };
     let drawn = match kind {
         Type::Set => shape::parts(section, files, name).map(|(parts, first)| (first, Shape::Set(parts))),
         _ => shape::content(section, files, Options::new(name.clone()), place.as_ref())
@@ -235,7 +294,7 @@ fn file(
         .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));
     let keep = section.get("keep").and_then(|value| value.integer(0..=1_000));
 
-    let mut spec = FileSpec::new(name.clone(), path?, state.join(name.as_str()));
+    let mut spec = FileSpec::new(name.clone(), path?, state.join("targets").join(name.as_str()));
     spec.mode = mode.unwrap_or(spec.mode);
     spec.check = check;
     spec.verify = verify;
@@ -251,7 +310,24 @@ fn file(
         drift: drift.unwrap_or_default(),
         poll: poll.unwrap_or(POLL_DEFAULT),
         on_illegal: on_illegal.unwrap_or_default(),
+        publish,
     })
+}
+
+fn publish(section: &Table<'_>, kind: Type) -> Publish {
+    let Some(value) = section.get("publish") else { return Publish::Off };
+    match (value.bool().unwrap_or_default(), kind) {
+        (false, _) => Publish::Off,
+        (true, Type::File) if section.get("path").is_some() => Publish::Beside,
+        (true, Type::File) => Publish::Only,
+        (true, _) => {
+            value.fail(
+                what(format!("`{}`: readers are served one file, never several", value.path()))
+                    .help("publish a target of `type = \"file\"` beside this one"),
+            );
+            Publish::Off
+        }
+    }
 }
 
 /// An argument list; an empty one means none.
@@ -287,81 +363,4 @@ fn destination(value: &Value<'_>, files: &Files) -> Option<PathBuf> {
         return None;
     }
     Some(files.path(text))
-}
-
-/// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.
-const SECRETS_MAX: usize = 8;
-
-fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookSettings> {
-    let insecure = section.get("insecure").and_then(|value| value.bool()).unwrap_or_default();
-    let url = section
-        .require("url", "where events are sent, such as `https://app.example.com/hooks/roster`")
-        .and_then(|value| value.parsed(|text| check_url(text, insecure)));
-    let secrets =
-        section.require("secret_file", "a file with `whsec_` and base64; events are never sent unsigned");
-    let secrets = secrets.map_or_else(Vec::new, |value| {
-        let list = value.list_or_one();
-        if list.is_empty() || list.len() > SECRETS_MAX {
-            value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
-        }
-        list.iter()
-            .filter_map(|value| {
-                let secret = files.secret(value)?;
-                SigningSecret::parse(&secret).map_err(|error| value.fail(what(error))).ok()
-            })
-            .collect()
-    });
-    let events = events(section.get("events"));
-    let timeout = section
-        .get("timeout")
-        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_mins(5))));
-    let mut settings = webhook::Settings::new(url?, secrets);
-    settings.insecure = insecure;
-    settings.timeout = timeout.unwrap_or(settings.timeout);
-    Some(WebhookSettings { webhook: settings, events: events? })
-}
-
-fn events(value: Option<Value<'_>>) -> Option<EventFilter> {
-    let Some(value) = value else { return EventFilter::parse(vec!["access.*".to_owned()]).ok() };
-    let patterns = value.list_or_one();
-    if patterns.is_empty() {
-        value.fail(what(format!("`{}` is empty, so nothing would ever be sent", value.path())));
-    }
-    // One by one first, so that each wrong one is reported at its place.
-    let good: Vec<_> = patterns
-        .iter()
-        .filter_map(|value| {
-            value.parsed(|text| EventFilter::parse(vec![text.to_owned()]).map(|_| text.to_owned()))
-        })
-        .collect();
-    EventFilter::parse(good).ok()
-}
-
-/// The rules of DESIGN §6.10 that need no look-up of the name.
-fn check_url(text: &str, insecure: bool) -> Result<String, String> {
-    let uri: hyper::Uri = text.parse().map_err(|_| "it is not a URL".to_owned())?;
-    let authority = uri.authority().ok_or_else(|| "it names no host".to_owned())?;
-    if authority.as_str().contains('@') {
-        return Err("a user name or password in it would end up in logs; leave it out".to_owned());
-    }
-    if text.contains('#') {
-        return Err("it must not have a fragment".to_owned());
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let address = host.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_canonical());
-    let is_loopback =
-        host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
-    if let Some(std::net::IpAddr::V4(v4)) = address
-        && (v4.is_link_local() || v4.is_multicast() || v4.octets().first() == Some(&0))
-    {
-        return Err("link-local, multicast and metadata addresses are never called".to_owned());
-    }
-    match uri.scheme_str() {
-        Some("https") => Ok(text.to_owned()),
-        Some("http") if is_loopback || insecure => Ok(text.to_owned()),
-        Some("http") => {
-            Err("plain http goes only to loopback; use https, or set `insecure = true`".to_owned())
-        }
-        _ => Err("it must begin with `https://`".to_owned()),
-    }
 }

@@ -3,10 +3,12 @@
 
 use std::sync::atomic::AtomicU64;
 
+use hyper::header::HeaderValue;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -15,7 +17,7 @@ use super::limits::Full;
 /// Labels of an answered request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// `scim` or `admin`.
+    /// `scim`, `admin` or `publish`.
     pub listener: &'static str,
     /// A route's name from the code, such as `Users/{id}`.
     pub route: &'static str,
@@ -50,6 +52,7 @@ pub struct Metrics {
     auth_failures: Family<ReasonLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     quirks: Family<QuirkLabels, Counter>,
+    waiting: Gauge,
     accept_failures: Counter<u64, AtomicU64>,
     handshake_failures: Counter<u64, AtomicU64>,
 }
@@ -75,6 +78,8 @@ impl Metrics {
         registry.register("connections_refused", "Connections over a limit", refused.clone());
         let quirks = Family::default();
         registry.register("scim_quirks", "Requests that needed a tolerance", quirks.clone());
+        let waiting = Gauge::default();
+        registry.register("publish_waiting", "Readers that wait for news", waiting.clone());
         let accept_failures = Counter::default();
         registry.register("accept_failures", "Failed accepts", accept_failures.clone());
         let handshake_failures = Counter::default();
@@ -86,6 +91,7 @@ impl Metrics {
             auth_failures,
             refused,
             quirks,
+            waiting,
             accept_failures,
             handshake_failures,
         }
@@ -120,6 +126,12 @@ impl Metrics {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
+    /// Counts a reader that waits for news, until the value is dropped.
+    pub(crate) fn waits(&self) -> Waits {
+        self.waiting.inc();
+        Waits(self.waiting.clone())
+    }
+
     /// Counts a failed accept.
     pub fn accept_failed(&self) {
         self.accept_failures.inc();
@@ -139,6 +151,20 @@ impl Metrics {
         format!("{body}{more}# EOF\n")
     }
 }
+
+/// A reader that waits for news.
+#[derive(Debug)]
+pub(crate) struct Waits(Gauge);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The media type of `/metrics`.
+pub(crate) const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// What the mirror counts, as lines of the text format.
 pub(crate) fn of_mirror(mirror: &crate::mirror::Mirror) -> String {
@@ -180,8 +206,112 @@ pub(crate) fn of_targets(status: &serde_json::Value) -> String {
     text
 }
 
+/// What `status` says of deliveries, as lines of the text format.
+pub(crate) fn of_deliveries(status: &serde_json::Value) -> String {
+    use std::fmt::Write as _;
+
+    let told: Vec<&serde_json::Value> = status
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|one| one.get("traffic").is_some_and(serde_json::Value::is_object))
+        .collect();
+    let gauges = [
+        ("lag_events", "Events not acknowledged.", "/traffic/lag_events"),
+        ("lag_seconds", "Age of the oldest event not acknowledged.", "/traffic/lag_seconds"),
+        ("open", "Deliveries made and not finished.", "/open"),
+        ("parked", "Deliveries given up on until a person acts.", "/parked"),
+    ];
+    let mut text = String::new();
+    // Writing into a String does not fail.
+    for (word, help, pointer) in gauges {
+        let name = format!("rosterd_delivery_{word}");
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for one in &told {
+            let value = one.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or_default();
+            let _ = writeln!(text, "{name}{{target=\"{}\"}} {value}", target_of(one));
+        }
+    }
+    let name = "rosterd_delivery_circuit_open";
+    let _ = writeln!(text, "# HELP {name} Whether the receiver is being spared.\n# TYPE {name} gauge");
+    for one in &told {
+        let is_open = one.pointer("/traffic/circuit").is_some_and(|word| word != "closed");
+        let _ = writeln!(text, "{name}{{target=\"{}\"}} {}", target_of(one), u8::from(is_open));
+    }
+    let name = "rosterd_delivery_attempts";
+    let _ = writeln!(text, "# HELP {name} Attempts by what came of them.\n# TYPE {name} counter");
+    for one in &told {
+        for result in ["done", "retried", "parked", "gone"] {
+            let value =
+                one.get("traffic").and_then(|traffic| traffic.get(result)?.as_u64()).unwrap_or_default();
+            let target = target_of(one);
+            let _ = writeln!(text, "{name}_total{{target=\"{target}\",result=\"{result}\"}} {value}");
+        }
+    }
+    text
+}
+
+/// A gauge's name, its help and how a directory's row gives it.
+type DirectoryGauge = (&'static str, &'static str, fn(&serde_json::Value) -> u64);
+
+/// What `status` says of the directories and of what people decided, as lines of the text format.
+pub(crate) fn of_decisions(status: &serde_json::Value) -> String {
+    use std::fmt::Write as _;
+
+    let rows = |key: &str| status.get(key).and_then(serde_json::Value::as_array);
+    let mut text = String::new();
+    for (name, help, key) in [
+        ("rosterd_shut_subjects", "Subjects that are shut out of every target", "shut"),
+        ("rosterd_grants", "Time-boxed grants that run", "grants"),
+    ] {
+        let count = rows(key).map_or(0, Vec::len);
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {count}");
+    }
+    let gauges: [DirectoryGauge; 3] = [
+        ("rosterd_directory_enabled", "0 while requests are refused with 503", |row| {
+            u64::from(row.get("enabled") != Some(&false.into()))
+        }),
+        ("rosterd_directory_silent", "1 while it is quiet for longer than expect_every", |row| {
+            u64::from(row.get("silent") == Some(&true.into()))
+        }),
+        ("rosterd_directory_unconfirmed_users", "Users not named again when a re-baseline closed", |row| {
+            row.get("unconfirmed").and_then(serde_json::Value::as_u64).unwrap_or_default()
+        }),
+    ];
+    for (name, help, value) in gauges {
+        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} gauge");
+        for row in rows("directories").into_iter().flatten() {
+            let id = row.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let _ = writeln!(text, "{name}{{directory=\"{id}\"}} {}", value(row));
+        }
+    }
+    text
+}
+
+fn target_of(one: &serde_json::Value) -> &str {
+    one.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod guard_tests {
+    #[test]
+    fn deliveries_are_gauges_and_counters_of_each_target_that_is_told_of_events() {
+        let text = super::of_deliveries(
+            &serde_json::json!([{"name": "opa", "traffic": null}, {"name": "app",
+            "open": 5, "parked": 1, "traffic": {"lag_events": 9, "lag_seconds": 3, "circuit": "open", "done": 7}}]),
+        );
+        for line in [
+            "rosterd_delivery_lag_events{target=\"app\"} 9",
+            "rosterd_delivery_parked{target=\"app\"} 1",
+            "rosterd_delivery_circuit_open{target=\"app\"} 1",
+            "rosterd_delivery_attempts_total{target=\"app\",result=\"done\"} 7",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} in {text}");
+        }
+        assert!(!text.contains("opa"));
+    }
+
     #[test]
     fn held_removals_are_a_gauge_of_each_target() {
         let text =

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use crate::access::{DirectoryFacts, Facts, GroupFacts, UserFacts};
 use crate::model::{DirectoryId, ResourceId, ResourceType, Seq, Timestamp};
 
-use super::change::{Kind, id_of, member_of, type_of};
+use super::change::{CONFIG_CHAIN, Kind, id_of, member_of, type_of};
 use super::directory::Directory;
 use super::engine::{Param, StoreError};
-use super::facts::{group_facts, load, ordered, user_facts};
+use super::facts::{group_facts, load, load_decisions, ordered, user_facts};
 use super::resource::doc_of;
 use super::tx::ReadTx;
 
@@ -48,6 +48,10 @@ pub fn advance(tx: &mut ReadTx<'_>, mut facts: Facts, order: &[DirectoryId]) -> 
     for (now, known) in directories.iter().zip(&mut facts.directories) {
         known.enabled = now.enabled;
         known.pushed = now.pushed_at.is_some();
+    }
+    // A user that is gone is no longer unconfirmed either.
+    if changes.iter().any(|one| one.chain == CONFIG_CHAIN) || !facts.unconfirmed.is_empty() {
+        load_decisions(tx, &mut facts)?;
     }
     facts.seq = newest;
     Ok(facts)

@@ -39,10 +39,12 @@ pub struct Directory {
     pub pushed_at: Option<Timestamp>,
     /// Last write of its identity provider, as far as flushed.
     pub last_push_at: Option<Timestamp>,
+    /// Last use of any of its tokens, as far as flushed.
+    pub last_used_at: Option<Timestamp>,
 }
 
 const COLUMNS: &str = "SELECT d.key, d.id, d.name, d.kind, d.enabled, d.created_at, c.users, c.groups, \
-    c.pushed_at, d.last_push_at FROM directory d JOIN chain c ON c.chain = d.key";
+    c.pushed_at, d.last_push_at, (SELECT MAX(t.last_used_at) FROM token t WHERE t.dir = d.key) FROM directory d JOIN chain c ON c.chain = d.key";
 
 /// Adds a directory, enabled.
 ///
@@ -80,6 +82,7 @@ pub fn add(
         groups: 0,
         pushed_at: None,
         last_push_at: None,
+        last_used_at: None,
     })
 }
 
@@ -174,6 +177,7 @@ pub fn remove(tx: &mut WriteTx<'_>, id: &DirectoryId) -> Result<(), Error> {
     let before =
         serde_json::json!({"id": id.as_str(), "name": found.name, "kind": found.kind.as_str()}).to_string();
     log(tx, &found.reference, &Kind::DirectoryRemoved, Some(&before), None)?;
+    super::decision::rebaseline::forget(tx, found.reference.key)?;
     for sql in [
         "DELETE FROM member WHERE group_rid IN (SELECT rid FROM resource WHERE dir = ?1)",
         "DELETE FROM email_key WHERE dir = ?1",
@@ -189,11 +193,14 @@ pub fn remove(tx: &mut WriteTx<'_>, id: &DirectoryId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes the first push: from now on what the directory does not hold is known to be gone.
+/// Notes the first push, whose change is about to be appended: from now on what the directory does not hold is known to be gone.
 pub(super) fn note_first_push(tx: &mut WriteTx<'_>, directory: &DirectoryRef) -> Result<(), StoreError> {
     let now = tx.now().0;
+    let next = i64::try_from(tx.batch.seq.saturating_add(1)).unwrap_or(i64::MAX);
     let head = tx.head(directory.key)?;
-    head.pushed_at.get_or_insert(now);
+    if head.pushed_at.is_none() {
+        (head.pushed_at, head.pushed_seq) = (Some(now), Some(next));
+    }
     Ok(())
 }
 
@@ -239,5 +246,6 @@ fn directory_of(row: &dyn Row) -> Result<Directory, StoreError> {
         groups: u64::try_from(row.int(7)?).unwrap_or(0),
         pushed_at: row.opt_int(8)?.map(Timestamp),
         last_push_at: row.opt_int(9)?.map(Timestamp),
+        last_used_at: row.opt_int(10)?.map(Timestamp),
     })
 }

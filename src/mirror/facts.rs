@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::access::{DirectoryFacts, Doc, Facts, GroupFacts, UserFacts};
+use crate::access::{DirectoryFacts, Doc, Facts, Grant, GroupFacts, Release, Shut, UserFacts};
 use crate::model::{DirectoryId, ResourceId, ResourceType, Timestamp};
+use crate::scim::filter::fold;
 
 use super::change::{id_of, type_of};
+use super::decision;
 use super::directory::{self, Directory};
 use super::engine::{Param, StoreError};
 use super::resource::doc_of;
@@ -22,7 +24,40 @@ pub fn load(tx: &mut ReadTx<'_>, order: &[DirectoryId]) -> Result<Facts, StoreEr
     for directory in &ordered(tx, order)? {
         facts.directories.push(load_directory(tx, directory)?);
     }
+    load_decisions(tx, &mut facts)?;
     Ok(facts)
+}
+
+/// What people decided about subjects; few rows, read whole.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn load_decisions(tx: &mut ReadTx<'_>, facts: &mut Facts) -> Result<(), StoreError> {
+    let shut = decision::subject::shut_list(tx)?.into_iter();
+    facts.shut = shut
+        .map(|one| Shut {
+            user_name_key: fold(&one.user_name),
+            subject: one.subject,
+            reason: one.reason,
+            seq: one.seq,
+        })
+        .collect();
+    let released = decision::subject::released_list(tx)?.into_iter();
+    facts.released =
+        released.map(|one| Release { directory: one.directory, user_name_key: one.user_name_key }).collect();
+    let grants = decision::grant::list(tx)?.into_iter();
+    facts.grants = grants
+        .map(|one| Grant {
+            id: one.id,
+            subject: one.subject,
+            role: one.role,
+            until: one.until,
+            reason: one.reason,
+            ended: one.ended.map(|(seq, _)| seq),
+        })
+        .collect();
+    facts.unconfirmed = decision::rebaseline::all_unconfirmed(tx)?.into_iter().collect();
+    Ok(())
 }
 
 /// The directories, those named in `order` first.

@@ -19,7 +19,10 @@ pub mod engine;
 pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
+pub mod history;
+pub mod loaded;
 pub mod member;
+pub mod named;
 pub mod owned;
 pub mod query;
 pub mod resource;
@@ -28,6 +31,8 @@ pub mod target;
 pub mod token;
 pub mod tx;
 pub mod unique;
+pub mod unix_id;
+pub mod upkeep;
 pub mod verify;
 pub mod version;
 
@@ -57,12 +62,14 @@ pub struct Settings {
     pub readers: usize,
     /// Page cache of the writer in KiB. Default 32,768; each reader has a quarter of it.
     pub cache_kib: u32,
+    /// How long the log and finished records are kept. Key `[mirror] history`, default 400 days.
+    pub keep: upkeep::Keep,
 }
 
 impl Settings {
     /// Defaults for a database at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 8, cache_kib: 32_768 }
+        Self { path: path.into(), readers: 8, cache_kib: 32_768, keep: upkeep::Keep::default() }
     }
 }
 
@@ -265,6 +272,11 @@ impl Mirror {
         self.inner.writer.failed()
     }
 
+    /// For how long the oldest read that is under way has been so.
+    pub fn oldest_reader(&self) -> Option<std::time::Duration> {
+        self.inner.readers.oldest()
+    }
+
     /// Which life of the mirror this is.
     pub fn epoch(&self) -> Epoch {
         self.inner.epoch
@@ -296,7 +308,23 @@ impl Mirror {
         self.inner.marks.note(principal, pushed, self.inner.clock.now());
     }
 
-    /// Writes what [`Mirror::note_use`] gathered, in one small transaction; the daemon calls it every minute.
+    /// Notes that an identity provider named these resources of its directory. Kept in memory.
+    pub fn note_seen(&self, directory: &directory::DirectoryRef, rids: impl Iterator<Item = i64>) {
+        self.inner.marks.see(directory, rids);
+    }
+
+    /// Forgets who was named in a directory so far: a re-baseline counts from its beginning.
+    pub fn forget_seen(&self, directory: &directory::DirectoryRef) {
+        self.inner.marks.unsee(directory);
+    }
+
+    /// Notes that a reader's token was used. Kept in memory.
+    pub fn note_reader_use(&self, reader: &token::Reader) {
+        self.inner.marks.note_token(&reader.token, self.inner.clock.now());
+    }
+
+    /// Writes what [`Mirror::note_use`], [`Mirror::note_reader_use`] and [`Mirror::note_seen`] gathered, in one small
+    /// transaction; the daemon calls it every minute.
     ///
     /// # Errors
     /// As [`Mirror::write`]; the marks are then kept for the next time.
@@ -316,6 +344,12 @@ impl Mirror {
     /// Last push of a directory as known in memory, newer than what the mirror holds; `None` before the first.
     pub fn last_push(&self, directory: &directory::DirectoryRef) -> Option<Timestamp> {
         self.inner.marks.last_push(directory)
+    }
+
+    /// When the identity provider of `directory` last asked for anything; when it was added, if it never has.
+    pub fn last_heard(&self, directory: &directory::Directory) -> Timestamp {
+        let heard = self.inner.marks.last_heard(&directory.reference).max(directory.last_used_at);
+        heard.unwrap_or(directory.created_at)
     }
 
     /// Finishes what is queued, folds the write-ahead log back into the file and ends the writer thread. Blocking.

@@ -210,6 +210,8 @@ pub fn delete(
     let columns = Columns::of(resource_type, &doc_of(&old.doc_text)?);
     each_email(tx, REMOVE_EMAIL, directory, old.rid, &columns.emails)?;
     tx.execute("DELETE FROM resource WHERE rid = ?1", &[Param::Int(old.rid)])?;
+    // The number may be handed out again.
+    tx.execute("DELETE FROM unconfirmed WHERE rid = ?1", &[Param::Int(old.rid)])?;
     let head = tx.head(directory.key)?;
     match resource_type {
         ResourceType::User => head.users -= 1,

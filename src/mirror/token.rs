@@ -4,7 +4,7 @@
 //! scanners can recognise one and a mistyped one is refused without asking the store. A slow hash would guard
 //! nothing: there is no dictionary of such texts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::model::{DirectoryId, DirectoryKind, Secret, Timestamp, TokenId};
 
 use super::change::{self, CONFIG_CHAIN, Entry, Kind};
+use super::decision::rebaseline;
 use super::directory::DirectoryRef;
 use super::engine::{Param, Row, StoreError};
 use super::tx::{ReadTx, WriteTx};
@@ -360,6 +361,8 @@ fn token_of(row: &dyn Row) -> Result<Token, StoreError> {
 pub(super) struct Marks {
     waiting: Mutex<Batch>,
     pushes: Mutex<HashMap<i64, Timestamp>>,
+    /// Last request of any kind, by directory.
+    heard: Mutex<HashMap<i64, Timestamp>>,
 }
 
 /// What a flush writes.
@@ -367,11 +370,13 @@ pub(super) struct Marks {
 pub(super) struct Batch {
     used: HashMap<TokenId, Timestamp>,
     pushed: HashMap<i64, Timestamp>,
+    /// Users named, by directory.
+    seen: HashMap<i64, HashSet<i64>>,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.used.is_empty() && self.pushed.is_empty()
+        self.used.is_empty() && self.pushed.is_empty() && self.seen.is_empty()
     }
 }
 
@@ -379,10 +384,32 @@ impl Marks {
     pub(super) fn note(&self, principal: &Principal, pushed: bool, now: Timestamp) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.used.insert(principal.token.clone(), now);
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(principal.directory.key, now);
         if pushed {
             waiting.pushed.insert(principal.directory.key, now);
             self.pushes.lock().unwrap_or_else(PoisonError::into_inner).insert(principal.directory.key, now);
         }
+    }
+
+    /// Notes users that the identity provider of `directory` named.
+    pub(super) fn see(&self, directory: &DirectoryRef, rids: impl Iterator<Item = i64>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.seen.entry(directory.key).or_default().extend(rids);
+    }
+
+    /// Forgets who was named in a directory so far.
+    pub(super) fn unsee(&self, directory: &DirectoryRef) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).seen.remove(&directory.key);
+    }
+
+    /// The last request of a directory's identity provider, of whatever kind.
+    pub(super) fn last_heard(&self, directory: &DirectoryRef) -> Option<Timestamp> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&directory.key).copied()
+    }
+
+    pub(super) fn note_token(&self, token: &TokenId, now: Timestamp) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.used.insert(token.clone(), now);
     }
 
     pub(super) fn last_push(&self, directory: &DirectoryRef) -> Option<Timestamp> {
@@ -402,6 +429,9 @@ impl Marks {
         for (key, at) in batch.pushed {
             waiting.pushed.entry(key).or_insert(at);
         }
+        for (key, rids) in batch.seen {
+            waiting.seen.entry(key).or_default().extend(rids);
+        }
     }
 }
 
@@ -414,6 +444,16 @@ pub(super) fn save_marks(tx: &mut WriteTx<'_>, batch: &Batch) -> Result<(), Stor
     for (key, at) in &batch.pushed {
         let params = [Param::Int(*key), Param::Int(at.0)];
         tx.execute("UPDATE directory SET last_push_at = ?2 WHERE key = ?1", &params)?;
+    }
+    if batch.seen.is_empty() {
+        return Ok(());
+    }
+    for key in rebaseline::watched(tx)? {
+        if let Some(rids) = batch.seen.get(&key) {
+            let mut rids: Vec<i64> = rids.iter().copied().collect();
+            rids.sort_unstable();
+            rebaseline::see(tx, key, &rids)?;
+        }
     }
     Ok(())
 }

@@ -303,6 +303,27 @@ impl FromStr for DirectoryKind {
     }
 }
 
+/// A time-boxed grant: the number of the change that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct GrantId(pub u64);
+
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for GrantId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| IdError { what: "grant id", rule: "a number, as `rosterd grant list` shows it" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

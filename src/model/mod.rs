@@ -9,13 +9,15 @@ mod secret;
 mod seq;
 mod slug;
 mod time;
+mod unix_id;
 
 pub use actor::{Actor, Origin};
 pub use id::{
-    DirectoryId, DirectoryKind, IdError, RequestId, ResourceId, ResourceType, RoleName, Subject, TargetName,
-    TokenId,
+    DirectoryId, DirectoryKind, GrantId, IdError, RequestId, ResourceId, ResourceType, RoleName, Subject,
+    TargetName, TokenId,
 };
 pub use secret::Secret;
 pub use seq::{ChangeId, Epoch, EventId, Seq};
 pub use slug::slug;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use unix_id::{UnixIdOwner, UnixIdOwnerError, UnixIdWanted};

@@ -22,10 +22,10 @@ use crate::mirror::{Settings as MirrorSettings, WriteTx, delivery};
 use crate::model::{
     DirectoryId, DirectoryKind, ManualClock, Origin, ResourceId, ResourceType, Secret, Timestamp,
 };
+use crate::reconcile::event::EventFilter;
 use crate::reconcile::record;
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::webhook::events::EventFilter;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, WebhookSettings};
+use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, Sending, WebhookSettings};
 use crate::scim::etag::Precondition;
 use crate::scim::patch::{MemberEdit, Patched};
 use crate::scim::resource::{Draft, MemberRef};
@@ -66,6 +66,8 @@ impl World {
         );
         TargetSettings {
             name: target.clone(),
+            map: std::collections::BTreeMap::new(),
+            unix_ids: self.folder.path().join("unix-ids.log"),
             subject: crate::access::SubjectAttribute::default(),
             attributes: Vec::new(),
             apply: Apply::Auto,
@@ -82,6 +84,7 @@ impl World {
                 reload: None,
                 drift: Drift::Repair,
                 on_illegal: OnIllegal::Skip,
+                publish: Publish::Off,
             }),
         }
     }
@@ -91,7 +94,14 @@ impl World {
         let secret = webhook::SigningSecret::parse(&secret).unwrap();
         let events = EventFilter::parse(events.iter().map(|&text| text.to_owned()).collect()).unwrap();
         let webhook = webhook::Settings::new(url.to_owned(), vec![secret]);
-        TargetSettings { kind: TargetKind::Webhook(WebhookSettings { webhook, events }), ..self.file(name) }
+        TargetSettings {
+            kind: TargetKind::Webhook(WebhookSettings::new(
+                Sending::Http(Box::new(webhook)),
+                events,
+                self.folder.path().join("snapshots"),
+            )),
+            ..self.file(name)
+        }
     }
 
     async fn write<T: Send + 'static>(

@@ -49,7 +49,9 @@ async fn phases_of_a_run() {
     let clock: Arc<dyn Clock> = world.clock.clone();
     let first = timed("snapshot afresh", || Snapshot::take(&world.mirror, Arc::clone(&rules), &*clock, None));
     let first = first.unwrap();
-    let mut run = FileRun { mirror: &world.mirror, clock: &clock, settings: &target, file, turn: None };
+    let shelf = crate::reconcile::Shelf::default();
+    let (mirror, settings) = (&world.mirror, &target);
+    let mut run = FileRun { mirror, clock: &clock, settings, file, shelf: &shelf, turn: None };
     timed("first run", || run.run(&first, Cause::Start));
     world.members(&sre, MemberEdit::Remove(vec![users[0].id.to_string()])).await;
     println!("-- one member removed");

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::access::{Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, Verdict, View, say};
+use crate::access::{
+    Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, UNCONFIRMED, Verdict, View, say, shut_text,
+};
 use crate::downstream::format::{Carried, LeftOut as NotCarried};
 use crate::mirror::target::Holding;
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, TargetName};
@@ -69,6 +71,21 @@ pub type Wanted = BTreeMap<Key, Holding>;
 
 /// Attribute under which a holding keeps its group's name.
 const LABEL: &str = "label";
+
+/// Attribute under which a kept removal says that only a re-baseline wants it.
+const SET_ASIDE: &str = "unconfirmed";
+
+/// `holding`, marked as one that only a re-baseline would remove.
+pub fn unconfirmed(holding: &Holding) -> Holding {
+    let mut marked = holding.clone();
+    marked.attributes.insert(SET_ASIDE.into(), true.into());
+    marked
+}
+
+/// Whether [`unconfirmed`] marked it.
+pub fn is_unconfirmed(attributes: &Doc) -> bool {
+    attributes.contains_key(SET_ASIDE)
+}
 
 /// Everything a plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -152,12 +169,6 @@ pub fn wanted(view: &View, left_out: &[NotCarried]) -> Wanted {
     wanted
 }
 
-/// Only what concerns roles: all that a webhook is told of access.
-pub fn roles_only(mut wanted: Wanted) -> Wanted {
-    wanted.retain(|(_, entitlement), _| matches!(entitlement, Entitlement::Role(_)));
-    wanted
-}
-
 /// The entitlement's name as the target shows it.
 pub fn label(holding: &Holding) -> String {
     let stored = holding.attributes.get(LABEL).and_then(serde_json::Value::as_str);
@@ -232,6 +243,50 @@ pub fn only_held(view: &View, holdings: &[Holding]) -> View {
         group.groups.clear();
         group.members.clone_from(&group.all_members);
     }
+    shown
+}
+
+/// The same people and groups under the names and attributes that the target last showed. For a view of which
+/// everybody is held ([`only_held`]).
+pub fn as_last_shown(view: &View, holdings: &[Holding]) -> View {
+    let before: BTreeMap<&Subject, &Holding> = holdings.iter().map(|one| (&one.subject, one)).collect();
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let mut shown = view.clone();
+    for user in &mut shown.users {
+        let Some(old) = before.get(&user.subject()) else { continue };
+        let text = |key: &str| old.attributes.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+        names.insert(user.name.clone(), old.name.clone());
+        user.name.clone_from(&old.name);
+        user.user_name = text("userName").unwrap_or_else(|| user.user_name.clone());
+        (user.display_name, user.email, user.external_id) =
+            (text("displayName"), text("emails"), text("externalId"));
+    }
+    let group = |name: &str, id: &(DirectoryId, ResourceId)| {
+        let entitlement = Entitlement::Group(id.0.clone(), id.1);
+        let held = holdings.iter().find(|one| one.entitlement == entitlement);
+        held.map_or_else(|| name.to_owned(), label)
+    };
+    let mut groups: BTreeMap<String, String> = BTreeMap::new();
+    for one in &mut shown.groups {
+        let old = group(&one.name, &(one.directory.clone(), one.id));
+        groups.insert(std::mem::replace(&mut one.name, old.clone()), old);
+    }
+    let rename = |list: &mut Vec<String>, names: &BTreeMap<String, String>| {
+        for name in list.iter_mut() {
+            if let Some(old) = names.get(name) {
+                name.clone_from(old);
+            }
+        }
+        list.sort();
+    };
+    shown.users.iter_mut().for_each(|user| rename(&mut user.groups, &groups));
+    shown.roles.iter_mut().for_each(|role| rename(&mut role.members, &names));
+    for group in &mut shown.groups {
+        rename(&mut group.members, &names);
+        rename(&mut group.all_members, &names);
+    }
+    shown.users.sort_by(|a, b| a.name.cmp(&b.name));
+    shown.groups.sort_by(|a, b| a.name.cmp(&b.name));
     shown
 }
 
@@ -345,7 +400,9 @@ pub fn why_remove(inputs: Inputs<'_>, (subject, entitlement): &Key) -> String {
         return "the user was deleted".to_owned();
     }
     match inputs.access.left_out.get(subject) {
+        Some(LeftOut::Shut) => return shut_text(inputs.facts, subject),
         Some(LeftOut::Inactive) => return "the user is not active".to_owned(),
+        Some(LeftOut::Unconfirmed) => return UNCONFIRMED.to_owned(),
         Some(LeftOut::Unclaimed) => return "the name is outside the claims of its directory".to_owned(),
         Some(LeftOut::Owned(owner)) => return format!("the name belongs to {owner}"),
         None => {}

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::mirror::change::{self, Change};
+use crate::mirror::change::{self, Change, Kind};
 use crate::mirror::{Mirror, ReadTx, StoreError};
 use crate::model::Seq;
 
+use super::event::takes_away;
 use super::snapshot::Source;
 use super::timing::schedule::Pulse;
-use super::webhook::events::takes_away;
 
 /// Changes read at once.
 const CHANGES_MAX: u32 = 500;
@@ -23,7 +23,7 @@ pub(super) fn start(
 ) -> watch::Receiver<Pulse> {
     let mut newest = mirror.changes();
     let now = *newest.borrow_and_update();
-    let (tell, pulse) = watch::channel(Pulse { seq: now, revoke: now });
+    let (tell, pulse) = watch::channel(Pulse { seq: now, revoke: now, word: now });
     tokio::spawn(async move {
         let mut seen = now;
         loop {
@@ -35,11 +35,12 @@ pub(super) fn start(
             while seen < to {
                 let any_filter = source.rules().roles.iter().any(|role| role.users.is_some());
                 let read = mirror.read_long(move |tx: &mut ReadTx<'_>| change::after(tx, seen, CHANGES_MAX));
-                let (seq, revoke) = judge(read.await, to, any_filter);
-                seen = seq;
+                let news = judge(read.await, to, any_filter);
+                seen = news.seq;
                 tell.send_modify(|pulse| {
-                    pulse.seq = seq;
-                    pulse.revoke = revoke.unwrap_or(pulse.revoke);
+                    pulse.seq = news.seq;
+                    pulse.revoke = news.revoke.unwrap_or(pulse.revoke);
+                    pulse.word = news.word.unwrap_or(pulse.word);
                 });
             }
         }
@@ -52,14 +53,30 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _nobody_left = stop.wait_for(|stop| *stop).await;
 }
 
-/// The newest change read and the newest that may take away. What cannot be read may take away.
-fn judge(read: Result<Vec<Change>, StoreError>, to: Seq, any_filter: bool) -> (Seq, Option<Seq>) {
+/// What was read.
+struct News {
+    seq: Seq,
+    /// The newest that may take away.
+    revoke: Option<Seq>,
+    /// The newest that takes away at once.
+    word: Option<Seq>,
+}
+
+/// What cannot be read may take away.
+fn judge(read: Result<Vec<Change>, StoreError>, to: Seq, any_filter: bool) -> News {
     let changes = read.unwrap_or_default();
-    match changes.last() {
-        None => (to, Some(to)),
-        Some(last) => {
-            let revoke = changes.iter().rev().find(|change| takes_away(change, any_filter));
-            (last.seq, revoke.map(|change| change.seq))
-        }
+    let Some(last) = changes.last() else { return News { seq: to, revoke: Some(to), word: Some(to) } };
+    let newest = |is_meant: &dyn Fn(&Change) -> bool| {
+        changes.iter().rev().find(|change| is_meant(change)).map(|change| change.seq)
+    };
+    News {
+        seq: last.seq,
+        revoke: newest(&|change| takes_away(change, any_filter)),
+        word: newest(&|change| is_word(&change.kind)),
     }
+}
+
+/// Whether this takes away at once, whatever a target waits for.
+fn is_word(kind: &Kind) -> bool {
+    matches!(kind, Kind::SubjectShut | Kind::SubjectReleased | Kind::GrantExpired | Kind::GrantRevoked)
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::mirror::owned::{self, Owned};
 use crate::mirror::target::{self, Holding, State as Saved};
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx};
-use crate::model::{Epoch, EventId, Origin, Seq, TargetName};
+use crate::model::{Epoch, EventId, Origin, Seq, TargetName, Timestamp};
 
 use super::State;
 use super::file::look::Evidence;
@@ -34,6 +34,19 @@ pub(crate) fn load(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreEr
         let book = book_in(tx, name, saved.as_ref())?;
         let owned = owned::all(tx, name)?;
         Ok(Stored { book, holdings: target::holdings(tx, name)?, saved, owned })
+    })
+}
+
+/// [`load`] without the holdings, for a run that judges nothing anew. Blocking.
+pub(crate) fn load_book(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreError> {
+    mirror.read(|tx: &mut ReadTx<'_>| {
+        let saved = target::state(tx, name)?;
+        Ok(Stored {
+            book: book_in(tx, name, saved.as_ref())?,
+            holdings: Vec::new(),
+            owned: Vec::new(),
+            saved,
+        })
     })
 }
 
@@ -120,6 +133,21 @@ pub(crate) fn update_in(
 /// The digest of bytes that were about to be put in place when this was saved, in hex.
 pub(crate) fn intended(saved: &Saved) -> Option<&str> {
     saved.record.extra.get("intended").and_then(Value::as_str)
+}
+
+/// Since when the bytes written last are shown to readers.
+pub(crate) fn shown_since(saved: &Saved) -> Option<Timestamp> {
+    saved.record.extra.get("shown_since").and_then(Value::as_i64).map(Timestamp)
+}
+
+/// Whether a reload has succeeded since the file last changed: what it says is what its reader holds.
+pub(crate) fn is_loaded(saved: &Saved) -> bool {
+    saved.record.extra.get("loaded").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// What [`is_loaded`] reads.
+pub(crate) fn set_loaded(saved: &mut Saved, is_loaded: bool) {
+    set_extra(saved, "loaded", is_loaded.then_some(Value::Bool(true)));
 }
 
 /// One further fact of the record that is a text.
@@ -213,6 +241,7 @@ impl State {
             Self::Pinned => "pinned",
             Self::Orphaned => "orphaned",
             Self::Waiting => "waiting",
+            Self::NeedsSnapshot => "needs_snapshot",
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::access::{Access, Facts, Role, access};
 use crate::mirror::{Mirror, ReadTx, StoreError, advance, facts};
-use crate::model::{Clock, DirectoryId, Seq};
+use crate::model::{Clock, DirectoryId, Seq, Timestamp};
 
 use super::settings::DirectorySettings;
 
@@ -53,6 +53,13 @@ impl Snapshot {
         self.facts.seq
     }
 
+    /// Whether it is still the newest there is: no newer change, no other rules, no grant that ended meanwhile.
+    fn is_true(&self, newest: Seq, rules: &Arc<Rules>, now: Timestamp) -> bool {
+        self.seq() >= newest
+            && Arc::ptr_eq(&self.rules, rules)
+            && self.access.next_expiry.is_none_or(|at| now < at)
+    }
+
     /// Whether any directory has spoken yet. Until then nothing is known at all (DESIGN §6.7).
     pub(crate) fn is_known(&self) -> bool {
         self.facts.directories.iter().any(|directory| directory.pushed)
@@ -85,9 +92,7 @@ impl Source {
         let mut cache = self.cache.lock().await;
         let rules = self.rules();
         let newest = *self.mirror.changes().borrow();
-        if let Some(known) =
-            cache.as_ref().filter(|known| known.seq() >= newest && Arc::ptr_eq(&known.rules, &rules))
-        {
+        if let Some(known) = cache.as_ref().filter(|known| known.is_true(newest, &rules, self.clock.now())) {
             return Ok(Arc::clone(known));
         }
         let (mirror, clock, known) = (self.mirror.clone(), Arc::clone(&self.clock), cache.clone());

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::story::{Story, as_installed, has, is_root, is_roots, unprivileged};
+use crate::story::{ROLE, Story, as_installed, has, is_root, is_roots, unprivileged};
+use crate::support::daemon::Daemon;
 use crate::support::installer::RootPlace;
 
 /// Accounts that the machine of these tests knows.
@@ -176,7 +177,7 @@ fn the_name_service_shows_the_group_with_its_holders() {
     let target = format!(
         "[[role]]\nname = \"admin\"\ngroups = [\"Crew\"]\n[[target]]\nname = \"groups\"\ntype = \"file\"\n\
          format = \"extrausers\"\npath = \"{}\"\nvia = \"installer\"\n\
-         options = {{ gids = {{ admin = 60601 }}, names = {{ admin = \"crew\" }} }}\n",
+         options = {{ gids = [60601, 60699], names = {{ admin = \"crew\" }} }}\n",
         file.display()
     );
     let mut daemon = unprivileged(&place, &target);
@@ -192,4 +193,44 @@ fn the_name_service_shows_the_group_with_its_holders() {
     });
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "crew:x:60601:\n");
     is_roots(&file, 0o644);
+}
+
+#[test]
+fn systemd_knows_the_accounts_and_the_group_of_holders() {
+    if !ready("userdb", &["getent", "libnss_systemd.so.2"]) {
+        return;
+    }
+    let target = "[[target]]\nname = \"accounts\"\ntype = \"tree\"\nformat = \"userdb\"\npath = \"{dir}/userdb\"\nmode = \"0644\"\n\
+        options = { gids = [60000, 60499], uids = [60500, 64999] }\nmap = { \"role:admin\" = \"crew\" }\n";
+    let mut daemon = Daemon::prepare(&format!("{ROLE}{target}"));
+    std::fs::create_dir(daemon.path("userdb")).unwrap();
+    daemon.run();
+    let story = Story::open(&daemon, "userdb/crew.group", "");
+    let place = daemon.path("userdb");
+    let script = "mount -t tmpfs none /run && mkdir /run/userdb && mount --bind \"$1\" /run/userdb && getent -s systemd passwd \"$2\"; \
+        exec getent -s systemd group crew";
+    let asked = |who: &str| {
+        let out = inside(&[], &["sh", "-c", script, "ask", place.to_str().unwrap(), who]);
+        shown(&out).lines().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let mut uids = std::collections::BTreeMap::new();
+    story.play(&mut |who| {
+        let lines = asked(who);
+        let group = lines.iter().find_map(|line| line.strip_prefix("crew:x:60000:"))?;
+        let is_member = group.split(',').any(|member| member == who);
+        let account = lines.iter().find_map(|line| line.strip_prefix(&format!("{who}:x:")));
+        if let Some(account) = account {
+            let uid = account.split(':').next().unwrap().parse::<u32>().unwrap();
+            // A uid that nobody was given is what systemd makes of a broken record.
+            assert!((60_500..65_000).contains(&uid), "{account}");
+            uids.insert(who.to_owned(), uid);
+        }
+        (account.is_some() == is_member).then_some(is_member)
+    });
+    assert_eq!(uids["alice"], uids["alicia"], "a new name is no new account");
+    assert_ne!(uids["alice"], uids["bob"]);
+    let log = std::fs::read_to_string(daemon.path("state/unix-ids.log"))
+        .or_else(|_| std::fs::read_to_string(daemon.path("unix-ids.log")))
+        .unwrap();
+    assert!(log.contains(&format!("{} uid acme", uids["alice"])) && log.contains("60000 gid admin"), "{log}");
 }

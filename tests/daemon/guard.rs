@@ -214,3 +214,135 @@ fn during_a_hold_single_removals_pass_additions_flow_and_kill_9_changes_nothing(
     wait_until("all are out", || company.holders().len() == 20);
     assert_eq!(company.held(), 0);
 }
+
+/// A few people who all hold the role `crew`; `guard` is the config's section.
+fn few(guard: &str, role: &str, people: usize) -> (Daemon, Scim, Vec<String>, String) {
+    let config = format!(
+        "{guard}\n[[role]]\nname = \"crew\"\ngroups = [\"Crew\"]\n{role}\n[[target]]\nname = \"file\"\n\
+        type = \"file\"\nformat = \"json\"\npath = \"{{dir}}/out/access.json\"\n\
+        wait = {{ revoke = \"10ms\", min = \"20ms\", max = \"300ms\" }}\n"
+    );
+    let mut daemon = Daemon::prepare(&config);
+    std::fs::create_dir_all(daemon.path("out")).unwrap();
+    daemon.run();
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let users: Vec<String> = (0..people).map(|n| scim.create_user(&user_name(n))).collect();
+    let group = scim.create_group("Crew", &users.iter().map(String::as_str).collect::<Vec<_>>());
+    let is_whole = || {
+        let file: Value = serde_json::from_str(&daemon.read("out/access.json")).unwrap_or(Value::Null);
+        file["roles"][0]["members"].as_array().is_some_and(|members| members.len() == people)
+    };
+    wait_until("all hold the role", is_whole);
+    (daemon, scim, users, group)
+}
+
+fn held_in(daemon: &Daemon) -> u64 {
+    daemon.target("file")["held_removals"].as_u64().unwrap()
+}
+
+fn is_in(daemon: &Daemon, name: &str) -> bool {
+    let file: Value = serde_json::from_str(&daemon.read("out/access.json")).unwrap_or(Value::Null);
+    file["users"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|user| user["userName"] == name || user["name"] == name)
+}
+
+/// The guard that holds whatever is taken away.
+const ALL_HELD: &str = "[guard]\nmin_removals = 1\nmax_removals = [0]\nurgent = 0\n";
+
+#[test]
+fn held_removals_are_a_metric_of_the_admin_socket() {
+    let (daemon, mut scim, users, _) = few(ALL_HELD, "", 3);
+    let metrics = || crate::decisions::metrics(&daemon);
+    assert!(metrics().contains("\nrosterd_target_held_removals{target=\"file\"} 0\n"), "{}", metrics());
+    scim.set_active(&users[0], false);
+    wait_until("held", || held_in(&daemon) == 2);
+    assert!(metrics().contains("\nrosterd_target_held_removals{target=\"file\"} 2\n"), "{}", metrics());
+}
+
+#[test]
+fn a_user_made_anew_under_a_hold_does_not_take_the_held_name_until_somebody_decides() {
+    let (daemon, mut scim, users, group) = few(ALL_HELD, "", 3);
+    scim.send("DELETE", &format!("/Users/{}", users[0]), None).expect(204);
+    wait_until("held", || held_in(&daemon) == 2);
+    let anew = scim.create_user(&user_name(0));
+    scim.add_member(&group, &anew);
+    wait_until("the new one is reported as a collision", || {
+        daemon.target("file")["problems"].to_string().contains(&anew)
+    });
+    assert!(daemon.read("out/access.json").contains(&users[0]), "the name belongs to the held one");
+    assert!(!daemon.read("out/access.json").contains(&anew));
+    assert_eq!(held_in(&daemon), 2);
+    daemon.cli_json(&["approve", "--all", "--yes"]);
+    wait_until("the new one has the name", || daemon.read("out/access.json").contains(&anew));
+    assert!(!daemon.read("out/access.json").contains(&users[0]));
+}
+
+/// Lets the hold that stands have begun so much earlier: nobody can wait for the real thing, and no clock is ours.
+fn age_hold(daemon: &Daemon, seconds: i64) {
+    let mirror = rusqlite::Connection::open(daemon.path("state/mirror.db")).unwrap();
+    let read = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    let state = mirror.query_row("SELECT state FROM target WHERE name = 'file'", [], read).unwrap();
+    let (before, rest) = state.split_once("\"began\":").expect("no hold stands");
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap();
+    let began: i64 = rest[..digits].parse().unwrap();
+    let state = format!("{before}\"began\":{}{}", began - seconds * 1_000_000, &rest[digits..]);
+    let changed = mirror.execute("UPDATE target SET state = ?1 WHERE name = 'file'", [state]).unwrap();
+    assert_eq!(changed, 1);
+}
+
+#[test]
+fn after_the_longest_hold_removals_are_kept_or_applied_as_configured() {
+    for (then, is_kept) in [("keep", true), ("apply", false)] {
+        let guard = format!("{ALL_HELD}max_hold = \"1m\"\nmax_hold_then = \"{then}\"\n");
+        let (mut daemon, mut scim, users, _) = few(&guard, "", 3);
+        scim.set_active(&users[0], false);
+        wait_until("held", || held_in(&daemon) == 2);
+        daemon.kill();
+        daemon.run();
+        assert!(is_in(&daemon, &user_name(0)), "not before its time");
+        daemon.kill();
+        age_hold(&daemon, 61);
+        daemon.run();
+        daemon.cli(&["sync", "file"]);
+        assert_eq!(is_in(&daemon, &user_name(0)), is_kept, "{then}");
+        assert_eq!(held_in(&daemon), if is_kept { 2 } else { 0 }, "{then}");
+        let history = daemon.cli_json(&["history", "--limit", "1000"]).to_string();
+        assert_eq!(history.contains("guard.approved"), !is_kept, "{then}");
+    }
+}
+
+#[test]
+fn a_protected_role_outlives_the_identity_providers_word_but_not_the_persons_activity() {
+    let (daemon, mut scim, users, group) = few("", "protected = true", 3);
+    scim.remove_member(&group, &users[0]);
+    wait_until("kept", || {
+        daemon.cli_json(&["plan", "file"])["targets"][0]["kept"].as_array().unwrap().len() == 1
+    });
+    assert!(is_in(&daemon, &user_name(0)));
+    assert_eq!(held_in(&daemon), 0, "protected is not held");
+    scim.set_active(&users[0], false);
+    wait_until("an inactive user holds nothing, protected or not", || !is_in(&daemon, &user_name(0)));
+}
+
+#[test]
+fn a_foreign_file_is_left_alone_until_it_is_adopted() {
+    let config = "[[role]]\nname = \"crew\"\ngroups = [\"Crew\"]\n[[target]]\nname = \"file\"\ntype = \"file\"\n\
+        format = \"json\"\npath = \"{dir}/out/access.json\"\nwait = { min = \"20ms\", max = \"300ms\" }\n";
+    let mut daemon = Daemon::prepare(config);
+    std::fs::create_dir_all(daemon.path("out")).unwrap();
+    std::fs::write(daemon.path("out/access.json"), "written by hand\n").unwrap();
+    daemon.run();
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let alice = scim.create_user(&user_name(0));
+    scim.create_group("Crew", &[&alice]);
+    wait_until("it is called foreign", || daemon.target("file")["state"] == "foreign");
+    assert_eq!(daemon.read("out/access.json"), "written by hand\n");
+    assert!(daemon.target("file")["last_error"].to_string().contains("--adopt"));
+    daemon.cli_json(&["sync", "file", "--adopt"]);
+    assert!(is_in(&daemon, &user_name(0)));
+}

@@ -17,16 +17,22 @@
 mod support;
 
 mod bad_input;
+mod chaos;
 mod commands;
 mod crash;
+mod decisions;
+mod delivery;
 mod directories;
 mod disk;
 mod export;
 mod guard;
+mod history;
+mod incident;
 mod installer;
 mod lifecycle;
 mod listeners;
 mod protocol;
+mod publish;
 mod schemas;
 mod scim;
 mod service;

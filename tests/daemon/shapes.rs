@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, Scim, leftovers};
-use crate::support::wait_until;
+use crate::support::{wait_for, wait_until};
 
 const ROLES: &str = r#"
 [[role]]
@@ -212,7 +212,11 @@ fn plain(name: &str, more: &str) -> String {
 fn a_rollback_pins_and_never_gives_back_what_was_revoked_since() {
     let mut company = Company::new(&plain("ops", ""));
     company.is("out/ops", "alice@example.com\nbob@example.com\n");
-    let both = company.show("ops")["versions"].as_array().unwrap().last().unwrap()["seq"].as_u64().unwrap();
+    // The file is there a moment before that is recorded. Two people, each with the role and in the group.
+    let both = wait_for("the version is recorded", || {
+        let last = company.show("ops")["versions"].as_array()?.last()?.clone();
+        (last["total"] == 4).then(|| last["seq"].as_u64().unwrap())
+    });
     let carol = company.scim.create_user("carol@example.com");
     let group = company.deployers.clone();
     company.scim.add_member(&group, &carol);

@@ -173,6 +173,24 @@ pub fn drop_aside(spec: &FileSpec) -> Result<(), ApplyError> {
     }
 }
 
+/// Whether the folder of `spec` holds a way back of any swap: one listing, so that a tree asks for each of its files
+/// only after a crash.
+///
+/// # Errors
+/// The folder is one that `apply` would refuse, or cannot be read.
+pub fn has_way_back(spec: &FileSpec) -> Result<bool, ApplyError> {
+    // The installer ends what its own swaps left, each time it is asked for the file.
+    if matches!(spec.via, Via::Installer { .. }) {
+        return Ok(false);
+    }
+    let folder = Folder::open(spec)?;
+    let names = folder.names().map_err(|error| Run { spec, folder: &folder }.io(Step::Compare, error))?;
+    Ok(names.iter().filter_map(|name| name.to_str()).any(|name| {
+        name.starts_with(super::STAGING_PREFIX)
+            && (name.ends_with(staging::PREVIOUS) || name.ends_with(staging::NONE_BEFORE))
+    }))
+}
+
 /// Makes the destination a symlink to its neighbour `to`, or leaves it if it is that already; true if it was changed.
 /// Only a symlink is ever replaced.
 ///

@@ -42,6 +42,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example,
+    ..super::PLAIN
 };
 
 /// What can be permitted without further settings.

@@ -39,6 +39,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 /// The first line, so that a file without lines is told from one that was cut short.

@@ -35,6 +35,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example: whole::placeholder_options,
+    ..super::PLAIN
 };
 
 const fn type_option(name: &'static str, default: &'static str, description: &'static str) -> OptionDoc {

@@ -26,6 +26,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 const ACCESS_COLUMNS: &str = "user,kind,name,user_id,directory";

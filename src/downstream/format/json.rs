@@ -21,6 +21,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example: placeholder_options,
+    ..super::PLAIN
 };
 
 pub(super) fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {

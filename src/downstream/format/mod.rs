@@ -31,6 +31,7 @@ mod people;
 mod pg_hba_list;
 mod pg_ident;
 mod pg_roles;
+mod relations;
 mod relative;
 mod spicedb_relationships;
 mod ssh_principals;
@@ -38,6 +39,8 @@ mod sudoers;
 mod template;
 #[cfg(test)]
 mod testing;
+mod unix;
+mod userdb;
 mod yaml;
 
 #[cfg(test)]
@@ -45,13 +48,13 @@ mod golden_tests;
 #[cfg(test)]
 mod name_tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::access::View;
-use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
+use crate::access::{Fold, View};
+use crate::model::{DirectoryId, ResourceId, RoleName, Subject, UnixIdWanted};
 
 pub use fit::example_view;
 pub use options::{OptionDoc, OptionKind, Options, REQUIRED};
@@ -82,6 +85,7 @@ pub const FORMATS: &[Format] = &[
     ssh_principals::FORMAT,
     sudoers::FORMAT,
     template::FORMAT,
+    userdb::FORMAT,
     yaml::FORMAT,
 ];
 
@@ -103,7 +107,31 @@ pub struct Format {
     pub(crate) check: fn(&[u8], &Options) -> Result<(), String>,
     /// Options under which the example is rendered.
     pub(crate) example: fn() -> Options,
+    /// How the reader compares names, where it does not go by their bytes: such users collide.
+    pub(crate) fold: fn(&Options) -> Option<Fold>,
+    /// Whether a name alone gives its bearer something at the reader, as an account's does (DESIGN §6.3).
+    pub(crate) has_local_power: bool,
+    /// Who needs a uid or gid for this view, from which range.
+    pub(crate) unix_ids: fn(&View, &Options) -> Vec<UnixIdWanted>,
+    /// For readers to which a file only adds: each thing they hold once they have loaded it, in a text of its own, so
+    /// that what is no longer there can be named in [`Options::deletes`]. `None`: the file is all the reader knows.
+    pub(crate) relations: fn(&View, &Options) -> Option<BTreeSet<String>>,
 }
+
+/// What most formats have: readers that compare bytes and read the whole file anew.
+const PLAIN: Format = Format {
+    name: "",
+    summary: "",
+    content_type: "",
+    options: &[],
+    render: Render::One(|_, _| Ok(Rendered { bytes: Vec::new(), left_out: Vec::new() })),
+    check: |_, _| Ok(()),
+    example: json::placeholder_options,
+    fold: |_| None,
+    has_local_power: false,
+    unix_ids: |_, _| Vec::new(),
+    relations: |_, _| None,
+};
 
 /// How many files a format writes.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +139,6 @@ pub(crate) enum Render {
     /// One.
     One(fn(&View, &Options) -> Result<Rendered, RenderError>),
     /// Several, under names of its own: only for `type = "tree"`.
-    #[expect(dead_code, reason = "the formats that write folders come with their own changes")]
     Tree(fn(&View, &Options) -> Result<RenderedTree, RenderError>),
 }
 
@@ -201,6 +228,28 @@ impl Format {
         Ok(rendered)
     }
 
+    /// How the reader compares names; `None`: by their bytes.
+    pub fn fold(&self, options: &Options) -> Option<Fold> {
+        (self.fold)(options)
+    }
+
+    /// Whether a name alone gives its bearer something at the reader.
+    pub fn has_local_power(&self) -> bool {
+        self.has_local_power
+    }
+
+    /// Who needs a uid or gid before `view` can be rendered whole; the numbers come back in [`Options::ids`].
+    pub fn unix_ids(&self, view: &View, options: &Options) -> Vec<UnixIdWanted> {
+        let (view, _) = fit::without_unfit_names(view);
+        (self.unix_ids)(&view, options)
+    }
+
+    /// What a reader to which the file only adds holds once it has loaded it; `None` for every other.
+    pub fn relations(&self, view: &View, options: &Options) -> Option<BTreeSet<String>> {
+        let (view, _) = fit::without_unfit_names(view);
+        (self.relations)(&view, options)
+    }
+
     /// Renders every file of a format that names its files itself; otherwise as [`Format::render`].
     ///
     /// # Errors
@@ -239,6 +288,9 @@ impl Format {
     /// This format's view of the data set of the documentation, for `export --list`; an archive as its files.
     pub fn example(&self) -> String {
         let (view, options) = self.example_input();
+        if self.is_tree() {
+            return self.render_tree(&view, &options).unwrap_or_default().listing();
+        }
         let rendered = self.render(&view, &options).unwrap_or_default();
         if self.is_text() {
             String::from_utf8_lossy(&rendered.bytes).into_owned()
@@ -251,8 +303,53 @@ impl Format {
     /// `subject = "userName.local"`.
     fn example_input(&self) -> (View, Options) {
         let (view, options) = (example_view(), (self.example)());
-        let is_whole = self.render(&view, &options).is_ok_and(|done| done.left_out.is_empty());
-        (if is_whole { view } else { fit::with_local_names(&view) }, options)
+        let options = self.with_made_up_ids(&view, options);
+        let is_whole = if self.is_tree() {
+            self.render_tree(&view, &options).is_ok_and(|done| done.left_out.is_empty())
+        } else {
+            self.render(&view, &options).is_ok_and(|done| done.left_out.is_empty())
+        };
+        if is_whole {
+            return (view, options);
+        }
+        let view = fit::with_local_names(&view);
+        let options = self.with_made_up_ids(&view, options);
+        (view, options)
+    }
+
+    /// Why a person cannot be called `name` with these options, found by trying: somebody of that name who holds every
+    /// role that the options speak of.
+    pub fn refuses(&self, name: &str, options: &Options) -> Option<String> {
+        if let Some(why) = fit::unfit(name) {
+            return Some(why.to_owned());
+        }
+        let view = fit::only_one(name, &options.roles_named());
+        let options = self.with_made_up_ids(&view, options.clone());
+        let left_out = match self.render {
+            Render::One(render) => render(&view, &options).ok()?.left_out,
+            Render::Tree(render) => render(&view, &options).ok()?.left_out,
+        };
+        left_out.into_iter().find(|one| matches!(one.what, Carried::User(_))).map(|one| one.why)
+    }
+
+    /// The option in which the target says what roles are called at the reader, if it has one.
+    pub fn role_names(&self) -> Option<&'static str> {
+        // k8s-rbac alone has a map that is not of names alone.
+        let is_names = |option: &&OptionDoc| {
+            matches!(option.kind, OptionKind::Map(..)) && matches!(option.name, "names" | "map")
+        };
+        self.options.iter().find(is_names).map(|option| option.name)
+    }
+
+    /// Numbers from the start of each range, for what is only shown.
+    fn with_made_up_ids(&self, view: &View, mut options: Options) -> Options {
+        let mut given = BTreeMap::new();
+        for wanted in self.unix_ids(view, &options) {
+            let next = given.entry(*wanted.range.start()).or_insert(*wanted.range.start());
+            options.ids.insert(wanted.owner, *next);
+            *next = next.saturating_add(1);
+        }
+        options
     }
 
     /// What is wrong with a target's `options`, each as one message; empty if nothing.
@@ -261,11 +358,16 @@ impl Format {
         let needs = |option: &OptionDoc| {
             format!("format `{}` needs the option `{}`: {}", self.name, option.name, option.description)
         };
-        let wrong = values.iter().filter_map(|(key, value)| self.check_option(key, value));
+        let wrong = values.iter().filter_map(|(key, value)| self.check_value(key, value));
         wrong.chain(self.options.iter().filter(missing).map(needs)).collect()
     }
 
-    fn check_option(&self, key: &str, value: &Value) -> Option<String> {
+    /// What is wrong with one option as it stands.
+    pub fn check_option(&self, key: &str, options: &Options) -> Option<String> {
+        self.check_value(key, options.values.get(key)?)
+    }
+
+    fn check_value(&self, key: &str, value: &Value) -> Option<String> {
         let Some(option) = self.options.iter().find(|option| option.name == key) else {
             let known: Vec<&str> = self.options.iter().map(|option| option.name).collect();
             let known = if known.is_empty() { "it has none".to_owned() } else { known.join(", ") };
@@ -273,6 +375,19 @@ impl Format {
         };
         let wanted = option.kind.complaint(value)?;
         Some(format!("option `{key}` of format `{}` must be {wanted}", self.name))
+    }
+}
+
+impl RenderedTree {
+    /// Every file by name with its content, and where each link points: for people and tests.
+    pub fn listing(&self) -> String {
+        let files = self.files.iter().map(|(name, bytes)| {
+            let text = String::from_utf8_lossy(bytes);
+            (name, format!("== {name}\n{text}"))
+        });
+        let links = self.links.iter().map(|(name, file)| (name, format!("== {name} -> {file}\n")));
+        let all: BTreeMap<&RelativeName, String> = files.chain(links).collect();
+        all.into_values().collect()
     }
 }
 
@@ -316,9 +431,9 @@ mod tests {
             let example = format.example();
             assert!(example.ends_with('\n') && example.len() > 10, "{}", format.name);
             let (view, options) = format.example_input();
-            let rendered = format.render(&view, &options).unwrap();
-            assert_eq!(rendered.left_out, [], "{}", format.name);
-            format.check(&rendered.bytes, &options).unwrap();
+            let (files, left_out) = testing::files(format, &view, &options);
+            assert_eq!(left_out, [], "{}", format.name);
+            files.iter().for_each(|bytes| format.check(bytes, &options).unwrap());
             assert_eq!(format.check_options(&options.values), Vec::<String>::new(), "{}", format.name);
             assert!(format.options.windows(2).all(|pair| pair[0].name < pair[1].name), "{}", format.name);
         }

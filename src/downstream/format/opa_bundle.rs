@@ -27,6 +27,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example: whole::placeholder_options,
+    ..super::PLAIN
 };
 
 /// A tar archive is made of blocks of this size.

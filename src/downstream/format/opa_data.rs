@@ -16,6 +16,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example: whole::placeholder_options,
+    ..super::PLAIN
 };
 
 /// The same for a bundle.

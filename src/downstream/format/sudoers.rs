@@ -31,6 +31,8 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 fn example() -> Options {
@@ -64,7 +66,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let mut left_out = Vec::new();
     let roles: Vec<_> = view.roles.iter().filter(|role| rules.contains_key(role.name.as_str())).collect();
     let listed = people::holders(&roles);
-    let notation = Notation { write: &|name| user(name).map_err(str::to_owned), fold: None };
+    let notation = Notation { write: &|name| user(name).map_err(str::to_owned) };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
     let mut text = String::from("# Written by rosterd; changes here are undone.\n");
     for role in roles {

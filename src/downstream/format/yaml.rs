@@ -17,6 +17,7 @@ pub(super) const FORMAT: Format = Format {
     render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 fn render(view: &View, _options: &Options) -> Result<Rendered, RenderError> {

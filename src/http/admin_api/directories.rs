@@ -1,36 +1,77 @@
 //! `/api/v1/directories`: the identity-provider integrations.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, text, truth};
+use super::decisions::UNCONFIRMED_SHOWN;
+use super::{AdminError, Request, Snapshot, text, truth};
+use crate::mirror::decision::rebaseline::{self, Window};
 use crate::mirror::directory::{self, Directory};
 use crate::mirror::token::{self, Holder};
-use crate::mirror::{self, Mirror};
+use crate::mirror::{self, Mirror, ReadTx, StoreError};
 use crate::model::{DirectoryId, DirectoryKind};
+
+/// How long a directory that is enabled again has to name everybody, unless the command says otherwise.
+const ENABLE_WITHIN_SECONDS: u64 = 86_400;
 
 fn id(text: &str) -> Result<DirectoryId, AdminError> {
     DirectoryId::parse(text).map_err(|error| AdminError::invalid(format!("`{text}`: {error}")))
 }
 
-/// A directory as `status` and `directory list` show it (DESIGN §3), with a little more.
-pub(super) fn shown(mirror: &Mirror, directory: &Directory) -> Value {
-    let last = mirror.last_push(&directory.reference).max(directory.last_push_at).max(directory.pushed_at);
-    json!({
-        "id": directory.id,
-        "name": directory.name,
-        "kind": directory.kind,
-        "enabled": directory.enabled,
-        "users": directory.users,
-        "groups": directory.groups,
-        "last_push": last.map(|at| at.to_string()),
-        "created": directory.created_at.to_string(),
-    })
+/// A directory with what was decided about it.
+struct Row {
+    directory: Directory,
+    window: Option<Window>,
+    unconfirmed: u64,
+}
+
+impl Row {
+    fn read(tx: &mut ReadTx<'_>, directory: Directory) -> Result<Self, StoreError> {
+        let window = rebaseline::window(tx, &directory.reference)?;
+        let unconfirmed = rebaseline::count(tx, &directory.reference)?;
+        Ok(Self { directory, window, unconfirmed })
+    }
+
+    /// As `status` and `directory list` show it (DESIGN §3), with a little more.
+    fn shown(&self, mirror: &Mirror, running: &Snapshot) -> Value {
+        let Self { directory, window, unconfirmed } = self;
+        let last =
+            mirror.last_push(&directory.reference).max(directory.last_push_at).max(directory.pushed_at);
+        let heard = mirror.last_heard(directory);
+        let every = running.expect_every.iter().find(|(id, _)| *id == directory.id).map(|(_, every)| *every);
+        let is_silent = directory.enabled && every.is_some_and(|every| mirror.now().since(heard) > every);
+        json!({
+            "id": directory.id,
+            "name": directory.name,
+            "kind": directory.kind,
+            "enabled": directory.enabled,
+            "users": directory.users,
+            "groups": directory.groups,
+            "last_push": last.map(|at| at.to_string()),
+            "created": directory.created_at.to_string(),
+            "last_heard": heard.to_string(),
+            "expect_every_seconds": every.map(|every| every.as_secs()),
+            "silent": is_silent,
+            "rebaseline": window.map(|window| json!({
+                "began": window.began.to_string(),
+                "ends": window.ends.to_string(),
+                "waiting": window.waiting,
+            })),
+            "unconfirmed": unconfirmed,
+        })
+    }
 }
 
 pub(super) async fn all(request: &Request<'_>) -> Result<Vec<Value>, AdminError> {
-    let mirror = &request.state.mirror;
-    let found = mirror.read_long::<_, AdminError, _>(|tx| Ok(directory::list(tx)?)).await?;
-    Ok(found.iter().map(|directory| shown(mirror, directory)).collect())
+    let (mirror, running) = (&request.state.mirror, request.state.running.load_full());
+    let rows = mirror
+        .read_long::<_, AdminError, _>(|tx| {
+            let found = directory::list(tx)?;
+            Ok(found.into_iter().map(|one| Row::read(tx, one)).collect::<Result<Vec<_>, _>>()?)
+        })
+        .await?;
+    Ok(rows.iter().map(|row| row.shown(mirror, &running)).collect())
 }
 
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
@@ -39,13 +80,23 @@ pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
 
 pub(super) async fn show(request: &Request<'_>, name: &str) -> Result<Value, AdminError> {
     let (mirror, id) = (&request.state.mirror, id(name)?);
-    let found = {
-        let id = id.clone();
-        mirror.read_long::<_, AdminError, _>(move |tx| Ok(directory::find(tx, &id)?)).await?
-    };
-    let found = found.ok_or_else(|| absent(&id))?;
-    let mut value = shown(mirror, &found);
-    put(&mut value, "base_url", request.state.running.load().base_url.clone().into());
+    let running = request.state.running.load_full();
+    let found = mirror
+        .read_long::<_, AdminError, _>(move |tx| {
+            let found = directory::find(tx, &id)?.ok_or_else(|| absent(&id))?;
+            let row = Row::read(tx, found)?;
+            let users = rebaseline::unconfirmed(tx, &row.directory.reference, UNCONFIRMED_SHOWN)?;
+            Ok((row, users))
+        })
+        .await?;
+    let (row, users) = found;
+    let mut value = row.shown(mirror, &running);
+    let users: Vec<Value> = users
+        .iter()
+        .map(|(subject, name)| json!({ "subject": subject.to_string(), "user_name": name }))
+        .collect();
+    put(&mut value, "unconfirmed_users", users.into());
+    put(&mut value, "base_url", running.base_url.clone().into());
     Ok(value)
 }
 
@@ -89,13 +140,17 @@ pub(super) async fn add(request: &Request<'_>) -> Result<Value, AdminError> {
 
 pub(super) async fn change(request: &Request<'_>, name: &str) -> Result<Value, AdminError> {
     let id = id(name)?;
-    let body = request.object(&["name", "enabled"])?;
+    let body = request.object(&["name", "enabled", "within_seconds"])?;
     let (name, enabled) = (text(&body, "name")?.map(str::to_owned), truth(&body, "enabled")?);
     if name.is_none() && enabled.is_none() {
         return Err(AdminError::invalid("nothing to change: give `name`, `enabled` or both"));
     }
+    // Nobody knows what was missed meanwhile, so everybody has to be named again.
+    let within = body.get("within_seconds").and_then(Value::as_u64).unwrap_or(ENABLE_WITHIN_SECONDS);
     let origin = request.caller.origin();
     let mirror = &request.state.mirror;
+    let ends = mirror.now().plus(Duration::from_secs(within));
+    let marks = mirror.clone();
     let changed = mirror
         .write::<_, mirror::Error, _>(origin, move |tx| {
             let mut changed = None;
@@ -103,12 +158,19 @@ pub(super) async fn change(request: &Request<'_>, name: &str) -> Result<Value, A
                 changed = Some(directory::rename(tx, &id, &name)?);
             }
             if let Some(enabled) = enabled {
-                changed = Some(directory::set_enabled(tx, &id, enabled)?);
+                let was = directory::find(tx, &id)?;
+                let now = directory::set_enabled(tx, &id, enabled)?;
+                if enabled && was.is_some_and(|was| !was.enabled && was.pushed_at.is_some()) {
+                    marks.forget_seen(&now.reference);
+                    rebaseline::begin(tx, &id, ends)?;
+                }
+                changed = Some(now);
             }
-            Ok(changed)
+            changed.map(|one| Row::read(tx, one).map_err(mirror::Error::from)).transpose()
         })
         .await?;
-    changed.map(|directory| shown(mirror, &directory)).ok_or_else(|| AdminError::invalid("nothing to change"))
+    let running = request.state.running.load_full();
+    changed.map(|row| row.shown(mirror, &running)).ok_or_else(|| AdminError::invalid("nothing to change"))
 }
 
 pub(super) async fn remove(request: &Request<'_>, name: &str) -> Result<Value, AdminError> {

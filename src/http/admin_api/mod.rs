@@ -5,9 +5,12 @@
 //! added; a list is `[]`, never null.
 
 mod changes;
+mod decisions;
+mod deliveries;
 mod directories;
 mod explain;
 mod export;
+mod past;
 mod resources;
 mod socket;
 mod target;
@@ -20,6 +23,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::Method;
@@ -27,11 +31,11 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::health::Health;
-use super::metrics::Metrics;
-use crate::access::Role;
+use super::metrics::{self, Metrics};
+use crate::access::{Entitlement, Role};
 use crate::mirror::{self, Mirror, Refusal, StoreError};
-use crate::model::{Actor, DirectoryId, Origin, Seq, TargetName};
-use crate::reconcile::Decision;
+use crate::model::{Actor, DirectoryId, Origin, Seq, Subject, TargetName};
+use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim;
 use crate::scim::schema::Registry;
 
@@ -173,6 +177,10 @@ pub trait Targets: Send + Sync {
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    /// What each target makes of a subject and a role, for `explain`: an array, empty where nobody answers for targets.
+    fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
+        Box::pin(async { Ok(json!([])) })
+    }
     /// What is remembered of one target besides its status; null if nothing.
     fn detail(&self, target: TargetName) -> Answering<'_>;
     /// Pins one target to an earlier version: `{"target","to_seq","seq","state","added","removed","error"}`.
@@ -182,6 +190,8 @@ pub trait Targets: Send + Sync {
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
+    /// Carries out an order about deliveries and says what it did: `{"targets","deliveries","from","changes","note"}`.
+    fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_>;
 }
 
 /// Re-reads the configuration and applies it; the value says what changed.
@@ -196,12 +206,18 @@ pub struct Snapshot {
     pub directory_order: Vec<DirectoryId>,
     /// Subjects each directory may speak for.
     pub claims: Vec<(DirectoryId, Vec<String>)>,
+    /// How long each directory may be quiet.
+    pub expect_every: Vec<(DirectoryId, Duration)>,
     /// Schemas, for filters and answers.
     pub registry: Arc<Registry>,
     /// What an identity provider is told as base URL: `https://scim.example.com/scim/v2`.
     pub base_url: String,
+    /// Names of the readers, for whom tokens may be made.
+    pub readers: Vec<String>,
     /// Problems of the configuration itself, shown by `status`.
     pub problems: Vec<String>,
+    /// Public halves of the keys that events are signed with, as `events keys` shows them.
+    pub public_keys: Value,
 }
 
 /// Everything the admin API works on.
@@ -225,6 +241,23 @@ pub struct AdminState {
 impl fmt::Debug for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+impl AdminState {
+    /// The text of `/metrics`, with what the mirror and the targets count.
+    pub async fn exposition(&self) -> String {
+        let mut more = metrics::of_mirror(&self.mirror);
+        if let Some(targets) = &self.targets
+            && let Ok(status) = targets.status().await
+        {
+            more += &metrics::of_targets(&status);
+            more += &metrics::of_deliveries(&status);
+        }
+        if let Ok(status) = decided(self).await {
+            more += &metrics::of_decisions(&status);
+        }
+        self.metrics.render(&more)
     }
 }
 
@@ -352,6 +385,15 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["directories", id]) => directories::show(request, id).await?,
         ("PATCH", ["directories", id]) => directories::change(request, id).await?,
         ("DELETE", ["directories", id]) => directories::remove(request, id).await?,
+        ("GET", ["shut"]) => decisions::shut_list(request).await?,
+        ("POST", ["shut"]) => return decisions::shut(request).await.map(created),
+        ("POST", ["open"]) => decisions::open(request).await?,
+        ("GET", ["release"]) => decisions::released(request).await?,
+        ("POST", ["release"]) => decisions::release(request).await?,
+        ("GET", ["grants"]) => decisions::grants(request).await?,
+        ("POST", ["grants"]) => return decisions::grant(request).await.map(created),
+        ("DELETE", ["grants", id]) => decisions::revoke(request, id).await?,
+        ("POST", ["rebaselines"]) => return decisions::rebaseline(request).await.map(created),
         ("GET", ["tokens"]) => tokens::list(request).await?,
         ("POST", ["tokens"]) => return tokens::create(request).await.map(created),
         ("DELETE", ["tokens", id]) => tokens::revoke(request, id).await?,
@@ -361,13 +403,28 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["groups", name]) => {
             resources::show(request, crate::model::ResourceType::Group, name).await?
         }
+        ("POST", ["forget", user]) => past::forget(request, user).await?,
         ("GET", ["explain"]) => explain::explain(request).await?,
         ("GET", ["export"]) => export::export(request).await?,
+        ("GET", ["history"]) => past::history(request).await?,
+        ("GET", ["access"]) => past::access(request).await?,
+        ("GET", ["diff"]) => past::diff(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
+        ("GET", ["deliveries"]) => deliveries::list(request).await?,
+        ("GET", ["deliveries", target, event]) => deliveries::show(request, target, event).await?,
+        ("POST", ["deliveries", word]) => deliveries::order(request, word).await?,
+        ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
         (_, segments) => return Err(nowhere(method, segments)),
     };
     Ok(Reply { status: 200, body })
+}
+
+/// The parts of `status` that metrics are made of besides the targets.
+async fn decided(state: &AdminState) -> Result<Value, AdminError> {
+    let request = Request { state, caller: Caller::InProcess(state.own_uid), query: Vec::new(), body: &[] };
+    let (shut, grants) = decisions::in_force(&request).await?;
+    Ok(json!({ "directories": directories::all(&request).await?, "shut": shut, "grants": grants }))
 }
 
 fn created(body: Value) -> Reply {
@@ -375,8 +432,9 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 22] = [
+const ENDPOINTS: &[(&str, &[&str])] = &[
     ("status", &["GET"]),
+    ("events/keys", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
     ("approve", &["POST"]),
@@ -388,16 +446,29 @@ const ENDPOINTS: [(&str, &[&str]); 22] = [
     ("targets/ID/forget", &["POST"]),
     ("directories", &["GET", "POST"]),
     ("directories/ID", &["GET", "PATCH", "DELETE"]),
+    ("shut", &["GET", "POST"]),
+    ("open", &["POST"]),
+    ("release", &["GET", "POST"]),
+    ("grants", &["GET", "POST"]),
+    ("grants/ID", &["DELETE"]),
+    ("rebaselines", &["POST"]),
     ("tokens", &["GET", "POST"]),
     ("tokens/ID", &["DELETE"]),
     ("users", &["GET"]),
     ("users/ID", &["GET"]),
     ("groups", &["GET"]),
     ("groups/ID", &["GET"]),
+    ("forget/ID", &["POST"]),
     ("explain", &["GET"]),
     ("export", &["GET"]),
+    ("history", &["GET"]),
+    ("access", &["GET"]),
+    ("diff", &["GET"]),
     ("changes", &["GET"]),
     ("verify", &["GET"]),
+    ("deliveries", &["GET"]),
+    ("deliveries/ID", &["POST"]),
+    ("deliveries/ID/ID", &["GET"]),
 ];
 
 fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
@@ -407,7 +478,8 @@ fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
         [one, _, verb] => format!("{one}/ID/{verb}"),
         _ => String::new(),
     };
-    match ENDPOINTS.iter().find(|(path, _)| *path == shape) {
+    let whole = segments.join("/");
+    match ENDPOINTS.iter().find(|(path, _)| *path == shape || *path == whole) {
         Some((_, methods)) => AdminError::new(
             405,
             format!("{method} is not served here"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, Snapshot};
+use super::{AdminError, Request, Snapshot, decisions};
 use crate::mirror::directory::{self, Directory};
 use crate::mirror::query::{self, Window};
 use crate::mirror::resource::{self, Stored};
@@ -136,14 +136,16 @@ pub(super) async fn show(request: &Request<'_>, kind: ResourceType, name: &str) 
         .read_long::<_, AdminError, _>(move |tx| {
             let (directory, stored) = find(tx, kind, &name)?;
             let document = document(&stored);
-            let value = merged(line(&directory.id, &stored), json!({ "resource": document }));
+            let value = merged(line(&directory.id, &stored), json!({ "resource": &document }));
             match kind {
                 ResourceType::User => {
                     let groups: Vec<Value> = member::groups_of(tx, &directory.reference, &stored)?
                         .iter()
                         .map(|group| json!({ "id": group.id, "display_name": group.display, "direct": group.direct }))
                         .collect();
-                    Ok(merged(value, json!({ "groups": groups })))
+                    let name = member_of(&document, "userName").as_str().unwrap_or_default();
+                    let decided = decisions::of_user(tx, &directory.id, stored.id, name)?;
+                    Ok(merged(merged(value, json!({ "groups": groups })), decided))
                 }
                 ResourceType::Group => {
                     let members: Vec<Value> = member::members(tx, &directory.reference, &stored)?
@@ -157,10 +159,23 @@ pub(super) async fn show(request: &Request<'_>, kind: ResourceType, name: &str) 
         .await
 }
 
+/// The user an operator means, with its `userName`.
+pub(super) fn user(tx: &mut ReadTx<'_>, name: &str) -> Result<(Subject, String), AdminError> {
+    let (directory, stored) = find(tx, ResourceType::User, name)?;
+    let document = document(&stored);
+    let user_name = member_of(&document, "userName").as_str().unwrap_or_default().to_owned();
+    Ok((Subject { directory: directory.id, user: stored.id }, user_name))
+}
+
 /// The subject an operator means.
 pub(super) fn subject(tx: &mut ReadTx<'_>, name: &str) -> Result<Subject, AdminError> {
     let (directory, stored) = find(tx, ResourceType::User, name)?;
     Ok(Subject { directory: directory.id, user: stored.id })
+}
+
+/// The id of the user or group an operator means.
+pub(super) fn id(tx: &mut ReadTx<'_>, kind: ResourceType, name: &str) -> Result<ResourceId, AdminError> {
+    find(tx, kind, name).map(|(_, stored)| stored.id)
 }
 
 fn find(tx: &mut ReadTx<'_>, kind: ResourceType, name: &str) -> Result<(Directory, Stored), AdminError> {

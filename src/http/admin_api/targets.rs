@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, Targets, directories, text, truth};
+use super::{AdminError, Request, Targets, decisions, directories, text, truth};
 use crate::model::TargetName;
 use crate::reconcile::Decision;
 
@@ -25,6 +25,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         Some(targets) => targets.status().await?,
         None => json!([]),
     };
+    let (shut, grants) = decisions::in_force(request).await?;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "epoch": state.mirror.epoch(),
@@ -33,6 +34,8 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         "not_ready_because": state.health.reason(),
         "directories": directories,
         "targets": targets,
+        "shut": shut,
+        "grants": grants,
         "problems": state.running.load().problems,
     }))
 }

@@ -9,8 +9,8 @@ use crate::access::{GroupRule, Role};
 use crate::http::health::Health;
 use crate::http::limits::Settings as Limits;
 use crate::http::testing::{Server, Store};
-use crate::model::{Origin, RoleName, Seq, TargetName};
-use crate::reconcile::Decision;
+use crate::model::{Origin, RoleName, TargetName};
+use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim::schema::Registry;
 
 /// Answers for targets and writes down what it was asked.
@@ -46,17 +46,11 @@ impl Targets for Fake {
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_> {
         self.told(format!("sync {target:?} {adopt}"))
     }
-    fn detail(&self, target: TargetName) -> Answering<'_> {
-        self.told(format!("detail {target}"))
-    }
-    fn roll_back(&self, target: TargetName, to: Option<Seq>, _: Origin) -> Answering<'_> {
-        self.told(format!("roll back {target} {to:?}"))
-    }
-    fn forget(&self, target: TargetName, delete: bool, _: Origin) -> Answering<'_> {
-        self.told(format!("forget {target} {delete}"))
-    }
     fn decide(&self, target: TargetName, decision: Decision, _: Origin) -> Answering<'_> {
         self.told(format!("{target} {decision:?}"))
+    }
+    fn deliver(&self, order: DeliveryOrder, _: Origin) -> Answering<'_> {
+        self.told(format!("{order:?}"))
     }
 }
 
@@ -74,9 +68,12 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
             roles: vec![role],
             directory_order: Vec::new(),
             claims: Vec::new(),
+            expect_every: Vec::new(),
             registry: Arc::new(Registry::standard()),
             base_url: "https://scim.example.com/scim/v2".into(),
+            readers: vec!["fleet".to_owned()],
             problems: Vec::new(),
+            public_keys: json!({"targets": []}),
         }),
         targets,
         reload: Some(Arc::new(|| Box::pin(async { Ok(json!({"reloaded": true})) }))),

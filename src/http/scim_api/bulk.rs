@@ -133,6 +133,7 @@ impl ScimApi {
             }
             (_, None) => return Err(Error::invalid_value("`path` must end in an id").into()),
         };
+        self.named(call, &stored);
         Ok(Done { status, id: stored.id, version: Some(stored.version) })
     }
 

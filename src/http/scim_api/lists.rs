@@ -64,6 +64,8 @@ impl ScimApi {
         let request = list_request(call)?;
         let prepared = prepare(call, kind, &request, used)?;
         let (part, count) = part(call, &request, self.mirror.now())?;
+        // A look-up that finds somebody names them; a page of a list does not.
+        let is_look_up_of_one = prepared.filter.is_some();
         let directory = call.principal.directory.clone();
         let point = !prepared.wanted.members && prepared.filter.as_ref().is_some_and(|f| is_look_up(f, kind));
         let found = if point {
@@ -80,6 +82,12 @@ impl ScimApi {
             let read = move |tx: &mut ReadTx<'_>| run(tx, &directory, &prepared, &part, count);
             self.mirror.read_long::<_, StoreError, _>(read).await?
         };
+        if let [only] = found.items.as_slice()
+            && found.total == 1
+            && is_look_up_of_one
+        {
+            self.mirror.note_seen(&call.principal.directory, std::iter::once(only.stored.rid));
+        }
         Ok(self.answer(call, &request, &found))
     }
 

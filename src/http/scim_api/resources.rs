@@ -170,6 +170,7 @@ impl ScimApi {
         let Some(loaded) = self.fetch(call, kind, id, &projection).await? else {
             return Err(no_such_resource().into());
         };
+        self.named(call, &loaded.stored);
         if call.precondition.check_read(loaded.stored.version)? {
             return Ok(shown(200, call, &loaded, &projection));
         }
@@ -227,6 +228,11 @@ impl ScimApi {
         Ok(shown(201, call, &loaded, &projection).with(LOCATION, &location))
     }
 
+    /// Notes that the identity provider spoke of this resource, for a re-baseline.
+    pub(super) fn named(&self, call: &Call, stored: &Stored) {
+        self.mirror.note_seen(&call.principal.directory, std::iter::once(stored.rid));
+    }
+
     /// Creates what `body` says.
     pub(super) async fn store_new(
         &self,
@@ -259,6 +265,7 @@ impl ScimApi {
     ) -> Result<Answer, mirror::Error> {
         let (id, projection, precondition) = (known(id)?, call.projection()?, call.precondition.clone());
         let stored = self.store_whole(call, kind, id, precondition, call.json()?, used).await?;
+        self.named(call, &stored);
         self.written(call, kind, stored, &projection).await
     }
 
@@ -296,6 +303,7 @@ impl ScimApi {
     ) -> Result<Answer, mirror::Error> {
         let (id, projection, precondition) = (known(id)?, call.projection()?, call.precondition.clone());
         let stored = self.store_patched(call, kind, id, precondition, call.json()?, used).await?;
+        self.named(call, &stored);
         match patch::patch_answer(call.principal.kind, kind, call.names_attributes(), stored.members) {
             PatchAnswer::Resource => self.written(call, kind, stored, &projection).await,
             PatchAnswer::NoContent => Ok(Answer::empty(204).with(ETAG, &ETag(stored.version).to_string())),

@@ -122,10 +122,15 @@ impl Turn {
     fn share(&mut self, run: impl FnOnce() -> Ended) -> Ended {
         let reloads = Arc::clone(&self.reloads);
         let until = Instant::now() + GATHER;
-        self.leave();
         let mut groups = reloads.groups();
+        let group = groups.entry(self.key.clone()).or_default();
+        // Under one lock: whoever starts because nobody is coming any more must count this one in.
+        if std::mem::take(&mut self.is_coming) {
+            group.coming = group.coming.saturating_sub(1);
+        }
         // One that has started may have read the files before this one's swap.
-        let mine = groups.entry(self.key.clone()).or_default().started + 1;
+        let mine = group.started + 1;
+        reloads.changed.notify_all();
         loop {
             let group = groups.entry(self.key.clone()).or_default();
             if let Some((_, ended)) = group.ended.as_ref().filter(|(round, _)| *round >= mine) {

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::access::{Entitlement, Exception, Problem, View, ViewInput, view};
-use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk, Via};
+use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
+use crate::downstream::format::LeftOut;
 use crate::mirror::change::Kind;
+use crate::mirror::loaded;
 use crate::mirror::owned::{self, Owned};
 use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::version::{self, Version};
@@ -21,12 +23,14 @@ use crate::reconcile::guard::book::Book;
 use crate::reconcile::guard::verdict::{self, Guarded};
 use crate::reconcile::plan::{self, Inputs, Wanted};
 use crate::reconcile::record::{self, Place, RUNS_KEPT, Stored};
-use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, Shape, TargetSettings};
+use crate::reconcile::settings::{Apply, Drift, FileSettings, Publish, Shape, TargetSettings};
+use crate::reconcile::shelf::Shelf;
 use crate::reconcile::snapshot::Snapshot;
 use crate::reconcile::{Plan, State};
 
 use super::look::{self, Evidence, Known, Seen, There};
-use super::parts::{self, Content};
+use super::make::{self, Numbers, Remembered, Rendering};
+use super::parts::{self, Content, Drawn};
 use super::pin;
 use super::reload::Turn;
 
@@ -107,6 +111,8 @@ pub(crate) fn wish(
     let mut exceptions: Vec<Exception> =
         book.into_iter().flat_map(|book| book.exceptions.values().cloned()).collect();
     exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
+    // Whatever keeps a removal from being carried out keeps nobody in who is shut out (DESIGN §6.5).
+    exceptions.retain(|one| !verdict::is_shut(snapshot, &one.subject, &one.attributes));
     let names: BTreeMap<Subject, String> =
         stored.holdings.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
     let input = ViewInput {
@@ -114,10 +120,14 @@ pub(crate) fn wish(
         attributes: &settings.attributes,
         exceptions: &exceptions,
         names: &names,
+        map: &settings.map,
+        fold: settings.kind.fold(),
     };
     let (view, found) = view(&snapshot.facts, &snapshot.access, input);
     let problems = snapshot.access.problems.iter().chain(&found).map(ToString::to_string).collect();
-    let is_illegal = |one: &&Problem| matches!(one, Problem::BadName { .. } | Problem::Collision { .. });
+    let is_illegal = |one: &&Problem| {
+        matches!(one, Problem::BadName { .. } | Problem::Collision { .. } | Problem::Mapped { .. })
+    };
     let illegal = found.iter().filter(is_illegal).map(ToString::to_string).collect();
     let mut wish = Wish { view, exceptions, problems, illegal };
     if settings.guard.hold == Waits::All && book.is_some_and(|book| book.held().next().is_some()) {
@@ -136,10 +146,17 @@ pub(crate) fn plan_of(
     let stored = record::load(mirror, &settings.name)?;
     let wanted_of = |wish: &Wish| match &settings.kind {
         crate::reconcile::TargetKind::File(file) => {
-            let done = parts::draw(file, &wish.view, &stored.owned);
-            plan::wanted(&wish.view, &done.map(|done| done.left_out).unwrap_or_default())
+            let done = made_of(mirror, settings, file, &stored, wish.view.clone(), &wish.illegal, true);
+            done.map_or_else(
+                |_| plan::wanted(&wish.view, &[]),
+                |done| plan::wanted(&done.view, &done.left_out),
+            )
         }
-        crate::reconcile::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
+        crate::reconcile::TargetKind::Webhook(webhook) => {
+            let mut wanted = plan::wanted(&wish.view, &[]);
+            wanted.retain(|(_, entitlement), _| webhook.speaks_of(entitlement));
+            wanted
+        }
     };
     let base = wanted_of(&wish(settings, snapshot, &stored, None));
     let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
@@ -167,6 +184,7 @@ pub(crate) struct FileRun<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) settings: &'a TargetSettings,
     pub(crate) file: &'a FileSettings,
+    pub(crate) shelf: &'a Shelf,
     /// Its part in the batch that shares a reload; `None` without `reload`.
     pub(crate) turn: Option<Turn>,
 }
@@ -195,6 +213,59 @@ pub(super) struct Made {
     pub(super) problems: Vec<String>,
     /// Files of a tree that could not be rendered, and why.
     pub(super) failed: BTreeMap<String, String>,
+    /// What a reader to which the file only adds holds so far, and will.
+    pub(super) loaded: Option<Remembered>,
+}
+
+impl Made {
+    fn of(done: Rendering<Filled>, mut problems: Vec<String>) -> Self {
+        problems.extend(done.left_out.iter().map(ToString::to_string));
+        let Filled { drawn, loaded } = done.done;
+        Self {
+            digest: drawn.content.digest(),
+            content: drawn.content,
+            wanted: plan::wanted(&done.view, &done.left_out),
+            refused: done.refused,
+            problems,
+            failed: drawn.failed,
+            loaded,
+        }
+    }
+}
+
+/// All files, rendered.
+struct Filled {
+    drawn: Drawn,
+    loaded: Option<Remembered>,
+}
+
+/// The files for `view`, or for what is left of what was held.
+fn made_of(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    file: &FileSettings,
+    stored: &Stored,
+    view: View,
+    illegal: &[String],
+    is_preview: bool,
+) -> Result<Rendering<Filled>, String> {
+    let fill = |view: &View| filled(mirror, settings, file, stored, view, is_preview);
+    make::whole_or_held(view, &stored.holdings, illegal, file.on_illegal, &fill)
+}
+
+fn filled(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    file: &FileSettings,
+    stored: &Stored,
+    view: &View,
+    is_preview: bool,
+) -> Result<(Filled, Vec<LeftOut>), String> {
+    let numbers = Numbers { log: &settings.unix_ids, is_preview };
+    let (file, loaded) = make::prepare(mirror, &settings.name, stored.saved.as_ref(), file, numbers, view)?;
+    let mut drawn = parts::draw(&file, view, &stored.owned).map_err(|error| error.to_string())?;
+    let left_out = std::mem::take(&mut drawn.left_out);
+    Ok((Filled { drawn, loaded }, left_out))
 }
 
 /// What was put in place, to be recorded.
@@ -219,7 +290,7 @@ impl FileRun<'_> {
         let mut guarded = None;
         let outcome = match self.try_run(snapshot, cause, started, &mut guarded) {
             Ok(outcome) => outcome,
-            Err(Failed { error, problems }) => {
+            Err(Failed { error, problems, .. }) => {
                 let outcome = Outcome { problems, ..Outcome::failed(error) };
                 // A mirror that cannot be written cannot take this either; the outcome is told all the same.
                 let _untold = self.note(snapshot, &outcome, started);
@@ -258,23 +329,51 @@ impl FileRun<'_> {
             (false, false) => State::InSync,
         };
         *guarded = Some(taken);
+        let base_wanted = base.wanted.clone();
         let mut made = if stored.book.exceptions.is_empty() && limit.is_none() {
             base
         } else {
             self.make(snapshot, &stored, Some(&stored.book), limit.as_deref())?
         };
+        if self.file.publish == Publish::Only {
+            self.make_own_folder()?;
+        }
         made.problems.extend(moved);
         let is_sync = matches!(cause, Cause::Sync { .. } | Cause::Rollback);
         let adopt = cause == (Cause::Sync { adopt: true });
         if made.refused.is_some() && !saved.record.adopted {
             // Nothing of ours is there yet, so nothing has to be taken out of it.
-            return Err(Failed { error: made.refused.unwrap_or_default(), problems: made.problems });
+            return Err(Failed::told(made.refused.unwrap_or_default(), made.problems));
+        }
+        if self.settings.apply == Apply::Manual
+            && !is_sync
+            && saved.record.adopted
+            && let Some(less) = self.make_less(snapshot, &stored, &base_wanted, started)?
+        {
+            let (stored, saved, in_sync) = (&stored, &saved, State::Pending);
+            let at = At { snapshot, stored, saved, started, in_sync, is_sync: true, adopt };
+            return self.place(&at, less);
         }
         let at = At { snapshot, stored: &stored, saved: &saved, started, in_sync, is_sync, adopt };
+        let (digest, is_whole) = (made.digest, made.refused.is_none());
+        match self.place(&at, made) {
+            // Where somebody's check refuses what should be there, revocations land all the same (DESIGN §6.4).
+            Err(failed) if failed.is_rejected && is_whole && saved.record.adopted => {
+                let held = self.make_held(&at, limit.as_deref(), &failed.error);
+                match held.filter(|made| made.digest != digest) {
+                    Some(made) => self.place(&at, made),
+                    None => Err(failed),
+                }
+            }
+            done => done,
+        }
+    }
+
+    fn place(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {
         match self.file.shape {
-            Shape::File => self.single(&at, made),
-            Shape::Tree(_) => self.tree(&at, made),
-            Shape::Set(_) => self.set(&at, made),
+            Shape::File => self.single(at, made),
+            Shape::Tree(_) => self.tree(at, made),
+            Shape::Set(_) => self.set(at, made),
         }
     }
 
@@ -354,30 +453,58 @@ impl FileRun<'_> {
         limit: Option<&[Holding]>,
     ) -> Result<Made, Failed> {
         let wish = wish(self.settings, snapshot, stored, book);
-        let mut problems = wish.problems;
-        let draw = |view: &View| {
-            parts::draw(self.file, view, &stored.owned)
-                .map_err(|error| Failed { error: error.to_string(), problems: problems.clone() })
-        };
-        let mut shown = match limit {
+        let view = match limit {
             Some(limit) => plan::only_held(&wish.view, limit),
             None => wish.view,
         };
-        let mut drawn = draw(&shown)?;
-        let mut refused = None;
-        let illegal: Vec<String> =
-            wish.illegal.into_iter().chain(drawn.left_out.iter().map(ToString::to_string)).collect();
-        if let Some(first) = illegal.first().filter(|_| self.file.on_illegal == OnIllegal::Error) {
-            let more = illegal.len().saturating_sub(1);
-            refused = Some(format!("{first} ({more} more); additions wait until it can be written"));
-            shown = plan::only_held(&shown, &stored.holdings);
-            let again = draw(&shown)?;
-            (drawn.content, drawn.failed) = (again.content, again.failed);
+        match made_of(self.mirror, self.settings, self.file, stored, view, &wish.illegal, false) {
+            Ok(done) => Ok(Made::of(done, wish.problems)),
+            Err(error) => Err(Failed::told(error, wish.problems)),
         }
-        problems.extend(drawn.left_out.iter().map(ToString::to_string));
-        let wanted = plan::wanted(&shown, &drawn.left_out);
-        let (content, failed) = (drawn.content, drawn.failed);
-        Ok(Made { digest: content.digest(), content, wanted, refused, problems, failed })
+    }
+
+    /// Renders `view` as it is.
+    pub(super) fn made_whole(
+        &self,
+        stored: &Stored,
+        view: View,
+        problems: Vec<String>,
+    ) -> Result<Made, Failed> {
+        match filled(self.mirror, self.settings, self.file, stored, &view, false) {
+            Ok((done, left_out)) => Ok(Made::of(Rendering { view, done, left_out, refused: None }, problems)),
+            Err(error) => Err(Failed::told(error, problems)),
+        }
+    }
+
+    /// Renders what is left of what was held, since what should be there was refused because of `why`.
+    fn make_held(&self, at: &At<'_>, limit: Option<&[Holding]>, why: &str) -> Option<Made> {
+        let wish = wish(self.settings, at.snapshot, at.stored, Some(&at.stored.book));
+        let view = match limit {
+            Some(limit) => plan::only_held(&wish.view, limit),
+            None => wish.view,
+        };
+        let fill = |view: &View| filled(self.mirror, self.settings, self.file, at.stored, view, false);
+        let done = make::held(&view, &at.stored.holdings, why, &fill).ok()?;
+        Some(Made::of(done, wish.problems))
+    }
+
+    /// Remembers what is about to be written: its digest, and what a reader to which it only adds will hold.
+    fn remember(&self, at: &At<'_>, made: &Made, is_wanted: bool) -> Result<(), StoreError> {
+        let digest = made.digest.to_string();
+        let is_told = is_wanted || record::intended(at.saved) == Some(digest.as_str());
+        let loaded = made.loaded.clone().filter(|one| one.before != one.after);
+        if is_told && loaded.is_none() {
+            return Ok(());
+        }
+        let name = self.name().clone();
+        record::update(self.mirror, self.name(), move |tx, saved| {
+            if let Some(one) = loaded {
+                loaded::save(tx, &name, &one.before, &one.after)?;
+                record::set_loaded(saved, false);
+            }
+            record::set_extra(saved, "intended", Some(digest.into()));
+            Ok(())
+        })
     }
 
     /// Puts the bytes in place, records it, reloads.
@@ -389,33 +516,29 @@ impl FileRun<'_> {
         expect: Expect,
         drift: Vec<Evidence>,
     ) -> Result<Outcome, Failed> {
-        let digest = made.digest.to_string();
-        if !is_wanted && record::intended(at.saved) != Some(digest.as_str()) {
-            record::update(self.mirror, self.name(), move |_, saved| {
-                record::set_extra(saved, "intended", Some(digest.into()));
-                Ok(())
-            })?;
-        }
+        self.remember(at, &made, is_wanted)?;
         let Content::One(bytes) = &made.content else {
-            return Err(Failed { error: "a file was drawn as several".into(), problems: made.problems });
+            return Err(Failed::told("a file was drawn as several".into(), made.problems));
         };
         let check = |bytes: &[u8]| self.file.format.check(bytes, &self.file.options);
-        let applied = match file::apply(&self.file.spec, bytes, expect, &check) {
-            Ok(applied) => applied,
-            Err(error) if self.must_shrink(at, &made, &error) => {
-                return self.shrink(at, &made, &error, drift);
-            }
-            Err(error) => return Err(Failed::from(&error, &made.problems)),
-        };
+        let applied = file::apply(&self.file.spec, bytes, expect, &check)
+            .map_err(|error| Failed::from(&error, &made.problems))?;
         let swapped = match applied {
             Applied::Swapped(swapped) => Some(swapped),
             Applied::Unchanged => None,
         };
+        let (published, since) = (self.published(bytes), self.since(at.saved, made.digest));
+        let digest = made.digest;
         let seen = Seen::File(Some(made.digest), self.file.spec.mode);
         let on_disk = Known::from([(String::new(), seen)]);
-        let changed = swapped.is_some();
+        // A crash between the swap and its record leaves a file that nobody was told to load.
+        let is_unrecorded = record::intended(at.saved) == Some(made.digest.to_string().as_str());
+        let changed = swapped.is_some() || is_unrecorded;
         let put = Put { made, changed, on_disk, drift, owned: Vec::new(), gone: Vec::new() };
         let mut outcome = self.record(at, put)?;
+        if let Some(bytes) = published {
+            self.show(bytes, digest, since);
+        }
         if let Some(swapped) = swapped {
             // The swap is recorded; a version that could not be kept is worth a word and no more.
             if let Err(error) = file::settle(&self.file.spec, &swapped, at.snapshot.seq().0) {
@@ -423,31 +546,6 @@ impl FileRun<'_> {
             }
         }
         self.reload(at, outcome)
-    }
-
-    /// Root's bounds refuse a file for one person in it. Those who must go shall go all the same (DESIGN §6.4).
-    fn must_shrink(&self, at: &At<'_>, made: &Made, error: &file::ApplyError) -> bool {
-        matches!(self.file.spec.via, Via::Installer { .. })
-            && error.kind() == file::Kind::Refused
-            && made.refused.is_none()
-            && at.saved.record.adopted
-    }
-
-    /// Once more with what was held before, less everything revoked since; additions wait.
-    fn shrink(
-        &mut self,
-        at: &At<'_>,
-        made: &Made,
-        error: &file::ApplyError,
-        drift: Vec<Evidence>,
-    ) -> Result<Outcome, Failed> {
-        let whole = Failed::from(error, &made.problems);
-        let mut less = self.make(at.snapshot, at.stored, Some(&at.stored.book), Some(&at.stored.holdings))?;
-        if less.digest == made.digest {
-            return Err(whole);
-        }
-        less.refused = Some(format!("{}; additions wait until it can be written", whole.error));
-        self.put(at, less, false, Expect::Anything, drift)
     }
 
     /// Records what is in place now: digest, holding, applied seq and whether a reload is owed, in one transaction.
@@ -479,7 +577,13 @@ impl FileRun<'_> {
         let held = at.stored.book.held_count();
         let run = Run { held, ..self.run_record(at.snapshot, &outcome, at.started) };
         let digest = made.digest.to_string();
-        let applied = ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() };
+        let change = ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() };
+        // What a person's word alone took out leaves the rest to be applied.
+        let applied = match at.in_sync {
+            State::Pending => at.saved.applied,
+            _ => Some(change),
+        };
+        let since = self.since(at.saved, made.digest);
         let (name, now) = (self.name().clone(), self.clock.now());
         let (state, error) = (outcome.state, outcome.error.clone());
         let (place, keep, drift) = (Place::of(self.file), self.file.spec.keep, outcome.drift.clone());
@@ -490,7 +594,7 @@ impl FileRun<'_> {
             owned::put(tx, &name, &owned)?;
             owned::drop_names(tx, &name, &dropped)?;
             if changed {
-                let version = Version { n: 0, change: applied, at: now, digest: digest.clone(), total };
+                let version = Version { n: 0, change, at: now, digest: digest.clone(), total };
                 version::add(tx, &name, &version, keep)?;
             }
             pin::mark_done(saved);
@@ -500,7 +604,8 @@ impl FileRun<'_> {
                 target::record_run(tx, &run, RUNS_KEPT)?;
             }
             record::set_extra(saved, "intended", None);
-            saved.applied = Some(applied);
+            record::set_extra(saved, "shown_since", Some(since.0.into()));
+            saved.applied = applied;
             saved.record.written = Some(digest);
             saved.record.adopted = true;
             saved.record.reload_pending = must_reload;
@@ -528,11 +633,12 @@ impl FileRun<'_> {
         }
         let Some(turn) = &mut self.turn else { return Ok(outcome) };
         turn.reload(self.file.reload.as_ref(), &self.file.spec)
-            .map_err(|error| Failed { error, problems: outcome.problems.clone() })?;
+            .map_err(|error| Failed::told(error, outcome.problems.clone()))?;
         let is_whole = outcome.error.is_none();
         let now = self.clock.now();
         record::update(self.mirror, self.name(), move |_, saved| {
             saved.record.reload_pending = false;
+            record::set_loaded(saved, true);
             if is_whole {
                 saved.record.last_success = Some(now);
                 saved.record.failures = 0;
@@ -627,18 +733,25 @@ impl Found {
 pub(super) struct Failed {
     pub(super) error: String,
     pub(super) problems: Vec<String>,
+    /// A check did not take the bytes; others may pass.
+    is_rejected: bool,
 }
 
 impl Failed {
+    pub(super) fn told(error: String, problems: Vec<String>) -> Self {
+        Self { error, problems, is_rejected: false }
+    }
+
     pub(super) fn from(error: &file::ApplyError, problems: &[String]) -> Self {
+        let is_rejected = error.kind() == file::Kind::Refused;
         let hint = error.hint();
         let error = if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") };
-        Self { error, problems: problems.to_vec() }
+        Self { error, problems: problems.to_vec(), is_rejected }
     }
 }
 
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
-        Self { error: error.to_string(), problems: Vec::new() }
+        Self::told(error.to_string(), Vec::new())
     }
 }

@@ -22,7 +22,7 @@ impl FileRun<'_> {
     /// Compares, decides and switches.
     pub(super) fn set(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {
         let Content::Many(pieces) = &made.content else {
-            return Err(Failed { error: "a set was drawn as one file".into(), problems: made.problems });
+            return Err(Failed::told("a set was drawn as one file".into(), made.problems));
         };
         let failed = |error: &ApplyError| Failed::from(error, &made.problems);
         let there =

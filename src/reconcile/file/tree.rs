@@ -55,7 +55,7 @@ impl FileRun<'_> {
     /// Compares, decides and writes.
     pub(super) fn tree(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {
         let Content::Many(pieces) = &made.content else {
-            return Err(Failed { error: "a tree was drawn as one file".into(), problems: made.problems });
+            return Err(Failed::told("a tree was drawn as one file".into(), made.problems));
         };
         let todo = self.judge(at, pieces, &made)?;
         let quiet = |state: State, error: Option<String>| {
@@ -74,6 +74,7 @@ impl FileRun<'_> {
         }
         self.intend(at, &todo)?;
         crash::point();
+        let left_behind = self.end_recorded_swaps(at, &todo);
         let mut done = self.write(&todo);
         crash::point();
         if let Err(error) = self.confirm(&mut done) {
@@ -91,12 +92,20 @@ impl FileRun<'_> {
         owned.extend(todo.note.iter().map(|(name, piece)| in_place(name, piece)));
         let mut gone = std::mem::take(&mut done.gone);
         gone.extend(todo.lost.iter().cloned());
+        // Still ours until what was set aside is gone too.
+        gone.retain(|name| !aside.contains(name));
         let (changed, drift) = (done.is_changed, todo.drift.clone());
         drop(todo);
         let put = Put { made, changed, on_disk: known, drift, owned, gone };
         let mut outcome = self.record(at, put)?;
         crash::point();
+        outcome.problems.extend(left_behind);
         outcome.problems.extend(self.settle(at, &swapped, &aside));
+        crash::point();
+        if !aside.is_empty() {
+            let name = self.name().clone();
+            record::update(self.mirror, self.name(), move |tx, _| owned::drop_names(tx, &name, &aside))?;
+        }
         if is_drifted {
             outcome.state = State::Drifted;
         }
@@ -299,6 +308,27 @@ impl FileRun<'_> {
             owned::put(tx, &name, &intents)
         })?;
         Ok(())
+    }
+
+    /// A crash after the record and before the end of its swaps leaves their ways back; they hold what was revoked.
+    fn end_recorded_swaps(&self, at: &At<'_>, todo: &Todo<'_>) -> Vec<String> {
+        let is_open = |name: &str| {
+            todo.put.iter().any(|(put, ..)| *put == name)
+                || todo.remove.iter().any(|(one, _)| one.name == name)
+        };
+        let mut folders = BTreeMap::new();
+        let mut problems = Vec::new();
+        for ours in at.stored.owned.iter().filter(|ours| ours.intended.is_none() && !is_open(&ours.name)) {
+            let spec = self.file.spec.member(&ours.name);
+            let folder = spec.path.parent().map(std::path::Path::to_owned);
+            // Once for each folder; one that cannot be read has told so already.
+            let has_some =
+                *folders.entry(folder).or_insert_with(|| file::has_way_back(&spec).unwrap_or(false));
+            if has_some && let Err(error) = file::drop_aside(&spec) {
+                problems.push(error.to_string());
+            }
+        }
+        problems
     }
 
     /// Removals first, then what changes, then what comes. One file that fails does not keep the others.

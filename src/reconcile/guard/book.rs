@@ -42,12 +42,15 @@ pub struct Hold {
     pub urgent: BTreeSet<Subject>,
     /// Whether `notify` ran.
     pub told: bool,
+    /// It holds only what a re-baseline found: other removals are judged as if it were not there.
+    #[serde(default)]
+    pub aside: bool,
 }
 
 impl Hold {
     /// One that begins now, its urgent budget untouched.
     pub fn at(now: Timestamp) -> Self {
-        Self { began: now, urgent: BTreeSet::new(), told: false }
+        Self { began: now, urgent: BTreeSet::new(), told: false, aside: false }
     }
 }
 
@@ -113,6 +116,11 @@ impl Book {
     /// Whether there is a verdict on this removal.
     pub fn has(&self, key: &Key) -> bool {
         self.exceptions.contains_key(key) || self.passed.contains_key(key)
+    }
+
+    /// Whether a hold stands that other removals meet.
+    pub fn stands(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| !hold.aside)
     }
 
     /// The held removals.

@@ -11,7 +11,7 @@ pub(crate) mod verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::access::{Entitlement, Verdict};
+use crate::access::{Doc, Entitlement, Verdict};
 use crate::downstream::command::Argv;
 use crate::mirror::target::{Holding, How, Passed};
 use crate::model::{DirectoryId, RoleName, Seq, Subject, Timestamp};
@@ -95,6 +95,20 @@ pub struct Scene<'a> {
     pub base: &'a Wanted,
     /// Whether sync may never take this away.
     pub is_protected: &'a dyn Fn(&Key) -> bool,
+    /// Who wants a removal; given also what is remembered of the user.
+    pub wanted_by: &'a dyn Fn(&Key, &Doc) -> WantedBy,
+}
+
+/// Who wants a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WantedBy {
+    /// An identity provider or a change of the configuration: what the guard is for.
+    Sync,
+    /// A person (`shut`, `grant revoke`, `subject release`) or the end that a person set (a grant's): it goes at once,
+    /// whatever else is held, and counts for nothing.
+    Word,
+    /// Nobody: a re-baseline closed and the user was not named. It waits for a person, however few they are.
+    Nobody,
 }
 
 /// What a judgement did besides what it wrote into the book.
@@ -112,20 +126,28 @@ type Keys<'a> = BTreeSet<(&'a Subject, &'a Entitlement)>;
 /// Takes a verdict on every removal that has none yet, and lets go of verdicts that have had their time.
 pub fn judge(guard: &Guard, book: &mut Book, scene: Scene<'_>) -> Judged {
     let held_keys: Keys<'_> = scene.holdings.iter().map(|one| (&one.subject, &one.entitlement)).collect();
+    obey(book, scene);
     forget(guard, book, scene, &held_keys);
     let expired = expire(guard, book, scene.now);
     let mut fresh: Vec<&Holding> = Vec::new();
+    let mut unwanted: Vec<&Holding> = Vec::new();
     for holding in scene.holdings {
         let key = plan::key_of(holding);
         if scene.base.contains_key(&key) || book.has(&key) {
             continue;
         }
-        if (scene.is_protected)(&key) {
-            book.keep(holding, Verdict::Protected, scene.seq, 0);
-        } else {
-            fresh.push(holding);
+        match (scene.wanted_by)(&key, &holding.attributes) {
+            WantedBy::Word => {
+                book.pass(Passed { holding: holding.clone(), at: scene.now, how: How::Approved });
+            }
+            WantedBy::Nobody => unwanted.push(holding),
+            WantedBy::Sync if (scene.is_protected)(&key) => {
+                book.keep(holding, Verdict::Protected, scene.seq, 0);
+            }
+            WantedBy::Sync => fresh.push(holding),
         }
     }
+    let set_aside = set_aside(book, scene, &unwanted);
     // A hold that holds nothing only slows down; it ends once the window is quiet enough.
     let is_idle = book.hold.is_some() && book.held().next().is_none();
     if is_idle && !is_over(guard, book, scene, &held_keys, &[]) {
@@ -133,17 +155,51 @@ pub fn judge(guard: &Guard, book: &mut Book, scene: Scene<'_>) -> Judged {
     }
     let held = if fresh.is_empty() { 0 } else { decide(guard, book, scene, &held_keys, &fresh) };
     book.number_plan();
-    Judged { held, expired }
+    Judged { held: held.saturating_add(set_aside), expired }
+}
+
+/// Lets go of what a person meanwhile wants gone, and judges anew what a re-baseline had set aside and the identity
+/// provider has spoken of since.
+fn obey(book: &mut Book, scene: Scene<'_>) {
+    let mut said: Vec<Key> = Vec::new();
+    book.exceptions.retain(|key, one| match (scene.wanted_by)(key, &one.attributes) {
+        WantedBy::Word => {
+            said.push(key.clone());
+            true
+        }
+        WantedBy::Sync => !plan::is_unconfirmed(&one.attributes),
+        WantedBy::Nobody => true,
+    });
+    if !said.is_empty() {
+        book.release(scene.now, |one| said.contains(&(one.subject.clone(), one.entitlement.clone())));
+    }
+    if book.held().next().is_none() && book.hold.as_ref().is_some_and(|hold| hold.aside) {
+        book.hold = None;
+    }
+}
+
+/// Holds removals that nobody asked for. That hold is apart: it slows down nothing else.
+fn set_aside(book: &mut Book, scene: Scene<'_>, unwanted: &[&Holding]) -> u64 {
+    if unwanted.is_empty() {
+        return 0;
+    }
+    book.hold.get_or_insert_with(|| Hold { aside: true, ..Hold::at(scene.now) });
+    book.batch = book.batch.saturating_add(1);
+    for holding in unwanted {
+        let marked = plan::unconfirmed(holding);
+        book.keep(&marked, Verdict::Held, scene.seq, book.batch);
+    }
+    unwanted.len() as u64
 }
 
 /// The verdict on removals that arrive together. Answers how many are held.
 fn decide(guard: &Guard, book: &mut Book, scene: Scene<'_>, held_keys: &Keys<'_>, fresh: &[&Holding]) -> u64 {
     let people: BTreeSet<&Subject> = fresh.iter().map(|one| &one.subject).collect();
-    let begins = book.hold.is_none() && is_over(guard, book, scene, held_keys, fresh);
+    let begins = !book.stands() && is_over(guard, book, scene, held_keys, fresh);
     if begins {
         book.hold = Some(Hold::at(scene.now));
     }
-    let how = match &mut book.hold {
+    let how = match book.hold.as_mut().filter(|hold| !hold.aside) {
         None => Some(How::Allowed),
         Some(hold) => {
             // All or none: which few of many would go first is not for the guard to pick. What trips the limit goes
@@ -178,7 +234,7 @@ fn forget(guard: &Guard, book: &mut Book, scene: Scene<'_>, held_keys: &Keys<'_>
             && (one.verdict != Verdict::Protected
                 || (held_keys.contains(&(&key.0, &key.1)) && (scene.is_protected)(key)))
     });
-    let stands = book.hold.is_some();
+    let stands = book.stands();
     book.passed.retain(|key, one| {
         let is_pending = held_keys.contains(&(&key.0, &key.1));
         let counts = one.how != How::Approved && (stands || is_recent(guard, one, scene.now));

@@ -38,6 +38,10 @@ struct Target {
     holdings: BTreeSet<Key>,
     access: BTreeSet<Key>,
     protected: BTreeSet<String>,
+    /// Whose removals a person's word asks for.
+    word: BTreeSet<Subject>,
+    /// Whose removals nobody asked for.
+    nobody: BTreeSet<Subject>,
 }
 
 impl Target {
@@ -52,6 +56,8 @@ impl Target {
             holdings: access.clone(),
             access,
             protected: BTreeSet::new(),
+            word: BTreeSet::new(),
+            nobody: BTreeSet::new(),
         }
     }
 
@@ -74,12 +80,19 @@ impl Target {
         let base: Wanted = self.access.iter().map(|key| (key.clone(), holding(key))).collect();
         let protected = self.protected.clone();
         let is_protected = |key: &Key| protected.contains(&key.1.to_string());
+        let (word, nobody) = (self.word.clone(), self.nobody.clone());
+        let wanted_by = |key: &Key, _: &Doc| match key {
+            key if word.contains(&key.0) => WantedBy::Word,
+            key if nobody.contains(&key.0) => WantedBy::Nobody,
+            _ => WantedBy::Sync,
+        };
         let scene = Scene {
             now: self.now,
             seq: Seq(self.seq),
             holdings: &holdings,
             base: &base,
             is_protected: &is_protected,
+            wanted_by: &wanted_by,
         };
         judge(&self.guard, &mut self.book, scene)
     }
@@ -567,4 +580,72 @@ proptest! {
             prop_assert_eq!(&target.book, &book);
         }
     }
+}
+
+#[test]
+fn a_persons_word_passes_a_hold_that_stands_counts_for_nothing_and_takes_out_who_was_kept() {
+    let mut target = Target::of(100);
+    assert_eq!(target.revoke(0..40).held, 40);
+    let before = target.book.held_count();
+    // Somebody held, somebody who has all access still, and more people than any budget.
+    target.word.extend((30..70).map(subject));
+    target.revoke(30..70);
+    assert!((30..70).all(|n| !target.shown(n)), "out at once");
+    assert_eq!(target.book.held_count(), before - 10, "the others are held as they were");
+    assert!((0..30).all(|n| target.shown(n)));
+    let hold = target.book.hold.as_ref().unwrap();
+    assert!(hold.urgent.is_empty(), "no budget was used");
+}
+
+#[test]
+fn a_persons_word_passes_reject_and_protection() {
+    let mut target = Target::of(20);
+    target.protected.insert("role:admin".into());
+    assert_eq!(target.revoke([1]).held, 0);
+    assert!(target.shown(1), "protected");
+    target.word.insert(subject(1));
+    target.run();
+    assert!(!target.shown(1));
+
+    let mut target = Target::of(20);
+    target.revoke(0..15);
+    target.decide(&Decision::Reject { window: false }).unwrap();
+    assert!(target.shown(3));
+    target.word.insert(subject(3));
+    target.run();
+    assert!(!target.shown(3) && target.shown(4));
+}
+
+#[test]
+fn what_nobody_asked_for_is_held_however_few_and_slows_down_nothing_else() {
+    let mut target = Target::of(100);
+    target.nobody.insert(subject(1));
+    assert_eq!(target.revoke([1]).held, 1, "one is enough");
+    assert!(target.shown(1));
+    // Ordinary removals are judged as if that hold were not there: ten pass, by the limit of ten per cent.
+    assert_eq!(target.revoke(2..12).held, 0);
+    assert!((2..12).all(|n| !target.shown(n)));
+    // Once the identity provider speaks of the user again, the removal is its own.
+    target.nobody.clear();
+    target.wait(Duration::from_hours(2));
+    assert!(!target.shown(1), "a single deactivation");
+    assert_eq!(target.book.hold, None);
+}
+
+#[test]
+fn what_nobody_asked_for_goes_with_an_approved_plan_and_stays_with_a_reject() {
+    let mut target = Target::of(100);
+    target.nobody.extend([subject(1), subject(2)]);
+    target.revoke([1, 2]);
+    let plan = target.book.hash();
+    assert_eq!(target.approve(&plan), 2);
+    assert!(!target.shown(1) && !target.shown(2));
+
+    let mut target = Target::of(100);
+    target.nobody.insert(subject(1));
+    target.revoke([1]);
+    target.decide(&Decision::Reject { window: false }).unwrap();
+    target.run();
+    assert!(target.shown(1));
+    assert_eq!(target.book.held_count(), 0);
 }

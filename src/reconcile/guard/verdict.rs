@@ -8,18 +8,19 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::access::Entitlement;
+use crate::access::{Doc, Entitlement, LeftOut, Release};
 use crate::mirror::change::Kind;
 use crate::mirror::target::{self, Holding, Run};
 use crate::mirror::{Mirror, StoreError, WriteTx, decision};
 use crate::model::{Origin, Seq, Subject, TargetName, Timestamp};
 
-use crate::reconcile::guard::book::{Book, Decided, Decision, Refused, is_role};
-use crate::reconcile::guard::{self, Guard, Judged, Scene};
+use crate::reconcile::guard::book::{Book, Decided, Decision, Refused};
+use crate::reconcile::guard::{self, Guard, Judged, Scene, WantedBy};
 use crate::reconcile::plan::{Key, Wanted};
 use crate::reconcile::record::{self, RUNS_KEPT, Stored};
 use crate::reconcile::settings::{TargetKind, TargetSettings};
 use crate::reconcile::snapshot::Snapshot;
+use crate::scim::filter::fold;
 
 /// What the rest of the program is told of the guard after a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,18 +82,74 @@ pub(crate) fn judged(
 ) -> (Book, Judged) {
     let mut book = stored.book.clone();
     let is_protected = |key: &Key| is_protected(snapshot, key);
-    // A webhook speaks of roles only.
-    let roles: Vec<Holding>;
+    // A webhook speaks of roles, of memberships, or of both.
+    let spoken_of: Vec<Holding>;
     let holdings = match &settings.kind {
         TargetKind::File(_) => &stored.holdings,
-        TargetKind::Webhook(_) => {
-            roles = stored.holdings.iter().filter(|one| is_role(&one.entitlement)).cloned().collect();
-            &roles
+        TargetKind::Webhook(webhook) => {
+            let guarded = stored.holdings.iter().filter(|one| webhook.guards(&one.entitlement));
+            spoken_of = guarded.cloned().collect();
+            &spoken_of
         }
     };
-    let scene = Scene { now, seq: snapshot.seq(), holdings, base, is_protected: &is_protected };
+    let since = told_up_to(settings, stored);
+    let wanted_by = |key: &Key, user: &Doc| wanted_by(snapshot, since, key, user, now);
+    let (is_protected, wanted_by): (&dyn Fn(&Key) -> bool, _) = (&is_protected, &wanted_by);
+    let scene = Scene { now, seq: snapshot.seq(), holdings, base, is_protected, wanted_by };
     let judged = guard::judge(&settings.guard, &mut book, scene);
     (book, judged)
+}
+
+/// The change up to which the target holds what it should.
+pub(crate) fn told_up_to(settings: &TargetSettings, stored: &Stored) -> Seq {
+    let saved = stored.saved.as_ref();
+    let seq = match &settings.kind {
+        TargetKind::File(_) => saved.and_then(|saved| saved.applied).map(|id| id.seq),
+        TargetKind::Webhook(_) => saved.map(|saved| saved.cursor),
+    };
+    seq.unwrap_or(Seq::ZERO)
+}
+
+/// Who wants this removal, for a target that was told everything up to `since`.
+pub(crate) fn wanted_by(
+    snapshot: &Snapshot,
+    since: Seq,
+    (subject, entitlement): &Key,
+    user: &Doc,
+    now: Timestamp,
+) -> WantedBy {
+    let (facts, access) = (&snapshot.facts, &snapshot.access);
+    let name = user.get("userName").and_then(serde_json::Value::as_str);
+    if is_shut(snapshot, subject, user) {
+        return WantedBy::Word;
+    }
+    match access.left_out.get(subject) {
+        Some(LeftOut::Unconfirmed) => return WantedBy::Nobody,
+        Some(LeftOut::Owned(_)) => {
+            let user_name_key = name.map(fold).unwrap_or_default();
+            let release = Release { directory: subject.directory.clone(), user_name_key };
+            return if facts.released.contains(&release) { WantedBy::Word } else { WantedBy::Sync };
+        }
+        Some(_) => return WantedBy::Sync,
+        None => {}
+    }
+    let Entitlement::Role(role) = entitlement else { return WantedBy::Sync };
+    let exists = facts
+        .directory(&subject.directory)
+        .is_some_and(|directory| directory.users.iter().any(|user| user.id == subject.user));
+    let ended = facts.grants.iter().any(|grant| {
+        grant.subject == *subject
+            && grant.role == *role
+            && !grant.is_live(now)
+            && grant.ended.is_none_or(|seq| seq > since)
+    });
+    if exists && ended { WantedBy::Word } else { WantedBy::Sync }
+}
+
+/// Whether the user is shut out, also one that only a target remembers.
+pub(crate) fn is_shut(snapshot: &Snapshot, subject: &Subject, user: &Doc) -> bool {
+    let name = user.get("userName").and_then(serde_json::Value::as_str);
+    snapshot.facts.shut(subject, name).is_some()
 }
 
 /// A protected role is never taken away by sync; who is inactive, deleted or another's holds nothing all the same

@@ -37,6 +37,8 @@ pub struct Pulse {
     pub seq: Seq,
     /// The newest change that may take something away; at most `seq`.
     pub revoke: Seq,
+    /// The newest change by which a person takes something away, or a grant ends; at most `seq`.
+    pub word: Seq,
 }
 
 /// Gathers changes. `Default`: nothing is waiting.
