@@ -109,6 +109,10 @@ kinds! {
     HistoryPruned = "history.pruned",
     /// What was kept of a user who is gone was erased.
     UserForgotten = "user.forgotten",
+    /// The mirror is a backup put in place of another; the values name the new epoch.
+    MirrorRestored = "mirror.restored",
+    /// An operator made a target follow the restored mirror.
+    RestoreApproved = "restore.approved",
 }
 
 impl std::fmt::Display for Kind {

@@ -24,6 +24,7 @@ pub mod member;
 pub mod named;
 pub mod query;
 pub mod resource;
+pub mod restored;
 pub mod sqlite;
 pub mod target;
 pub mod token;

@@ -166,6 +166,7 @@ impl State {
             Self::Foreign => "foreign",
             Self::Disabled => "disabled",
             Self::Waiting => "waiting",
+            Self::Unverified => "unverified",
         }
     }
 }

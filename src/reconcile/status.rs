@@ -28,6 +28,8 @@ pub enum State {
     Disabled,
     /// No directory has pushed yet, so nothing is known.
     Waiting,
+    /// The mirror was restored from a backup; the target is kept whole until a re-baseline or a person's word.
+    Unverified,
 }
 
 /// One target in `status`.

@@ -21,10 +21,13 @@ use crate::reconcile::guard::verdict::{self, Guarded};
 use crate::reconcile::guard::{Waits, WantedBy};
 use crate::reconcile::plan::{self, Inputs, Wanted};
 use crate::reconcile::record::{self, RUNS_KEPT, Stored};
+use crate::reconcile::restored;
 use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, Publish, TargetSettings};
 use crate::reconcile::shelf::{self, Edition, Shelf};
 use crate::reconcile::snapshot::Snapshot;
 use crate::reconcile::{Plan, State};
+
+use super::restored::Step;
 
 /// What woke the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +138,11 @@ pub(crate) fn plan_of(
         crate::reconcile::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
     };
     let base = wanted_of(&wish(settings, snapshot, &stored, None));
+    if stored.saved.as_ref().is_some_and(restored::is_unverified) {
+        // What `approve --restored` would make of it.
+        let wish = wish(settings, snapshot, &stored, None);
+        return Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &base));
+    }
     let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
     let wish = wish(settings, snapshot, &stored, Some(&book));
     let wanted = wanted_of(&wish);
@@ -161,27 +169,27 @@ pub(crate) struct FileRun<'a> {
 }
 
 /// What a run found when it began.
-struct At<'a> {
-    snapshot: &'a Snapshot,
-    stored: &'a Stored,
-    saved: &'a Saved,
-    started: Timestamp,
+pub(super) struct At<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) stored: &'a Stored,
+    pub(super) saved: &'a Saved,
+    pub(super) started: Timestamp,
     /// What the target is called once it holds what it should.
-    in_sync: State,
+    pub(super) in_sync: State,
 }
 
 /// The bytes to be, and what they stand for.
-struct Made {
+pub(super) struct Made {
     bytes: Vec<u8>,
     digest: Digest,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     /// Why it is not all that should be there.
     refused: Option<String>,
     problems: Vec<String>,
 }
 
 impl FileRun<'_> {
-    fn name(&self) -> &TargetName {
+    pub(super) fn name(&self) -> &TargetName {
         &self.settings.name
     }
 
@@ -209,9 +217,18 @@ impl FileRun<'_> {
         guarded: &mut Option<Guarded>,
     ) -> Result<Outcome, Failed> {
         let mut stored = record::load(self.mirror, self.name())?;
-        let saved = stored.saved.clone().unwrap_or_default();
+        let mut saved = stored.saved.clone().unwrap_or_default();
         if !snapshot.is_known() && saved.applied.is_none() {
             return Ok(Outcome::of(State::Waiting));
+        }
+        if restored::is_unverified(&saved) {
+            match self.after_restore(snapshot, &stored, &saved, started)? {
+                Step::Ended(outcome) => return Ok(outcome),
+                Step::On => {
+                    stored = record::load(self.mirror, self.name())?;
+                    saved = stored.saved.clone().unwrap_or_default();
+                }
+            }
         }
         let base = self.make(snapshot, &stored, None)?;
         let taken = verdict::take(self.mirror, self.settings, snapshot, &mut stored, &base.wanted, started)?;
@@ -269,7 +286,7 @@ impl FileRun<'_> {
     }
 
     /// Renders what should be there.
-    fn make(&self, snapshot: &Snapshot, stored: &Stored, book: Option<&Book>) -> Result<Made, Failed> {
+    pub(super) fn make(&self, snapshot: &Snapshot, stored: &Stored, book: Option<&Book>) -> Result<Made, Failed> {
         let wish = wish(self.settings, snapshot, stored, book);
         let mut problems = wish.problems;
         let render = |view: &View| {
@@ -297,7 +314,7 @@ impl FileRun<'_> {
 
     /// What lies there already, less what a person's word takes away; `None` if that is nothing. All that a target
     /// under `apply = "manual"` does by itself.
-    fn make_less(
+    pub(super) fn make_less(
         &self,
         snapshot: &Snapshot,
         stored: &Stored,
@@ -338,7 +355,7 @@ impl FileRun<'_> {
     }
 
     /// Puts the bytes in place, records it, reloads.
-    fn put(&self, at: &At<'_>, mut made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
+    pub(super) fn put(&self, at: &At<'_>, mut made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
         let digest = made.digest.to_string();
         if !is_wanted && record::intended(at.saved) != Some(digest.as_str()) {
             record::update(self.mirror, self.name(), move |_, saved| {
@@ -402,7 +419,7 @@ impl FileRun<'_> {
         let digest = made.digest.to_string();
         // What a person's word alone took out leaves the rest to be applied.
         let applied = match at.in_sync {
-            State::Pending => at.saved.applied,
+            State::Pending | State::Unverified => at.saved.applied,
             _ => Some(ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() }),
         };
         let (name, now) = (self.name().clone(), self.clock.now());
@@ -516,7 +533,7 @@ impl FileRun<'_> {
     }
 
     /// A run that decided not to touch anything.
-    fn told(&self, snapshot: &Snapshot, outcome: Outcome, started: Timestamp) -> Result<Outcome, Failed> {
+    pub(super) fn told(&self, snapshot: &Snapshot, outcome: Outcome, started: Timestamp) -> Result<Outcome, Failed> {
         self.note(snapshot, &outcome, started)?;
         Ok(outcome)
     }
@@ -570,13 +587,13 @@ impl Found {
 }
 
 /// A run that ended early.
-struct Failed {
+pub(super) struct Failed {
     error: String,
     problems: Vec<String>,
 }
 
 impl Failed {
-    fn from(error: &file::ApplyError, problems: &[String]) -> Self {
+    pub(super) fn from(error: &file::ApplyError, problems: &[String]) -> Self {
         let hint = error.hint();
         let error = if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") };
         Self { error, problems: problems.to_vec() }

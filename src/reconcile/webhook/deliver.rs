@@ -15,6 +15,7 @@ use crate::model::{ChangeId, Clock, Origin, Seq, TargetName, Timestamp};
 use crate::reconcile::State;
 use crate::reconcile::pulse::stopped;
 use crate::reconcile::record;
+use crate::reconcile::restored::{self, Standing};
 use crate::reconcile::status::Board;
 use crate::reconcile::timing::backoff;
 
@@ -88,6 +89,13 @@ impl Sender {
                 delivery::counts(tx, &self.name)?,
             ))
         })?;
+        if let Standing::Whole(why) = restored::standing(&self.mirror, &self.name, &saved)? {
+            self.board.update(|status| {
+                status.state = State::Unverified;
+                status.last_error = Some(why);
+            });
+            return Ok(Next::Wait(LOOK));
+        }
         let head = open.into_iter().next();
         let applied =
             head.as_ref().map_or(saved.cursor, |head| Seq(head.event.event.seq.0.saturating_sub(1)));

@@ -21,6 +21,7 @@ use crate::reconcile::guard::book::is_role;
 use crate::reconcile::guard::verdict;
 use crate::reconcile::plan;
 use crate::reconcile::record::{self, Stored};
+use crate::reconcile::restored::{self, Shown, Standing};
 use crate::reconcile::settings::{TargetSettings, WebhookSettings};
 use crate::reconcile::snapshot::Snapshot;
 
@@ -52,6 +53,21 @@ impl WebhookRun<'_> {
     /// [`StoreError`]; what was told so far stays told, the next run goes on from there.
     pub(crate) fn run(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
         let mut stored = record::load(self.mirror, &self.settings.name)?;
+        if let Some(saved) = &stored.saved {
+            match restored::standing(self.mirror, &self.settings.name, saved)? {
+                Standing::Verified => {}
+                Standing::Whole(why) => {
+                    return Ok(Outcome { error: Some(why), ..Outcome::of(State::Unverified) });
+                }
+                Standing::Leaving(leaving) => {
+                    let wish = wish(self.settings, snapshot, &stored, None);
+                    let base = plan::roles_only(plan::wanted(&wish.view, &[]));
+                    let how = (leaving, &Shown::Unseen, None);
+                    restored::settle(self.mirror, &self.settings.name, &stored, &base, how, self.clock.now())?;
+                    stored = record::load(self.mirror, &self.settings.name)?;
+                }
+            }
+        }
         // A new webhook hears what happens from now on, and all access there is.
         let mut cursor =
             stored.saved.as_ref().map_or(snapshot.seq(), |saved| saved.cursor).min(snapshot.seq());
