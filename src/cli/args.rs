@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, check, demo, diff, directory, events, explain, export, grant, group, history, open,
+    access, approve, backup, check, demo, diff, directory, events, explain, export, grant, group, history, open,
     plan, reject, reload, serve, shut, status, subject, sync, token, user, verify,
 };
 
@@ -76,6 +76,10 @@ pub enum Command {
     Grant(grant::Args),
     /// Which directory a name belongs to: release, released
     Subject(subject::Args),
+    /// Copy the mirror to a file, while the daemon runs or not
+    Backup(backup::BackupArgs),
+    /// Put a backup in the mirror's place; targets stay as they are until they are verified
+    Restore(backup::RestoreArgs),
 }
 
 #[cfg(test)]

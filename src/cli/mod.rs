@@ -11,6 +11,7 @@ pub mod output;
 
 mod access;
 mod approve;
+mod backup;
 mod check;
 mod demo;
 mod diff;
@@ -23,6 +24,7 @@ mod group;
 mod history;
 mod open;
 mod plan;
+mod progress;
 mod reject;
 mod reload;
 mod review;
@@ -94,6 +96,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Shut(args) => shut::run(args, config),
         Command::Open(args) => open::run(args, config),
         Command::Grant(args) => grant::run(args, config),
+        Command::Backup(args) => backup::backup(args, config),
+        Command::Restore(args) => backup::restore(args, config),
         Command::Subject(args) => subject::run(args, config),
     }
 }

@@ -26,6 +26,7 @@ mod export;
 mod guard;
 mod history;
 mod incident;
+mod keeping;
 mod lifecycle;
 mod listeners;
 mod protocol;
