@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, backup, check, demo, diff, directory, events, explain, export, grant, group, history, open,
+    access, approve, backup, check, demo, diff, directory, doctor, events, explain, export, grant, group, history, manual, open,
     plan, reject, reload, serve, shut, status, subject, sync, token, user, verify,
 };
 
@@ -80,6 +80,12 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup in the mirror's place; targets stay as they are until they are verified
     Restore(backup::RestoreArgs),
+    /// Look an installation over and say what to mend
+    Doctor(doctor::Args),
+    /// Completions for a shell
+    Completions(manual::CompletionsArgs),
+    /// The manual page
+    Man(manual::ManArgs),
 }
 
 #[cfg(test)]

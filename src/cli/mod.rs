@@ -16,12 +16,14 @@ mod check;
 mod demo;
 mod diff;
 mod directory;
+mod doctor;
 mod events;
 mod explain;
 mod export;
 mod grant;
 mod group;
 mod history;
+mod manual;
 mod open;
 mod plan;
 mod progress;
@@ -96,6 +98,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Shut(args) => shut::run(args, config),
         Command::Open(args) => open::run(args, config),
         Command::Grant(args) => grant::run(args, config),
+        Command::Doctor(args) => doctor::run(args, config),
+        Command::Completions(args) => Ok(manual::completions(args)),
+        Command::Man(args) => manual::man(args),
         Command::Backup(args) => backup::backup(args, config),
         Command::Restore(args) => backup::restore(args, config),
         Command::Subject(args) => subject::run(args, config),

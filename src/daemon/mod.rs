@@ -7,6 +7,7 @@ mod accept;
 pub mod client;
 mod config_watch;
 pub mod demo;
+pub mod doctor;
 mod error;
 pub mod keeping;
 pub mod local;
