@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, backup, check, demo, diff, directory, doctor, events, explain, export, grant, group, history, manual, open,
-    plan, reject, reload, serve, shut, status, subject, sync, token, user, verify,
+    access, approve, backup, check, demo, diff, directory, doctor, events, explain, export, grant, group,
+    history, manual, open, plan, reject, reload, serve, shut, status, subject, sync, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::exit::{Error, Exit, Kind};
 use super::output::{self, Json};
 use super::progress::Bar;
-use crate::daemon::keeping::{self, KeepingError};
 use crate::daemon;
+use crate::daemon::keeping::{self, KeepingError};
 use crate::mirror::StoreError;
 
 /// Arguments of `rosterd backup`.
@@ -30,10 +30,12 @@ pub struct BackupArgs {
 
 /// Arguments of `rosterd restore`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  systemctl stop rosterd\n  rosterd restore /var/backups/rosterd/2026-01-31.db\n  \
+#[command(
+    after_help = "Example:\n  systemctl stop rosterd\n  rosterd restore /var/backups/rosterd/2026-01-31.db\n  \
     systemctl start rosterd\n\n\
     Afterwards targets stay as they are, state `unverified`, until `rosterd directory rebaseline ID --within 24h` is over for \
-    every directory or `rosterd approve TARGET --restored`. The mirror that was there is kept beside it.")]
+    every directory or `rosterd approve TARGET --restored`. The mirror that was there is kept beside it."
+)]
 pub struct RestoreArgs {
     /// The backup
     #[arg(value_name = "FILE")]

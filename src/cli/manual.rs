@@ -9,8 +9,10 @@ use super::output;
 
 /// Arguments of `rosterd completions`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rosterd completions bash > /usr/share/bash-completion/completions/rosterd\n  \
-    rosterd completions fish > ~/.config/fish/completions/rosterd.fish")]
+#[command(
+    after_help = "Example:\n  rosterd completions bash > /usr/share/bash-completion/completions/rosterd\n  \
+    rosterd completions fish > ~/.config/fish/completions/rosterd.fish"
+)]
 pub struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]

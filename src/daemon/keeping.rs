@@ -103,12 +103,7 @@ fn absolute(file: &Path) -> Result<PathBuf, KeepingError> {
 /// INVARIANT: called while the process has one thread, since it may change the process's user.
 /// # Errors
 /// [`KeepingError::Exists`] without `force`; what reading the mirror and writing the file may give.
-pub fn take(
-    config: &Path,
-    file: &Path,
-    force: bool,
-    progress: Progress<'_>,
-) -> Result<Taken, KeepingError> {
+pub fn take(config: &Path, file: &Path, force: bool, progress: Progress<'_>) -> Result<Taken, KeepingError> {
     let file = absolute(file)?;
     let mirror = settings(config)?;
     if !force && file.symlink_metadata().is_ok() {
@@ -190,7 +185,10 @@ pub fn restore(config: &Path, file: &Path, progress: Progress<'_>) -> Result<Res
     };
     let log = PathBuf::from(format!("{}-wal", file.display()));
     if std::fs::metadata(&log).is_ok_and(|meta| meta.len() > 0) {
-        let why = format!("{} beside it says that it is a mirror in use; take a copy by `rosterd backup`", log.display());
+        let why = format!(
+            "{} beside it says that it is a mirror in use; take a copy by `rosterd backup`",
+            log.display()
+        );
         return Err(KeepingError::Unfit { path: file, why });
     }
     let settings = settings(config)?;
@@ -292,8 +290,7 @@ fn put_in_place(staged: &Path, mirror: &Path, now: Timestamp) -> Result<Option<P
     let mut before = None;
     if mirror.symlink_metadata().is_ok() {
         let name = mirror.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let stamp: String =
-            now.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+        let stamp: String = now.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
         let kept = mirror.with_file_name(format!("{name}.replaced-{stamp}"));
         // What stands in the old one's log belongs into the old one, and must never be read into the new one. One too
         // damaged for that keeps its log beside it.

@@ -26,6 +26,7 @@ mod export;
 mod guard;
 mod history;
 mod incident;
+mod installation;
 mod keeping;
 mod lifecycle;
 mod listeners;

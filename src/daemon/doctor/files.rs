@@ -113,7 +113,11 @@ pub(super) fn mirror(config: &Config, deep: bool) -> Vec<Finding> {
         found.extend(opened(path, deep));
     } else {
         let what = format!("{} is not there yet", path.display());
-        found.push(Finding::warn("D005", what, "the first `rosterd serve` makes it; after a loss: `rosterd restore FILE`"));
+        found.push(Finding::warn(
+            "D005",
+            what,
+            "the first `rosterd serve` makes it; after a loss: `rosterd restore FILE`",
+        ));
     }
     found.extend(disk(folder));
     let log = PathBuf::from(format!("{}-wal", path.display()));
@@ -137,7 +141,9 @@ fn opened(path: &Path, deep: bool) -> Vec<Finding> {
     if deep {
         found.push(match backup::quick_check(path) {
             Ok(()) => Finding::ok("D006", "every page of the mirror is whole"),
-            Err(error) => Finding::fail("D006", error.to_string(), "`rosterd restore FILE` with the newest backup"),
+            Err(error) => {
+                Finding::fail("D006", error.to_string(), "`rosterd restore FILE` with the newest backup")
+            }
         });
     }
     found
@@ -189,16 +195,24 @@ fn certificate(settings: &tls::Settings) -> Finding {
     }
     let days = CertificateDer::from_pem_file(&settings.cert)
         .ok()
-        .and_then(|der| x509_parser::parse_x509_certificate(&der).ok().map(|(_, cert)| cert.validity().not_after.timestamp()))
+        .and_then(|der| {
+            x509_parser::parse_x509_certificate(&der)
+                .ok()
+                .map(|(_, cert)| cert.validity().not_after.timestamp())
+        })
         .map(|ends| {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
             ends.saturating_sub(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)).div_euclid(86_400)
         });
     match days {
-        None => Finding::fail("D010", format!("{shown} is no certificate"), "renew it, then `rosterd reload`"),
-        Some(days) if days < 0 => {
-            Finding::fail("D010", format!("{shown} ran out {} days ago", -days), "renew it, then `rosterd reload`")
+        None => {
+            Finding::fail("D010", format!("{shown} is no certificate"), "renew it, then `rosterd reload`")
         }
+        Some(days) if days < 0 => Finding::fail(
+            "D010",
+            format!("{shown} ran out {} days ago", -days),
+            "renew it, then `rosterd reload`",
+        ),
         Some(days) if days < CERTIFICATE_LEFT => Finding::warn(
             "D010",
             format!("{shown} runs out in {days} days"),
@@ -232,12 +246,15 @@ fn output(target: &str, folder: &Path, group_may_write: bool) -> Finding {
         }
     };
     if accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_err() {
-        let hint = format!("give it to the daemon's user; under systemd also `ReadWritePaths=-{shown}` in a drop-in");
+        let hint = format!(
+            "give it to the daemon's user; under systemd also `ReadWritePaths=-{shown}` in a drop-in"
+        );
         return Finding::fail("D011", format!("target `{target}`: {shown} cannot be written"), hint);
     }
     let others = if group_may_write { 0o002 } else { 0o022 };
     if meta.mode() & others != 0 && meta.mode() & 0o1000 == 0 {
-        let what = format!("target `{target}`: others may write to {shown} (mode {:04o})", meta.mode() & 0o7777);
+        let what =
+            format!("target `{target}`: others may write to {shown} (mode {:04o})", meta.mode() & 0o7777);
         return Finding::fail("D011", what, format!("chmod go-w {shown}"));
     }
     Finding::ok("D011", format!("target `{target}`: {shown} can be written"))

@@ -108,7 +108,11 @@ pub fn examine(path: &Path, depth: Depth, said: &Said) -> Vec<Finding> {
     let loaded = match config::load(path, Secrets::Optional) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            found.push(Finding::fail("D001", problems.to_string(), "mend it; `rosterd check` shows the same"));
+            found.push(Finding::fail(
+                "D001",
+                problems.to_string(),
+                "mend it; `rosterd check` shows the same",
+            ));
             found.extend(state::said(said));
             found.extend(unit::look());
             return found;
@@ -118,7 +122,9 @@ pub fn examine(path: &Path, depth: Depth, said: &Said) -> Vec<Finding> {
     let warnings: Vec<Finding> = loaded
         .warnings
         .iter()
-        .map(|one| Finding::warn("D002", one.to_string(), "say what is meant; `rosterd check` shows the place"))
+        .map(|one| {
+            Finding::warn("D002", one.to_string(), "say what is meant; `rosterd check` shows the place")
+        })
         .collect();
     if warnings.is_empty() {
         found.push(Finding::ok("D002", "nothing in the config looks like a mistake"));

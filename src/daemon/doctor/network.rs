@@ -31,16 +31,19 @@ pub(super) fn look(config: &Config, offline: bool) -> Vec<Finding> {
 }
 
 async fn receiver(name: &str, settings: &webhook::Settings) -> Finding {
-    let settings = webhook::Settings { connect_timeout: settings.connect_timeout.min(PATIENCE), ..settings.clone() };
+    let settings =
+        webhook::Settings { connect_timeout: settings.connect_timeout.min(PATIENCE), ..settings.clone() };
     let reached = match Client::new(settings) {
         Ok(client) => client.reach().await,
         Err(error) => Err(error.to_string()),
     };
     match reached {
         Ok(address) => Finding::ok("D016", format!("webhook `{name}`: {address} can be reached")),
-        Err(why) => {
-            Finding::fail("D016", format!("webhook `{name}`: {why}"), "name, firewall, certificate of the receiver")
-        }
+        Err(why) => Finding::fail(
+            "D016",
+            format!("webhook `{name}`: {why}"),
+            "name, firewall, certificate of the receiver",
+        ),
     }
 }
 
@@ -53,7 +56,9 @@ async fn public(url: &str) -> Finding {
     settings.insecure = true;
     let hint = "name, proxy and certificate: the identity provider uses this address";
     let answer = match Client::new(settings) {
-        Ok(client) => tokio::time::timeout(PATIENCE, client.status()).await.unwrap_or(Err("no answer in time".into())),
+        Ok(client) => {
+            tokio::time::timeout(PATIENCE, client.status()).await.unwrap_or(Err("no answer in time".into()))
+        }
         Err(error) => Err(error.to_string()),
     };
     match answer {

@@ -19,7 +19,11 @@ pub(super) fn said(said: &Said) -> Vec<Finding> {
     let status = match &said.status {
         Ok(status) => status,
         Err(why) => {
-            found.push(Finding::fail("D012", why.clone(), "systemctl status rosterd; journalctl -u rosterd -n 50"));
+            found.push(Finding::fail(
+                "D012",
+                why.clone(),
+                "systemctl status rosterd; journalctl -u rosterd -n 50",
+            ));
             return found;
         }
     };
@@ -78,7 +82,11 @@ fn directory(one: &Value, now: Timestamp) -> Finding {
     }
     let look = "look at the provisioning log there: token, quarantine, address";
     if is("silent") {
-        return Finding::warn("D014", format!("directory `{id}` is silent for longer than `expect_every`"), look);
+        return Finding::warn(
+            "D014",
+            format!("directory `{id}` is silent for longer than `expect_every`"),
+            look,
+        );
     }
     let unconfirmed = one.get("unconfirmed").and_then(Value::as_u64).unwrap_or(0);
     if unconfirmed > 0 {

@@ -14,7 +14,8 @@ const PLACES: [&str; 3] = [
 ];
 
 pub(super) fn look() -> Vec<Finding> {
-    let found = PLACES.iter().find_map(|place| std::fs::read_to_string(place).ok().map(|text| (*place, text)));
+    let found =
+        PLACES.iter().find_map(|place| std::fs::read_to_string(place).ok().map(|text| (*place, text)));
     found.map_or_else(Vec::new, |(place, text)| vec![compare(Path::new(place), &text)])
 }
 
@@ -32,7 +33,11 @@ fn compare(place: &Path, text: &str) -> Finding {
         missing.first().map(|line| format!(" (first: {line})")).unwrap_or_default(),
         more.len()
     );
-    Finding::warn("D018", what, "install the shipped one and keep changes in drop-ins: systemctl edit rosterd")
+    Finding::warn(
+        "D018",
+        what,
+        "install the shipped one and keep changes in drop-ins: systemctl edit rosterd",
+    )
 }
 
 /// The lines that say something.

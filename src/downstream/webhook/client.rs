@@ -16,7 +16,7 @@ use super::connect::{self, ConnectError, Connection};
 use super::endpoint::Endpoint;
 use super::judge::{self, judge};
 use super::{ANSWER_KEPT_BYTES, ANSWER_READ_BYTES, Attempt, Outcome, Request, Settings, sign};
-use crate::model::{EventId, Epoch, Seq, Timestamp};
+use crate::model::{Epoch, EventId, Seq, Timestamp};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");

@@ -28,7 +28,8 @@ pub fn copy(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Resul
     // One snapshot for the whole copy. Without it each foreign commit would begin the copy afresh.
     source.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;").map_err(store_error)?;
     super::create_private(to)?;
-    let mut copied = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(store_error)?;
+    let mut copied =
+        Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(store_error)?;
     {
         let backup = Backup::new(&source, &mut copied).map_err(store_error)?;
         loop {
@@ -162,7 +163,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.db");
         let newer = migrate::NEWEST + 1;
-        let sql = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {newer}; CREATE TABLE x (y);");
+        let sql = format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {newer}; CREATE TABLE x (y);"
+        );
         Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
         assert!(matches!(check(&path), Err(StoreError::Newer { .. })));
     }

@@ -30,7 +30,9 @@ impl FileRun<'_> {
     ) -> Result<Step, Failed> {
         let leaving = match restored::standing(self.mirror, self.name(), saved)? {
             Standing::Verified => return Ok(Step::On),
-            Standing::Whole(why) => return self.keep(snapshot, (stored, saved), why, started).map(Step::Ended),
+            Standing::Whole(why) => {
+                return self.keep(snapshot, (stored, saved), why, started).map(Step::Ended);
+            }
             Standing::Leaving(leaving) => leaving,
         };
         let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &[]))?;

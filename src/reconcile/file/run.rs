@@ -286,7 +286,12 @@ impl FileRun<'_> {
     }
 
     /// Renders what should be there.
-    pub(super) fn make(&self, snapshot: &Snapshot, stored: &Stored, book: Option<&Book>) -> Result<Made, Failed> {
+    pub(super) fn make(
+        &self,
+        snapshot: &Snapshot,
+        stored: &Stored,
+        book: Option<&Book>,
+    ) -> Result<Made, Failed> {
         let wish = wish(self.settings, snapshot, stored, book);
         let mut problems = wish.problems;
         let render = |view: &View| {
@@ -355,7 +360,13 @@ impl FileRun<'_> {
     }
 
     /// Puts the bytes in place, records it, reloads.
-    pub(super) fn put(&self, at: &At<'_>, mut made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
+    pub(super) fn put(
+        &self,
+        at: &At<'_>,
+        mut made: Made,
+        is_wanted: bool,
+        expect: Expect,
+    ) -> Result<Outcome, Failed> {
         let digest = made.digest.to_string();
         if !is_wanted && record::intended(at.saved) != Some(digest.as_str()) {
             record::update(self.mirror, self.name(), move |_, saved| {
@@ -533,7 +544,12 @@ impl FileRun<'_> {
     }
 
     /// A run that decided not to touch anything.
-    pub(super) fn told(&self, snapshot: &Snapshot, outcome: Outcome, started: Timestamp) -> Result<Outcome, Failed> {
+    pub(super) fn told(
+        &self,
+        snapshot: &Snapshot,
+        outcome: Outcome,
+        started: Timestamp,
+    ) -> Result<Outcome, Failed> {
         self.note(snapshot, &outcome, started)?;
         Ok(outcome)
     }

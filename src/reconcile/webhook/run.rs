@@ -63,7 +63,14 @@ impl WebhookRun<'_> {
                     let wish = wish(self.settings, snapshot, &stored, None);
                     let base = plan::roles_only(plan::wanted(&wish.view, &[]));
                     let how = (leaving, &Shown::Unseen, None);
-                    restored::settle(self.mirror, &self.settings.name, &stored, &base, how, self.clock.now())?;
+                    restored::settle(
+                        self.mirror,
+                        &self.settings.name,
+                        &stored,
+                        &base,
+                        how,
+                        self.clock.now(),
+                    )?;
                     stored = record::load(self.mirror, &self.settings.name)?;
                 }
             }
