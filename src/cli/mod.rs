@@ -13,6 +13,7 @@ mod access;
 mod approve;
 mod backup;
 mod check;
+mod delivery;
 mod demo;
 mod diff;
 mod directory;
@@ -23,6 +24,7 @@ mod export;
 mod grant;
 mod group;
 mod history;
+mod installer;
 mod manual;
 mod open;
 mod plan;
@@ -35,6 +37,7 @@ mod shut;
 mod status;
 mod subject;
 mod sync;
+mod target;
 mod token;
 mod user;
 mod verify;
@@ -78,6 +81,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Serve(args) => serve::run(args, config),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args, config),
+        Command::Installer(args) => installer::run(args, config),
         Command::Reload(args) => reload::run(args, config),
         Command::Status(args) => status::run(args, config),
         Command::Verify(args) => verify::run(args, config),
@@ -93,8 +97,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),
         Command::Sync(args) => sync::run(args, config),
+        Command::Target(args) => target::run(args, config),
         Command::Approve(args) => approve::run(args, config),
         Command::Reject(args) => reject::run(args, config),
+        Command::Delivery(args) => delivery::run(args, config),
         Command::Shut(args) => shut::run(args, config),
         Command::Open(args) => open::run(args, config),
         Command::Grant(args) => grant::run(args, config),

@@ -9,6 +9,7 @@ mod config_watch;
 pub mod demo;
 pub mod doctor;
 mod error;
+pub mod installer;
 pub mod keeping;
 pub mod local;
 pub mod notify;

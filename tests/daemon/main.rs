@@ -17,9 +17,11 @@
 mod support;
 
 mod bad_input;
+mod chaos;
 mod commands;
 mod crash;
 mod decisions;
+mod delivery;
 mod directories;
 mod disk;
 mod export;
@@ -27,6 +29,7 @@ mod guard;
 mod history;
 mod incident;
 mod installation;
+mod installer;
 mod keeping;
 mod lifecycle;
 mod listeners;
@@ -35,5 +38,6 @@ mod publish;
 mod schemas;
 mod scim;
 mod service;
+mod shapes;
 mod traces;
 mod webhook;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::downstream::webhook::{self, Client};
-use crate::reconcile::TargetKind;
+use crate::reconcile::{Sending, TargetKind};
 
 use super::Finding;
 
@@ -21,7 +21,12 @@ pub(super) fn look(config: &Config, offline: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     for target in &config.targets {
         if let TargetKind::Webhook(webhook) = &target.kind {
-            found.push(runtime.block_on(receiver(target.name.as_str(), &webhook.webhook)));
+            match &webhook.send {
+                Sending::Http(settings) => {
+                    found.push(runtime.block_on(receiver(target.name.as_str(), settings)));
+                }
+                Sending::Exec(_) => {}
+            }
         }
     }
     if let Some(url) = &config.server.scim.public_url {

@@ -1,93 +1,111 @@
 //! A file target while the mirror is a restored one: the file is kept whole.
 
 use crate::access::Entitlement;
-use crate::downstream::file::{self, Digest, Expect, OnDisk};
+use crate::downstream::file::{self, Digest, OnDisk};
 use crate::mirror::target::State as Saved;
 use crate::model::{Subject, Timestamp};
 use crate::reconcile::State;
 use crate::reconcile::record::Stored;
-use crate::reconcile::restored::{self, Leaving, Shown, Standing};
+use crate::reconcile::restored::{self, Shown, Standing};
+use crate::reconcile::settings::Shape;
 use crate::reconcile::snapshot::Snapshot;
 
+use super::look::{self, Known};
 use super::run::{At, Failed, FileRun, Outcome};
 
-/// What is to be done with a target whose mirror was restored.
-pub(super) enum Step {
-    /// Go on as ever, with what is stored now.
-    On,
-    /// This is the run's outcome.
-    Ended(Outcome),
-}
-
 impl FileRun<'_> {
-    /// Keeps the file as it is where it has to be; else makes the stored holdings believable and goes on.
+    /// Keeps what lies there where it has to be kept, and answers the run's outcome; else makes the stored holdings
+    /// believable, so that the run goes on with what is stored then.
     pub(super) fn after_restore(
-        &self,
+        &mut self,
         snapshot: &Snapshot,
-        stored: &Stored,
-        saved: &Saved,
+        (stored, saved): (&Stored, &Saved),
         started: Timestamp,
-    ) -> Result<Step, Failed> {
+    ) -> Result<Option<Outcome>, Failed> {
         let leaving = match restored::standing(self.mirror, self.name(), saved)? {
-            Standing::Verified => return Ok(Step::On),
-            Standing::Whole(why) => {
-                return self.keep(snapshot, (stored, saved), why, started).map(Step::Ended);
-            }
+            Standing::Verified => return Ok(None),
+            Standing::Whole(why) => return self.keep(snapshot, (stored, saved), why, started).map(Some),
             Standing::Leaving(leaving) => leaving,
         };
-        let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &[]))?;
-        let digest = digest_of(&disk);
-        let shown = self.shown(saved, digest)?;
-        let base = self.make(snapshot, stored, None)?.wanted;
-        let written = digest.map(|digest| digest.to_string());
-        let done =
-            restored::settle(self.mirror, self.name(), stored, &base, (leaving, &shown, written), started)?;
-        if done.is_some() {
-            return Ok(Step::On);
+        let shown = self.shown(stored, saved)?;
+        let written = match (&self.file.shape, &shown) {
+            (Shape::File, Shown::Bytes(_)) => self.digest()?.map(|digest| digest.to_string()),
+            _ => None,
+        };
+        let base = self.make(snapshot, stored, None, None)?.wanted;
+        let how = (leaving, &shown, written);
+        if restored::settle(self.mirror, self.name(), stored, &base, how, started)?.is_some() {
+            return Ok(None);
         }
         let why = format!(
-            "the re-baselines after the restore are done, but who stands in this file cannot be told from it: look at \
-             `rosterd plan {0}`, then `rosterd approve {0} --restored`",
+            "the re-baselines after the restore are done, but who stands here cannot be told from what lies there: look \
+             at `rosterd plan {0}`, then `rosterd approve {0} --restored`",
             self.name()
         );
-        debug_assert_eq!(leaving, Leaving::Rebaselined, "a person's word needs no look at the file");
-        self.keep(snapshot, (stored, saved), why, started).map(Step::Ended)
+        self.keep(snapshot, (stored, saved), why, started).map(Some)
     }
 
-    fn shown(&self, saved: &Saved, digest: Option<Digest>) -> Result<Shown, Failed> {
-        let Some(digest) = digest else { return Ok(Shown::Bytes(Vec::new())) };
-        if saved.record.written.as_deref() == Some(digest.to_string().as_str()) {
-            return Ok(Shown::Remembered);
+    fn digest(&self) -> Result<Option<Digest>, Failed> {
+        let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &[]))?;
+        Ok(match disk {
+            OnDisk::File(facts) => facts.digest,
+            OnDisk::Absent | OnDisk::Other(_) => None,
+        })
+    }
+
+    /// What lies there, as far as it can be told.
+    fn shown(&self, stored: &Stored, saved: &Saved) -> Result<Shown, Failed> {
+        match &self.file.shape {
+            Shape::File => {
+                let Some(digest) = self.digest()? else { return Ok(Shown::Bytes(Vec::new())) };
+                if saved.record.written.as_deref() == Some(digest.to_string().as_str()) {
+                    return Ok(Shown::Remembered);
+                }
+                let bytes =
+                    file::content(&self.file.spec, digest).map_err(|error| Failed::from(&error, &[]))?;
+                Ok(Shown::Bytes(bytes.unwrap_or_default()))
+            }
+            Shape::Tree(_) => {
+                for one in &stored.owned {
+                    let there =
+                        look::member(self.file, &one.name).map_err(|error| Failed::from(&error, &[]))?;
+                    if there.digest() != one.written.as_deref().and_then(Digest::from_hex) {
+                        return Ok(Shown::Bytes(Vec::new()));
+                    }
+                }
+                Ok(Shown::Remembered)
+            }
+            // Whether a generation is the one the mirror knows cannot be told from here: a person says so.
+            Shape::Set(_) => Ok(Shown::Bytes(Vec::new())),
         }
-        let bytes = file::content(&self.file.spec, digest).map_err(|error| Failed::from(&error, &[]))?;
-        Ok(Shown::Bytes(bytes.unwrap_or_default()))
     }
 
-    /// Nothing comes and nothing goes but what a person's word takes away, where the mirror knows what is in the file.
+    /// Nothing comes and nothing goes but what a person's word takes away, where the mirror knows what lies there.
     fn keep(
-        &self,
+        &mut self,
         snapshot: &Snapshot,
         (stored, saved): (&Stored, &Saved),
         why: String,
         started: Timestamp,
     ) -> Result<Outcome, Failed> {
-        let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &[]))?;
-        let digest = digest_of(&disk);
-        let is_remembered = digest.is_some()
-            && saved.record.written.as_deref() == digest.map(|digest| digest.to_string()).as_deref();
+        let is_remembered = saved.record.adopted && matches!(self.shown(stored, saved)?, Shown::Remembered);
         if is_remembered {
-            let base = self.make(snapshot, stored, None)?.wanted;
+            let base = self.make(snapshot, stored, None, None)?.wanted;
             if let Some(less) = self.make_less(snapshot, stored, &base, started)? {
-                let at = At { snapshot, stored, saved, started, in_sync: State::Unverified };
-                return self.put(&at, less, false, Expect::Anything);
+                let (in_sync, is_sync, adopt) = (State::Unverified, true, false);
+                let at = At { snapshot, stored, saved, started, in_sync, is_sync, adopt };
+                return self.place(&at, less);
             }
         }
         let mut problems = Vec::new();
         if !is_remembered {
             problems.extend(shut_in_vain(snapshot, stored, self.name().as_str()));
         }
-        let outcome =
-            Outcome { on_disk: digest, error: Some(why), problems, ..Outcome::of(State::Unverified) };
+        let mut outcome = Outcome { error: Some(why), problems, ..Outcome::of(State::Unverified) };
+        if matches!(self.file.shape, Shape::File) {
+            let there = look::member_of_itself(self.file).map_err(|error| Failed::from(&error, &[]))?;
+            outcome.on_disk = Known::from([(String::new(), there.seen())]);
+        }
         self.told(snapshot, outcome, started)
     }
 }
@@ -104,11 +122,4 @@ fn shut_in_vain(snapshot: &Snapshot, stored: &Stored, target: &str) -> Option<St
              mirror knows; edit it, or `rosterd approve {target} --restored`"
         )
     })
-}
-
-fn digest_of(disk: &OnDisk) -> Option<Digest> {
-    match disk {
-        OnDisk::File(facts) => facts.digest,
-        OnDisk::Absent | OnDisk::Other(_) => None,
-    }
 }
