@@ -31,10 +31,16 @@ pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     Exit::Done
 }
 
+/// Only ASCII: what else there is in the way that every troff reads it.
+fn plain(text: &str) -> String {
+    let one = |c: char| if c.is_ascii() { c.to_string() } else { format!("\\[u{:04X}]", u32::from(c)) };
+    text.chars().map(one).collect()
+}
+
 /// One page with every command in it, and the exit codes.
 pub(super) fn man(_args: &ManArgs) -> Result<Exit, Error> {
     let text = page().map_err(|error| Error::new(Kind::Bug, format!("cannot write the page: {error}")))?;
-    output::raw(&String::from_utf8_lossy(&text));
+    output::raw(&plain(&String::from_utf8_lossy(&text)));
     Ok(Exit::Done)
 }
 
