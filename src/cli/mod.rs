@@ -104,7 +104,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Shut(args) => shut::run(args, config),
         Command::Open(args) => open::run(args, config),
         Command::Grant(args) => grant::run(args, config),
-        Command::Doctor(args) => doctor::run(args, config),
+        Command::Doctor(args) => Ok(doctor::run(args, config)),
         Command::Completions(args) => Ok(manual::completions(args)),
         Command::Man(args) => manual::man(args),
         Command::Backup(args) => backup::backup(args, config),

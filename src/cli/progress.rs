@@ -12,14 +12,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Bar {
     since: Instant,
     what: &'static str,
-    bar: Option<ProgressBar>,
+    shown: Option<ProgressBar>,
     is_seen: bool,
 }
 
 impl Bar {
     /// Nothing is shown yet.
     pub(super) fn new(what: &'static str) -> Self {
-        Self { since: Instant::now(), what, bar: None, is_seen: std::io::stderr().is_terminal() }
+        Self { since: Instant::now(), what, shown: None, is_seen: std::io::stderr().is_terminal() }
     }
 
     /// So much is done.
@@ -28,7 +28,7 @@ impl Bar {
             return;
         }
         let what = self.what;
-        let bar = self.bar.get_or_insert_with(|| {
+        let bar = self.shown.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -42,7 +42,7 @@ impl Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.shown {
             bar.finish_and_clear();
         }
     }

@@ -1,7 +1,7 @@
 //! What a restore from a backup leaves to be confirmed (DESIGN §6.8): every target is unverified until each
 //! identity provider has named everybody again, or until a person says so.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::model::{DirectoryId, Epoch, Seq};
 
@@ -90,13 +90,4 @@ pub(in crate::mirror) fn confirmed(tx: &mut WriteTx<'_>, key: i64) -> Result<(),
 pub fn waiting(tx: &mut ReadTx<'_>) -> Result<Vec<DirectoryId>, StoreError> {
     let sql = "SELECT d.id FROM restored r JOIN directory d ON d.key = r.dir ORDER BY d.key";
     tx.all(sql, &[], |row| DirectoryId::parse(row.text(0)?).map_err(|e| StoreError::Bug(e.to_string())))
-}
-
-/// What the last restore of this mirror says, for tests and `status`.
-///
-/// # Errors
-/// [`StoreError`] from the engine.
-pub fn is_pending(tx: &mut ReadTx<'_>) -> Result<bool, StoreError> {
-    let states = target::states(tx)?;
-    Ok(states.iter().any(|(_, saved)| saved.record.extra.get(KEY).is_some_and(Value::is_string)))
 }

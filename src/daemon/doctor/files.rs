@@ -173,7 +173,7 @@ pub(super) fn clock(config: &Config) -> Vec<Finding> {
     }
     let written = std::fs::metadata(&config.mirror.path).and_then(|meta| meta.modified());
     if let Ok(ahead) = written.map_err(|_| ()).and_then(|at| at.duration_since(now).map_err(|_| ()))
-        && ahead > Duration::from_secs(60)
+        && ahead > Duration::from_mins(1)
     {
         let what = format!("the mirror was written {} s in the future: the clock went back", ahead.as_secs());
         return vec![Finding::warn("D009", what, hint)];
