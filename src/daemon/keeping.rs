@@ -290,7 +290,7 @@ fn put_in_place(staged: &Path, mirror: &Path, now: Timestamp) -> Result<Option<P
     let mut before = None;
     if mirror.symlink_metadata().is_ok() {
         let name = mirror.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let stamp: String = now.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+        let stamp: String = now.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
         let kept = mirror.with_file_name(format!("{name}.replaced-{stamp}"));
         // What stands in the old one's log belongs into the old one, and must never be read into the new one. One too
         // damaged for that keeps its log beside it.
