@@ -168,7 +168,7 @@ pub(super) fn targets(targets: &[Value]) -> Table {
 pub(super) fn state_cell(state: &str) -> Cell {
     let colour = match state {
         "in_sync" => style::GREEN,
-        "pending" | "waiting" | "pinned" | "disabled" => style::YELLOW,
+        "pending" | "waiting" | "unverified" | "pinned" | "disabled" => style::YELLOW,
         _ => style::RED,
     };
     Cell::styled(state, colour)

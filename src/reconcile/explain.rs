@@ -114,6 +114,9 @@ fn behind(
         State::Foreign => why.push(format!(
             "a file that is not ours lies there: look at `rosterd plan {name}`, then `rosterd sync {name} --adopt`"
         )),
+        State::Unverified => why.push(format!(
+            "the mirror was restored from a backup: look at `rosterd plan {name}`, then `rosterd approve {name} --restored`"
+        )),
         State::Waiting => why.push("no directory has been pushed to yet".to_owned()),
         State::Disabled => why.push("the receiver answered 410 and is not sent to any more".to_owned()),
         State::Drifted => why.push(format!("the file was altered and `drift = \"report\"`: `rosterd sync {name}`")),

@@ -14,6 +14,7 @@ mod file;
 mod handle;
 mod pulse;
 mod record;
+mod restored;
 mod settings;
 mod shelf;
 mod snapshot;

@@ -9,6 +9,7 @@ use super::{append, number, subject_of};
 use crate::mirror::change::Kind;
 use crate::mirror::directory::{self, DirectoryRef};
 use crate::mirror::engine::{Param, StoreError};
+use crate::mirror::restored;
 use crate::mirror::tx::{ReadTx, WriteTx};
 use crate::mirror::{Error, Refusal};
 
@@ -77,6 +78,7 @@ fn close(tx: &mut WriteTx<'_>, id: &DirectoryId, key: i64) -> Result<u64, StoreE
                        AND NOT EXISTS (SELECT 1 FROM unconfirmed u WHERE u.rid = r.rid)"
     );
     tx.execute(&sql, &[dir, Param::Int(number(seq))])?;
+    restored::confirmed(tx, key)?;
     tx.execute("DELETE FROM rebaseline WHERE dir = ?1", &[dir])?;
     tx.execute("DELETE FROM seen WHERE dir = ?1", &[dir])?;
     Ok(count)
@@ -193,6 +195,7 @@ pub(in crate::mirror) fn forget(tx: &mut WriteTx<'_>, key: i64) -> Result<(), St
         "DELETE FROM seen WHERE dir = ?1",
         "DELETE FROM unconfirmed WHERE dir = ?1",
         "DELETE FROM rebaseline WHERE dir = ?1",
+        "DELETE FROM restored WHERE dir = ?1",
     ] {
         tx.execute(sql, &[Param::Int(key)])?;
     }
