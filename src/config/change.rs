@@ -230,7 +230,7 @@ fn targets(old: &Config, new: &Config, found: &mut Difference) {
         match (&was.kind, &is.kind) {
             (TargetKind::File(was), TargetKind::File(is)) => file(&key, (old, was), (new, is), found),
             (TargetKind::Webhook(was), TargetKind::Webhook(is)) => {
-                webhook(&key, (old, was), (new, is), found)
+                webhook(&key, (old, was), (new, is), found);
             }
             _ => found.removes.push(format!("{key}.type changes")),
         }

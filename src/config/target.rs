@@ -424,17 +424,16 @@ fn webhook(section: &Table<'_>, files: &Files, registry: &Registry) -> Option<We
         .require("url", "where events are sent, such as `https://app.example.com/hooks/roster`")
         .and_then(|value| value.parsed(|text| check_url(text, insecure)));
     let told = event::told(section, files, registry);
-    let secrets = match section.get("secret_file") {
-        Some(value) => secrets(&value, files),
-        None => {
-            // Tokens are signed themselves, and a receiver of the operator's own form knows no such signature.
-            let body = told.as_ref().map(|told| &told.body.format);
-            if !matches!(body, Some(BodyFormat::ScimEvents(_) | BodyFormat::Template(_))) {
-                let about = "a file with `whsec_` or `whsk_` and base64; such events are never sent unsigned";
-                section.require("secret_file", about);
-            }
-            Vec::new()
+    let secrets = if let Some(value) = section.get("secret_file") {
+        secrets(&value, files)
+    } else {
+        // Tokens are signed themselves, and a receiver of the operator's own form knows no such signature.
+        let body = told.as_ref().map(|told| &told.body.format);
+        if !matches!(body, Some(BodyFormat::ScimEvents(_) | BodyFormat::Template(_))) {
+            let about = "a file with `whsec_` or `whsk_` and base64; such events are never sent unsigned";
+            section.require("secret_file", about);
         }
+        Vec::new()
     };
     let timeout = section
         .get("timeout")

@@ -447,12 +447,12 @@ const ENDPOINTS: &[(&str, &[&str])] = &[
 ];
 
 fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
+    let itself = segments.join("/");
     let shape = match segments {
-        [one] => (*one).to_owned(),
         [one, _] => format!("{one}/ID"),
-        _ => String::new(),
+        _ => itself.clone(),
     };
-    match ENDPOINTS.iter().find(|(path, _)| *path == shape) {
+    match ENDPOINTS.iter().find(|(path, _)| *path == itself || *path == shape) {
         Some((_, methods)) => AdminError::new(
             405,
             format!("{method} is not served here"),
