@@ -19,6 +19,7 @@ mod shelf;
 mod snapshot;
 mod status;
 mod task;
+mod verify;
 
 pub mod event;
 pub mod guard;
@@ -36,4 +37,5 @@ pub use settings::{
     WebhookSettings,
 };
 pub use shelf::{Edition, Shelf, Shown};
+pub use verify::{Bytes, TargetVerified, verify_offline};
 pub use status::{DecisionReport, State, SyncReport, TargetStatus};

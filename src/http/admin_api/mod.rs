@@ -179,6 +179,11 @@ pub trait Targets: Send + Sync {
     fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
         Box::pin(async { Ok(json!([])) })
     }
+    /// Whether each target's bytes are what was last written and what the mirror gives, for `verify`: an array of
+    /// `{"target","type","bytes","applied_seq","exceptions","why"}`.
+    fn verify(&self) -> Answering<'_> {
+        Box::pin(async { Ok(json!([])) })
+    }
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
