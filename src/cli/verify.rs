@@ -44,7 +44,8 @@ fn told(answer: &Value, agrees: bool) {
     for problem in output::list(answer, "problems").iter().filter_map(Value::as_str) {
         output::line(&format!("  {}", clean(problem)));
     }
-    for target in output::list(answer, "targets").iter().filter(|one| output::text(one, "type") != "webhook") {
+    for target in output::list(answer, "targets").iter().filter(|one| output::text(one, "type") != "webhook")
+    {
         output::line(&line(target));
     }
     if !agrees && output::list(answer, "problems").is_empty() {

@@ -1,18 +1,22 @@
 //! Whether the bytes of each target are what was last written there, and what the mirror gives. Blocking; touches
 //! nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::downstream::file::{self, Digest, OnDisk};
+use crate::mirror::owned::Intended;
+use crate::mirror::target::State as Saved;
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, Seq, TargetName};
 
-use super::file::run::wish;
-use super::plan;
+use super::file::look;
+use super::file::parts::{Content, digest_of_many};
+use super::file::run::due;
 use super::record::{self, Stored};
-use super::settings::{FileSettings, OnIllegal, Settings, TargetKind, TargetSettings};
+use super::settings::{FileSettings, Settings, Shape, TargetKind, TargetSettings};
 use super::snapshot::{Rules, Snapshot};
 
 /// How often a target is looked at again that was written meanwhile.
@@ -120,7 +124,7 @@ fn look(
 ) -> Result<(TargetVerified, bool), StoreError> {
     let stored = record::load(mirror, &settings.name)?;
     let (bytes, why) = match &settings.kind {
-        TargetKind::File(file) => judge(settings, file, snapshot, &stored, clock, daemon),
+        TargetKind::File(file) => judge((mirror, settings, file), snapshot, &stored, clock, daemon),
         TargetKind::Webhook(_) => (Bytes::None, None),
     };
     let applied_seq = stored.saved.as_ref().and_then(|saved| saved.applied).map_or(Seq::ZERO, |at| at.seq);
@@ -137,55 +141,33 @@ fn look(
 }
 
 fn judge(
-    settings: &TargetSettings,
-    file: &FileSettings,
+    (mirror, settings, file): (&Mirror, &TargetSettings, &FileSettings),
     snapshot: &Snapshot,
     stored: &Stored,
     clock: &dyn Clock,
     daemon: Daemon,
 ) -> (Bytes, Option<String>) {
     let path = file.spec.path.display();
-    let disk = match file::inspect(&file.spec) {
-        Ok(disk) => disk,
-        Err(error) => return (Bytes::Unknown, Some(error.to_string())),
-    };
-    let digest = match &disk {
-        OnDisk::File(facts) if facts.digest.is_none() => {
-            return (Bytes::Unknown, Some(format!("`{path}` may not be read")));
-        }
-        OnDisk::File(facts) => facts.digest,
-        OnDisk::Absent | OnDisk::Other(_) => None,
-    };
-    let due = due(settings, file, snapshot, stored);
-    if let (Some(there), Ok(due)) = (digest, &due)
-        && there == *due
-    {
-        return (Bytes::AsDue, None);
-    }
     let saved = stored.saved.clone().unwrap_or_default();
+    let due = due(mirror, settings, file, snapshot, stored);
+    let there = match there(file, &saved, stored, due.as_ref().ok()) {
+        Ok(there) => there,
+        Err(why) => return (Bytes::Unknown, Some(why)),
+    };
     let failure = saved.record.last_error.clone();
-    if !saved.record.adopted {
-        return match &disk {
-            OnDisk::File(_) => (Bytes::Foreign, Some(format!("`{path}` is there and not ours"))),
-            OnDisk::Other(what) => (Bytes::Foreign, Some(format!("`{path}` is a {what}"))),
-            OnDisk::Absent if failure.is_some() => (Bytes::Failing, failure),
-            OnDisk::Absent if !snapshot.is_known() => {
-                (Bytes::Waiting, Some("no directory has been pushed to yet".to_owned()))
-            }
-            OnDisk::Absent => (Bytes::Pending, Some("nothing was written yet".to_owned())),
-        };
-    }
-    let hex = digest.map(|digest| digest.to_string());
-    let is_ours = hex.is_some()
-        && (hex.as_deref() == saved.record.written.as_deref() || hex.as_deref() == record::intended(&saved));
-    match &disk {
-        OnDisk::Absent => return (Bytes::Missing, Some(format!("`{path}` was written and is gone"))),
-        OnDisk::Other(what) => return (Bytes::Drifted, Some(format!("`{path}` is a {what} now"))),
-        OnDisk::File(_) if !is_ours => {
-            let why = format!("`{path}` is not what was last written there");
-            return (Bytes::Drifted, Some(why));
+    match there {
+        There::AsDue => return (Bytes::AsDue, None),
+        There::Absent if saved.record.adopted => {
+            return (Bytes::Missing, Some(format!("`{path}` was written and is gone")));
         }
-        OnDisk::File(_) => {}
+        There::Absent if failure.is_some() => return (Bytes::Failing, failure),
+        There::Absent if !snapshot.is_known() => {
+            return (Bytes::Waiting, Some("no directory has been pushed to yet".to_owned()));
+        }
+        There::Absent => return (Bytes::Pending, Some("nothing was written yet".to_owned())),
+        There::Other(what) if saved.record.adopted => return (Bytes::Drifted, Some(what)),
+        There::Other(_) => return (Bytes::Foreign, Some(format!("`{path}` is there and not ours"))),
+        There::AsWritten => {}
     }
     if let Err(error) = due {
         return (Bytes::Failing, Some(format!("it cannot be rendered: {error}")));
@@ -203,23 +185,99 @@ fn judge(
     (Bytes::Differs, Some(why))
 }
 
-/// Digest of what the target should hold: access and exceptions, rendered as a run does.
-fn due(
-    settings: &TargetSettings,
-    file: &FileSettings,
-    snapshot: &Snapshot,
-    stored: &Stored,
-) -> Result<Digest, String> {
-    let wish = wish(settings, snapshot, stored, Some(&stored.book));
-    let render = |view: &_| file.format.render(view, &file.options).map_err(|error| error.to_string());
-    let whole = render(&wish.view)?;
-    let is_whole = wish.illegal.is_empty() && whole.left_out.is_empty();
-    if is_whole || file.on_illegal == OnIllegal::Skip {
-        return Ok(Digest::of(&whole.bytes));
-    }
-    Ok(Digest::of(&render(&plan::only_held(&wish.view, &stored.holdings))?.bytes))
+/// What lies at a destination, compared with what is due and with what was last written.
+enum There {
+    AsDue,
+    AsWritten,
+    Absent,
+    /// Something else, in words.
+    Other(String),
 }
 
-#[cfg(test)]
-#[path = "verify_tests.rs"]
-mod tests;
+fn there(
+    file: &FileSettings,
+    saved: &Saved,
+    stored: &Stored,
+    due: Option<&Content>,
+) -> Result<There, String> {
+    match &file.shape {
+        Shape::File => {
+            let disk = file::inspect(&file.spec).map_err(|error| error.to_string())?;
+            let path = file.spec.path.display();
+            match disk {
+                OnDisk::Absent => Ok(There::Absent),
+                OnDisk::Other(what) => Ok(There::Other(format!("`{path}` is a {what} now"))),
+                OnDisk::File(facts) => match facts.digest {
+                    Some(digest) => Ok(whole(&path.to_string(), digest, saved, due)),
+                    None => Err(format!("`{path}` may not be read")),
+                },
+            }
+        }
+        Shape::Set(parts) => {
+            let path = file.spec.path.display().to_string();
+            let names: Vec<String> = parts.iter().map(|part| part.name.to_string()).collect();
+            let found =
+                look::set(file, names.iter().map(String::as_str)).map_err(|error| error.to_string())?;
+            match found.get("") {
+                None | Some(look::There::Absent) => return Ok(There::Absent),
+                Some(look::There::Other(what)) => {
+                    return Ok(There::Other(format!("`{path}` is a {what} now")));
+                }
+                Some(look::There::File(_) | look::There::Link(_)) => {}
+            }
+            let members = found.iter().filter(|(name, _)| !name.is_empty());
+            let digests: Option<Vec<(&str, Digest)>> =
+                members.map(|(name, there)| Some((name.as_str(), there.digest()?))).collect();
+            Ok(match digests {
+                Some(digests) => whole(&path, digest_of_many(digests.into_iter()), saved, due),
+                None => There::Other(format!("a file of `{path}` is missing")),
+            })
+        }
+        Shape::Tree(_) => tree(file, saved, stored, due),
+    }
+}
+
+fn whole(path: &str, digest: Digest, saved: &Saved, due: Option<&Content>) -> There {
+    if due.is_some_and(|due| due.digest() == digest) {
+        return There::AsDue;
+    }
+    let hex = digest.to_string();
+    let is_ours = [saved.record.written.as_deref(), record::intended(saved)].contains(&Some(hex.as_str()));
+    if is_ours {
+        There::AsWritten
+    } else {
+        There::Other(format!("`{path}` is not what was last written there"))
+    }
+}
+
+/// Of a tree only files of ours count: others may lie beside them.
+fn tree(file: &FileSettings, saved: &Saved, stored: &Stored, due: Option<&Content>) -> Result<There, String> {
+    let none = BTreeMap::new();
+    let pieces = match due {
+        Some(Content::Many(pieces)) => pieces,
+        Some(Content::One(_)) | None => &none,
+    };
+    if !saved.record.adopted && stored.owned.is_empty() {
+        return Ok(if due.is_some() && pieces.is_empty() { There::AsDue } else { There::Absent });
+    }
+    let mut is_due = due.is_some() && pieces.len() == stored.owned.len();
+    for one in &stored.owned {
+        let found = look::member(file, &one.name).map_err(|error| error.to_string())?;
+        let path = file.spec.path.join(&one.name).display().to_string();
+        let Some(digest) = found.digest() else {
+            if one.written.is_none() || one.intended == Some(Intended::Remove) {
+                is_due = false;
+                continue;
+            }
+            return Ok(There::Other(format!("`{path}` was written and is gone or no file")));
+        };
+        let is_piece = pieces.get(&one.name).is_some_and(|piece| piece.digest == digest);
+        let hex = digest.to_string();
+        let is_ours = one.written.as_ref() == Some(&hex) || one.intended == Some(Intended::Put(hex));
+        if !is_piece && !is_ours {
+            return Ok(There::Other(format!("`{path}` is not what was last written there")));
+        }
+        is_due &= is_piece;
+    }
+    Ok(if is_due { There::AsDue } else { There::AsWritten })
+}

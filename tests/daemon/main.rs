@@ -17,15 +17,18 @@
 mod support;
 
 mod bad_input;
+mod chaos;
 mod commands;
 mod crash;
 mod decisions;
+mod delivery;
 mod directories;
 mod disk;
 mod export;
 mod guard;
 mod history;
 mod incident;
+mod installer;
 mod lifecycle;
 mod listeners;
 mod protocol;
@@ -33,5 +36,6 @@ mod publish;
 mod schemas;
 mod scim;
 mod service;
+mod shapes;
 mod traces;
 mod webhook;

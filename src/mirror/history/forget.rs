@@ -52,9 +52,17 @@ pub fn forget(tx: &mut WriteTx<'_>, id: ResourceId) -> Result<Forgotten, Error> 
     tx.execute("UPDATE base_resource SET doc = NULL, salt = x'' WHERE id = ?1", &key)?;
     tx.execute("DELETE FROM passed WHERE user_id = ?1", &key)?;
     tx.execute("DELETE FROM role_grant WHERE user_id = ?1", &key)?;
+    // A version to roll back to gives nobody back who was revoked since.
+    tx.execute("DELETE FROM version_undo WHERE user_id = ?1", &key)?;
     for word in &words {
         erase_word(tx, word, &mut done)?;
     }
+    tx.execute(
+        "DELETE FROM delivery_attempt WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.target = \
+         delivery_attempt.target AND d.epoch = delivery_attempt.epoch AND d.seq = delivery_attempt.seq \
+         AND d.n = delivery_attempt.n)",
+        &[],
+    )?;
     erase_base(tx, id, &words)?;
     if tx.is_sqlite() {
         // Samples of indexes may have a name in them; they are taken afresh when that is due.
@@ -112,6 +120,8 @@ fn erase_word(tx: &mut WriteTx<'_>, word: &str, done: &mut Forgotten) -> Result<
     )?;
     for sql in [
         "UPDATE delivery SET last_error = 'erased' WHERE instr(coalesce(last_error, ''), ?1) > 0",
+        "UPDATE delivery_attempt SET error = 'erased' WHERE instr(coalesce(error, ''), ?1) > 0",
+        "UPDATE delivery_attempt SET answer = x'' WHERE instr(CAST(answer AS TEXT), ?1) > 0",
         // Reasons of decisions about others.
         "UPDATE shut SET reason = '' WHERE instr(reason, ?1) > 0",
         "UPDATE role_grant SET reason = '' WHERE instr(reason, ?1) > 0",
@@ -197,7 +207,7 @@ fn refuse_shown(tx: &mut ReadTx<'_>, id: ResourceId, words: &BTreeSet<String>) -
         ))
         .into());
     }
-    let sql = "SELECT target FROM delivery WHERE state IN ('pending', 'parked') AND instr(CAST(body AS TEXT), ?1) > 0 \
+    let sql = "SELECT target FROM delivery WHERE state IN ('held', 'pending', 'parked') AND instr(CAST(body AS TEXT), ?1) > 0 \
                LIMIT 1";
     for word in words {
         let open = tx.first(sql, &[Param::Text(word)], |row| Ok(row.text(0)?.to_owned()))?;
