@@ -99,14 +99,14 @@ fn told(
     let found = mirror
         .read(|tx: &mut ReadTx<'_>| delivery::last_about(tx, target, &subject.user.to_string(), &text))?;
     Ok(found.map(|one| {
-        let how = match (one.state, one.finished_at) {
+        let how = match (one.event.state, one.finished_at) {
             (delivery::State::Done, Some(at)) => format!("acknowledged {at}"),
             (delivery::State::Skipped, _) => "it was skipped".to_owned(),
             (delivery::State::Parked, _) => "given up: `rosterd delivery list`".to_owned(),
             (delivery::State::Held, _) => format!("held by the guard: `rosterd plan {target}`"),
             (delivery::State::Done | delivery::State::Pending, _) => "on its way".to_owned(),
         };
-        let verb = if one.state == delivery::State::Done { "it was told" } else { "it is to be told" };
+        let verb = if one.event.state == delivery::State::Done { "it was told" } else { "it is to be told" };
         format!("{verb} `{}` (event {}): {how}", one.event.kind, one.event.event)
     }))
 }

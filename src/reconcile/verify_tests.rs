@@ -83,11 +83,15 @@ async fn bytes_that_were_written_and_are_not_what_the_mirror_gives_are_found() {
     // As a fault of rosterd's own would leave it: the record says that these bytes are right.
     std::fs::write(world.path("opa.json"), "{}\n").unwrap();
     let digest = Digest::of(b"{}\n").to_string();
-    record::update(&world.mirror, &name("opa"), move |_, saved| {
-        saved.record.written = Some(digest);
-        Ok(())
-    })
-    .unwrap();
+    world
+        .write(move |tx, _| {
+            record::update_in(tx, &name("opa"), |_, saved| {
+                saved.record.written = Some(digest);
+                Ok(())
+            })?;
+            Ok(())
+        })
+        .await;
     let told = found(&reconciler, "opa").await;
     assert_eq!(told.bytes, Bytes::Differs, "{told:?}");
     assert!(!told.bytes.is_good());
