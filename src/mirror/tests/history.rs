@@ -223,6 +223,23 @@ fn since_when_a_role_is_held_is_the_change_that_completed_it() {
 }
 
 #[test]
+fn of_two_reasons_the_older_one_that_stands_counts() {
+    let store = Store::new();
+    accept_role(
+        &store,
+        &json!({"name": "ops", "groups": ["Outer"], "users": "title eq \"Boss\"", "protected": false}),
+    );
+    let mira = store.user("mira");
+    let outer = store.group("Outer", &[&mira]);
+    let joined = store.seq();
+    store.set(&mira, "title", "Boss".into()).unwrap();
+    let titled = store.seq();
+    assert_eq!(since(&store, &mira, titled), Some(joined), "the group was there first");
+    store.edit_members(&outer, vec![MemberEdit::Remove(vec![mira.id.to_string()])]).unwrap();
+    assert_eq!(since(&store, &mira, store.seq()), Some(titled), "and the filter is what is left");
+}
+
+#[test]
 fn a_step_of_the_model_is_one_change_at_most() {
     // The property above counts on it.
     let store = Store::new();
