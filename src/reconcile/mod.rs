@@ -20,6 +20,7 @@ mod shelf;
 mod snapshot;
 mod status;
 mod task;
+mod verify;
 
 pub mod event;
 pub mod guard;
@@ -42,4 +43,5 @@ pub use settings::{
 };
 pub use shelf::{Edition, Shelf, Shown};
 pub use status::{DecisionReport, State, SyncReport, TargetStatus, Traffic};
+pub use verify::{Bytes, TargetVerified, verify_offline};
 pub use webhook::command::{DeliveryOrder, DeliveryRefused, DeliveryReport, ReplayFrom};

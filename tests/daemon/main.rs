@@ -25,6 +25,7 @@ mod decisions;
 mod delivery;
 mod directories;
 mod disk;
+mod explain;
 mod export;
 mod guard;
 mod history;

@@ -3,10 +3,10 @@
 
 use serde_json::json;
 
-use crate::model::{DirectoryId, Seq, Subject, Timestamp};
+use crate::model::{DirectoryId, ResourceId, Seq, Subject, Timestamp};
 
 use super::{append, number, subject_of};
-use crate::mirror::change::Kind;
+use crate::mirror::change::{Kind, id_of};
 use crate::mirror::directory::{self, DirectoryRef};
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::restored;
@@ -70,8 +70,11 @@ const MISSING: &str = "FROM resource r WHERE r.dir = ?1 AND r.type = 1 AND r.act
 
 fn close(tx: &mut WriteTx<'_>, id: &DirectoryId, key: i64) -> Result<u64, StoreError> {
     let dir = Param::Int(key);
-    let count = waiting(tx, key)?;
-    let after = json!({"directory": id, "unconfirmed": count});
+    let sql = format!("SELECT r.id {MISSING} ORDER BY r.rid");
+    let missing = tx.all(&sql, &[dir], |row| Ok(id_of(row.blob(0)?)?.to_string()))?;
+    let count = missing.len() as u64;
+    // By id, so that a past state knows who was unconfirmed.
+    let after = json!({"directory": id, "unconfirmed": count, "users": missing});
     let seq = append(tx, &Kind::RebaselineClosed, id.as_str(), None, Some(&after))?;
     let sql = format!(
         "INSERT INTO unconfirmed (rid, dir, since_seq) SELECT r.rid, r.dir, ?2 {MISSING} \
@@ -177,6 +180,13 @@ pub fn all_unconfirmed(tx: &mut ReadTx<'_>) -> Result<Vec<Subject>, StoreError> 
     let sql = "SELECT d.id, r.id FROM unconfirmed u JOIN resource r ON r.rid = u.rid \
                JOIN directory d ON d.key = u.dir ORDER BY u.rid";
     tx.all(sql, &[], |row| subject_of(row, 0))
+}
+
+/// Whether the user named `DIRECTORY/ID` is there.
+pub(in crate::mirror) fn is_live(tx: &mut ReadTx<'_>, name: &str) -> Result<bool, StoreError> {
+    let Some(id) = name.split_once('/').and_then(|(_, id)| ResourceId::parse(id)) else { return Ok(false) };
+    let sql = "SELECT 1 FROM resource WHERE id = ?1";
+    Ok(tx.first(sql, &[Param::Blob(id.as_bytes())], |_| Ok(()))?.is_some())
 }
 
 /// How many users of a directory are unconfirmed.

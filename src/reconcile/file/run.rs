@@ -274,6 +274,26 @@ fn filled(
     Ok((Filled { drawn, loaded }, left_out))
 }
 
+/// What lies at the destination once all is applied. Touches nothing. Blocking.
+///
+/// # Errors
+/// Why it cannot be rendered.
+pub(crate) fn due(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    file: &FileSettings,
+    snapshot: &Snapshot,
+    stored: &Stored,
+) -> Result<Content, String> {
+    let mut wish = wish(settings, snapshot, stored, Some(&stored.book));
+    if let Some(pin) = stored.saved.as_ref().and_then(pin::of) {
+        let limit = pin::limit(mirror, &settings.name, stored, &pin).map_err(|error| error.to_string())?;
+        wish.view = plan::only_held(&wish.view, &limit);
+    }
+    let made = made_of(mirror, settings, file, stored, wish.view, &wish.illegal, true)?;
+    Ok(made.done.drawn.content)
+}
+
 /// What was put in place, to be recorded.
 pub(super) struct Put {
     pub(super) made: Made,
