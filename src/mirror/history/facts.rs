@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::access::{DirectoryFacts, Facts, Grant, GroupFacts, Release, Shut, UserFacts};
 use crate::mirror::change;
+use crate::mirror::decision::binding;
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::ReadTx;
 use crate::mirror::{Error, Refusal};
@@ -235,6 +236,8 @@ fn decisions(standing: &Standing, facts: &mut Facts) {
         facts.grants.push(Grant { id, subject, role, until, reason: String::new(), ended: None });
     }
     facts.grants.sort_by_key(|grant| grant.id);
+    facts.bindings =
+        standing.class("role_group").filter_map(|(_, thing)| binding::of_body(&thing.body)).collect();
 }
 
 /// `DIRECTORY/ID`.

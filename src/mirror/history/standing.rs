@@ -84,7 +84,9 @@ impl Standing {
                 self.0.remove(&key("directory"));
                 let is_its =
                     |thing: &Thing| thing.body.get("directory").and_then(Value::as_str) == Some(object);
-                self.0.retain(|(class, _), thing| class != "token" || !is_its(thing));
+                self.0.retain(|(class, _), thing| {
+                    (class != "token" && class != "role_group") || !is_its(thing)
+                });
             }
             Kind::SubjectShut => self.put(key("shut"), change, after()),
             Kind::SubjectOpened => {
@@ -114,6 +116,10 @@ impl Standing {
                 if let Some(id) = before.get("grant").and_then(Value::as_u64) {
                     self.0.remove(&("grant".to_owned(), id.to_string()));
                 }
+            }
+            Kind::RoleBound => self.put(key("role_group"), change, after()),
+            Kind::RoleUnbound => {
+                self.0.remove(&key("role_group"));
             }
             Kind::TokenCreated => self.put(key("token"), change, after()),
             Kind::TokenRevoked => {
