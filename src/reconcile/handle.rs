@@ -14,6 +14,7 @@ use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 use super::explain::{AtTarget, at_target};
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
+use super::latency::{self, Meter, Unenforced};
 use super::pull::Pull;
 use super::shelf::Shelf;
 use super::snapshot::{Rules, Snapshot, Source};
@@ -75,6 +76,7 @@ struct Inner {
     pulse: watch::Receiver<Pulse>,
     stop_pulse: watch::Sender<bool>,
     shelf: Arc<Shelf>,
+    meter: Arc<Meter>,
     targets: Mutex<Targets>,
 }
 
@@ -113,11 +115,17 @@ impl Reconciler {
         let source = Arc::new(source);
         let (stop_pulse, stopped) = watch::channel(false);
         deadlines::start(mirror.clone(), Arc::clone(&source), stopped.clone());
-        let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
+        let meter = Arc::new(Meter::default());
+        let newest = *mirror.changes().borrow();
+        for target in &targets {
+            meter.track(&target.name, applied_seq(&mirror, &target.name)?.unwrap_or(newest));
+        }
+        let pulse = pulse::start(mirror.clone(), Arc::clone(&source), Arc::clone(&meter), stopped);
         let targets_running = Mutex::new(Targets::default());
         let shelf = Arc::new(Shelf::default());
         shelf.publish_only(&published(&targets));
-        let inner = Inner { mirror, clock, source, pulse, stop_pulse, shelf, targets: targets_running };
+        let inner =
+            Inner { mirror, clock, source, pulse, stop_pulse, shelf, meter, targets: targets_running };
         let reconciler = Self { inner: Arc::new(inner) };
         let started = targets.into_iter().zip(clients).map(|(target, client)| {
             let board = reconciler.board(&target)?;
@@ -213,6 +221,24 @@ impl Reconciler {
         self.targets().running.iter().map(|one| one.board.read()).collect()
     }
 
+    /// Who was revoked and is still in somewhere.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn unenforced(&self) -> Result<Unenforced, Error> {
+        let snapshot = self.inner.source.newest().await?;
+        let (mirror, meter, statuses) =
+            (self.inner.mirror.clone(), Arc::clone(&self.inner.meter), self.status());
+        let found =
+            tokio::task::spawn_blocking(move || latency::unenforced(&mirror, &meter, &snapshot, &statuses));
+        Ok(found.await.map_err(|error| StoreError::Bug(format!("status: {error}")))??)
+    }
+
+    /// How long revocations took, as lines of the metrics' text format.
+    pub fn metrics(&self) -> String {
+        self.inner.meter.render()
+    }
+
     /// Targets whose task has ended although nobody told it to: a bug. The daemon ends the process then, since a daemon
     /// with a dead target looks healthy and is not.
     pub fn dead(&self) -> Vec<TargetName> {
@@ -277,6 +303,12 @@ impl Reconciler {
         let clients = clients(&targets)?;
         let boards = targets.iter().map(|target| self.board(target)).collect::<Result<Vec<_>, _>>()?;
         self.inner.shelf.publish_only(&published(&targets));
+        let newest = *self.inner.mirror.changes().borrow();
+        self.inner.meter.keep_only(&targets.iter().map(|target| target.name.clone()).collect());
+        for target in &targets {
+            let applied = applied_seq(&self.inner.mirror, &target.name)?;
+            self.inner.meter.track(&target.name, applied.unwrap_or(newest));
+        }
         self.inner.source.set_rules(Rules { roles, directories });
         let mut all = self.targets();
         let mut before = std::mem::take(&mut all.running);
@@ -359,6 +391,7 @@ impl Reconciler {
             pulse: inner.pulse.clone(),
             wake: Arc::new(Notify::new()),
             shelf: Arc::clone(&inner.shelf),
+            meter: Arc::clone(&inner.meter),
         };
         let sender = client.map(|(client, url)| task.sender(client, url));
         let joined = tokio::spawn(async move {
@@ -373,6 +406,12 @@ impl Reconciler {
         });
         Running { settings, board, orders, stop, tasks: vec![joined] }
     }
+}
+
+/// Up to where a target had been applied; `None` if never.
+fn applied_seq(mirror: &Mirror, name: &TargetName) -> Result<Option<Seq>, StoreError> {
+    let saved = mirror.read(|tx: &mut ReadTx<'_>| target::state(tx, name))?;
+    Ok(saved.and_then(|saved| saved.applied).map(|id| id.seq))
 }
 
 fn published(targets: &[TargetSettings]) -> Vec<TargetName> {

@@ -12,6 +12,7 @@ mod deadlines;
 mod explain;
 mod file;
 mod handle;
+mod latency;
 mod pulse;
 mod record;
 mod settings;
@@ -30,6 +31,7 @@ pub mod webhook;
 pub use explain::AtTarget;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, plan_offline};
+pub use latency::{Late, Unenforced};
 pub use plan::Plan;
 pub use settings::{
     Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Publish, Settings, TargetKind, TargetSettings,

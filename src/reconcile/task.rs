@@ -16,6 +16,7 @@ use super::file::drift;
 use super::file::run::{Cause, FileRun, Outcome};
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
+use super::latency::Meter;
 use super::pulse::stopped;
 use super::settings::{FileSettings, TargetKind, TargetSettings};
 use super::shelf::Shelf;
@@ -65,6 +66,8 @@ pub(super) struct Task {
     pub(super) wake: Arc<Notify>,
     /// Where a published target shows its bytes.
     pub(super) shelf: Arc<Shelf>,
+    /// What measures how long revocations take.
+    pub(super) meter: Arc<Meter>,
 }
 
 /// What changes while the task lives.
@@ -349,6 +352,10 @@ impl Task {
             tracing::info!(target_name = %name, added, removed, renamed = outcome.renamed, "target brought up to date");
         }
         let is_file = matches!(self.settings.kind, TargetKind::File(_));
+        if let Some(seq) = applied.filter(|_| is_file) {
+            let held = outcome.guarded.as_ref().is_some_and(|guarded| guarded.held > 0);
+            self.meter.enforced(&self.mirror, name, (seq, held), now);
+        }
         self.board.update(|status| {
             status.problems.clone_from(&outcome.problems);
             if let Some(guarded) = &outcome.guarded {
@@ -389,6 +396,7 @@ impl Task {
             client,
             board: Arc::clone(&self.board),
             wake: Arc::clone(&self.wake),
+            meter: Arc::clone(&self.meter),
         }
     }
 }

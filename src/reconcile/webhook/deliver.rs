@@ -13,6 +13,7 @@ use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, target};
 use crate::model::{ChangeId, Clock, Origin, Seq, TargetName, Timestamp};
 
 use crate::reconcile::State;
+use crate::reconcile::latency::Meter;
 use crate::reconcile::pulse::stopped;
 use crate::reconcile::record;
 use crate::reconcile::status::Board;
@@ -30,6 +31,7 @@ pub(crate) struct Sender {
     pub(crate) client: Client,
     pub(crate) board: Arc<Board>,
     pub(crate) wake: Arc<Notify>,
+    pub(crate) meter: Arc<Meter>,
 }
 
 /// What is to be done next.
@@ -112,6 +114,8 @@ impl Sender {
             status.parked = counts.parked;
             status.open = counts.pending.saturating_add(counts.parked);
         });
+        let held = self.board.read().held_removals > 0;
+        self.meter.enforced(&self.mirror, &self.name, (applied, held), now);
         Ok(match head {
             _ if is_disabled => Next::Idle,
             None => Next::Idle,
