@@ -74,7 +74,7 @@ pub(super) fn target(
     let on_change = section.get("on_change").and_then(|value| value.bool());
     let schedule = schedule(section.get("schedule"), section.get("time_zone"));
     let wait = section.get("wait").map_or_else(Wait::default, |value| wait(&value));
-    let guard = guard(section.table("guard"), general);
+    let guard = guard(section.table("guard"), general, files);
     later(&section);
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
@@ -448,7 +448,7 @@ fn webhook(section: &Table<'_>, files: &Files, registry: &Registry) -> Option<We
     Some(WebhookSettings { webhook: settings, events: told.events, body: told.body })
 }
 
-fn secrets(value: &Value<'_>, files: &Files) -> Vec<SigningSecret> {
+pub(super) fn secrets(value: &Value<'_>, files: &Files) -> Vec<SigningSecret> {
     let list = value.list_or_one();
     if list.is_empty() || list.len() > SECRETS_MAX {
         value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
@@ -462,7 +462,7 @@ fn secrets(value: &Value<'_>, files: &Files) -> Vec<SigningSecret> {
 }
 
 /// The rules of DESIGN §6.10 that need no look-up of the name.
-fn check_url(text: &str, insecure: bool) -> Result<String, String> {
+pub(super) fn check_url(text: &str, insecure: bool) -> Result<String, String> {
     let uri: hyper::Uri = text.parse().map_err(|_| "it is not a URL".to_owned())?;
     let authority = uri.authority().ok_or_else(|| "it names no host".to_owned())?;
     if authority.as_str().contains('@') {

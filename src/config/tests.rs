@@ -129,7 +129,9 @@ fn a_guard_of_a_target_changes_what_it_names() {
         hold: Waits::All,
         max_hold: Duration::from_hours(48),
         max_hold_then: AfterHold::Apply,
-        notify: Some(Argv::parse(vec!["/bin/true".to_owned()]).unwrap()),
+        notify: Some(crate::reconcile::guard::Notify::Command(
+            Argv::parse(vec!["/bin/true".to_owned()]).unwrap(),
+        )),
     };
     assert_eq!(config.targets[0].guard, expected);
     assert_eq!(read(FILE).unwrap().config.targets[0].guard, Guard::default());
@@ -138,6 +140,7 @@ fn a_guard_of_a_target_changes_what_it_names() {
     only_wrong("[guard]\nhold = \"additions\"\n", 2, &["removals, all"]);
     only_wrong("[guard]\nwindow = \"1s\"\n", 2, &["guard.window"]);
     only_wrong("[guard]\nnotify = \"mail root\"\n", 2, &["there is no shell"]);
+    only_wrong("[guard]\nnotify = { url = \"http://example.com/x\" }\n", 2, &["loopback"]);
 }
 
 #[test]

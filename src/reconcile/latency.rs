@@ -394,17 +394,17 @@ mod tests {
         let meter = Meter::default();
         meter.track(&name("fast"), Seq(1));
         meter.track(&name("slow"), Seq(1));
-        meter.note(&[change(2, 1_000), change(3, 1_500)], false, Timestamp(1_600));
-        meter.applied(&name("fast"), Seq(3), BTreeSet::new(), Timestamp(2_000));
+        meter.note(&[change(2, 1_000_000), change(3, 1_500_000)], false, Timestamp(1_600_000));
+        meter.applied(&name("fast"), Seq(3), BTreeSet::new(), Timestamp(2_000_000));
         assert_eq!(meter.waiting().len(), 2);
         let text = meter.render();
         assert!(text.contains("rosterd_revocation_seconds_count{target=\"fast\"} 2"), "{text}");
         assert!(text.contains("rosterd_revocation_seconds_sum{target=\"fast\"} 1.5"), "{text}");
         assert!(text.contains("_bucket{target=\"fast\",le=\"0.5\"} 1"), "{text}");
         assert!(text.contains("_count{target=\"slow\"} 0"), "{text}");
-        meter.applied(&name("slow"), Seq(2), BTreeSet::new(), Timestamp(61_000));
+        meter.applied(&name("slow"), Seq(2), BTreeSet::new(), Timestamp(61_000_000));
         assert_eq!(meter.waiting().len(), 1);
-        meter.applied(&name("slow"), Seq(9), BTreeSet::new(), Timestamp(61_500));
+        meter.applied(&name("slow"), Seq(9), BTreeSet::new(), Timestamp(61_500_000));
         assert!(meter.waiting().is_empty() && meter.inner().recent.is_empty());
         assert!(meter.render().contains("_bucket{target=\"slow\",le=\"60.0\"} 2"), "{}", meter.render());
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::downstream::command;
 use crate::downstream::file::{self, Digest, OnDisk};
 use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, StoreError};
@@ -14,6 +13,7 @@ use crate::model::{Clock, Origin, Seq, Timestamp};
 
 use super::file::drift;
 use super::file::run::{Cause, FileRun, Outcome};
+use super::guard::notify;
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
 use super::latency::Meter;
@@ -288,27 +288,13 @@ impl Task {
         if notice.told {
             return;
         }
-        let (mirror, argv) = (self.mirror.clone(), self.settings.guard.notify.clone());
-        // Not waited for: a slow command must not delay what may go.
-        drop(tokio::task::spawn_blocking(move || {
-            if let Some(argv) = argv {
-                let input = notice.json(&name).to_string();
-                let done =
-                    command::run_with(&argv, None, Some(input.as_bytes()), &command::Limits::default());
-                match done {
-                    Ok(output) if output.is_success() => {}
-                    Ok(output) => {
-                        let text: String = output.text().trim().chars().take(300).collect();
-                        tracing::error!(target_name = %name, status = %output.status, text, "`notify` failed");
-                    }
-                    Err(error) => tracing::error!(target_name = %name, %error, "`notify` failed"),
-                }
-            }
-            if let Err(error) = verdict::mark_told(&mirror, &name, notice.began) {
-                // After a restart it is told again, which is the lesser evil.
-                tracing::warn!(target_name = %name, %error, "cannot record that a hold was told of");
-            }
-        }));
+        // Not waited for: a slow command or receiver must not delay what may go.
+        drop(tokio::spawn(notify::tell(
+            self.mirror.clone(),
+            name,
+            self.settings.guard.notify.clone(),
+            notice,
+        )));
     }
 
     async fn outcome(&self, cause: Cause) -> (Outcome, Option<Seq>) {
