@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
 use super::server::span;
-use super::target::{argv, check_url, secrets};
+use super::target::argv;
 use super::value::parse_percent;
+use super::webhook::{check_url, secrets};
 use crate::reconcile::guard::{AfterHold, Guard, Limit, Notify, Waits};
 
 /// Reads a guard section over `base`.

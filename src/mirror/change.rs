@@ -85,6 +85,14 @@ kinds! {
     GuardApproved = "guard.approved",
     /// Held removals of a target were rejected.
     GuardRejected = "guard.rejected",
+    /// A person had deliveries of a target tried again.
+    DeliveryRetried = "delivery.retried",
+    /// A person passed over a delivery of a target.
+    DeliverySkipped = "delivery.skipped",
+    /// A person had events of a target sent again.
+    DeliveryReplayed = "delivery.replayed",
+    /// A target was to be sent the present state: by a person's word, or because it is new.
+    DeliverySnapshot = "delivery.snapshot",
     /// An operator shut a subject out of every target.
     SubjectShut = "subject.shut",
     /// An operator let a shut subject in again.
@@ -113,6 +121,14 @@ kinds! {
     HistoryPruned = "history.pruned",
     /// What was kept of a user who is gone was erased.
     UserForgotten = "user.forgotten",
+    /// A target was put back to what it held at an earlier version, less what was revoked since, and pinned there.
+    TargetRolledBack = "target.rolled_back",
+    /// A pinned target follows access again.
+    TargetUnpinned = "target.unpinned",
+    /// A stranger's file was taken over by a target.
+    TargetAdopted = "target.adopted",
+    /// A target that the configuration dropped was forgotten.
+    TargetForgotten = "target.forgotten",
 }
 
 impl std::fmt::Display for Kind {

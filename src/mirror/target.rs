@@ -187,11 +187,16 @@ pub fn save_state(tx: &mut WriteTx<'_>, target: &TargetName, state: &State) -> R
 pub fn forget(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<(), StoreError> {
     for sql in [
         "DELETE FROM passed WHERE target = ?1",
+        "DELETE FROM loaded WHERE target = ?1",
+        "DELETE FROM owned WHERE target = ?1",
+        "DELETE FROM version_undo WHERE target = ?1",
+        "DELETE FROM version WHERE target = ?1",
         "DELETE FROM target WHERE name = ?1",
         "DELETE FROM holding WHERE target = ?1",
         "DELETE FROM exception WHERE target = ?1",
         "DELETE FROM run WHERE target = ?1",
         "DELETE FROM delivery WHERE target = ?1",
+        "DELETE FROM delivery_attempt WHERE target = ?1",
     ] {
         tx.execute(sql, &[Param::Text(target.as_str())])?;
     }
@@ -263,6 +268,14 @@ pub fn entitlements_of(
     ];
     let sql = "SELECT entitlement FROM holding WHERE target = ?1 AND dir_id = ?2 AND user_id = ?3";
     tx.all(sql, &params, |row| entitlement_of(row.text(0)?))
+}
+
+/// Forgets all that a target shows; what it shows anew is told piece by piece.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn clear_holdings(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM holding WHERE target = ?1", &[Param::Text(target.as_str())]).map(|_| ())
 }
 
 /// Removals that a target does not carry out.

@@ -1,29 +1,35 @@
 //! The handle that the layers above hold.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::access::{Entitlement, Explanation, Verdict, explain};
-use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
 use super::explain::{AtTarget, at_target};
+use super::file::pin::NoVersion;
+use super::file::reload::Reloads;
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
 use super::latency::{self, Meter, Unenforced};
+use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
 use super::pull::Pull;
 use super::shelf::Shelf;
 use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
 use super::task::{Order, Task};
 use super::timing::schedule::Pulse;
+use super::webhook::Transport;
+use super::webhook::command::{self, OrderError};
+use super::webhook::deliver::Signals;
 use super::{
-    Decision, DecisionReport, Plan, Refused, Settings, State, SyncReport, TargetKind, TargetSettings,
-    TargetStatus, deadlines, pulse,
+    Decision, DecisionReport, DeliveryOrder, DeliveryRefused, DeliveryReport, Plan, Refused, Settings, State,
+    SyncReport, TargetKind, TargetSettings, TargetStatus, Traffic, deadlines, pulse,
 };
 
 /// Why an order to the reconciler cannot be carried out.
@@ -35,8 +41,18 @@ pub enum Error {
     Setup(TargetName, String),
     /// The mirror could not be read or written.
     Store(StoreError),
+    /// A webhook holds no versions.
+    NotAFile(TargetName),
+    /// No version to roll back to.
+    NoVersion(TargetName, NoVersion),
+    /// A target that is still in the configuration cannot be forgotten.
+    Configured(TargetName),
+    /// A file of a target to be forgotten cannot be removed.
+    Forget(TargetName, String),
     /// An `approve` or `reject` that cannot be carried out.
     Refused(TargetName, Refused),
+    /// An order about deliveries that cannot be carried out.
+    Delivery(DeliveryRefused),
     /// It is shutting down.
     Closed,
 }
@@ -49,7 +65,20 @@ impl fmt::Display for Error {
             }
             Self::Setup(name, why) => write!(f, "cannot set up target `{name}`: {why}"),
             Self::Store(error) => error.fmt(f),
+            Self::NotAFile(name) => write!(f, "target `{name}` is a webhook: it keeps no versions"),
+            Self::NoVersion(name, NoVersion::None) => {
+                write!(f, "target `{name}` keeps no earlier version; `keep` says how many")
+            }
+            Self::NoVersion(name, NoVersion::Unknown(seq, kept)) => {
+                let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
+                write!(f, "target `{name}` keeps no version of change {seq}; kept are {}", kept.join(", "))
+            }
+            Self::Configured(name) => {
+                write!(f, "target `{name}` is in the config; take it out there and reload first")
+            }
+            Self::Forget(name, why) => write!(f, "target `{name}` is not forgotten: {why}"),
             Self::Refused(name, why) => write!(f, "target `{name}`: {why}"),
+            Self::Delivery(why) => why.fmt(f),
             Self::Closed => f.write_str("the daemon is shutting down"),
         }
     }
@@ -77,7 +106,9 @@ struct Inner {
     stop_pulse: watch::Sender<bool>,
     shelf: Arc<Shelf>,
     meter: Arc<Meter>,
+    applied: Arc<watch::Sender<u64>>,
     targets: Mutex<Targets>,
+    reloads: Arc<Reloads>,
 }
 
 #[derive(Default)]
@@ -91,6 +122,7 @@ struct Targets {
 struct Running {
     settings: Arc<TargetSettings>,
     board: Arc<Board>,
+    signals: Arc<Signals>,
     orders: mpsc::Sender<Order>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -110,7 +142,7 @@ impl Reconciler {
     /// [`Error::Setup`]: a target's settings cannot work. [`Error::Store`]: the saved states cannot be read.
     pub fn start(mirror: Mirror, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let Settings { targets, roles, directories } = settings;
-        let clients = clients(&targets)?;
+        let transports = transports(&targets)?;
         let source = Source::new(mirror.clone(), Arc::clone(&clock), Rules { roles, directories });
         let source = Arc::new(source);
         let (stop_pulse, stopped) = watch::channel(false);
@@ -121,15 +153,27 @@ impl Reconciler {
             meter.track(&target.name, applied_seq(&mirror, &target.name)?.unwrap_or(newest));
         }
         let pulse = pulse::start(mirror.clone(), Arc::clone(&source), Arc::clone(&meter), stopped);
-        let targets_running = Mutex::new(Targets::default());
         let shelf = Arc::new(Shelf::default());
         shelf.publish_only(&published(&targets));
-        let inner =
-            Inner { mirror, clock, source, pulse, stop_pulse, shelf, meter, targets: targets_running };
+        let reloads = Arc::new(Reloads::default());
+        let applied = Arc::new(watch::Sender::new(0));
+        let running = Mutex::new(Targets::default());
+        let inner = Inner {
+            mirror,
+            clock,
+            source,
+            pulse,
+            stop_pulse,
+            shelf,
+            meter,
+            applied,
+            targets: running,
+            reloads,
+        };
         let reconciler = Self { inner: Arc::new(inner) };
-        let started = targets.into_iter().zip(clients).map(|(target, client)| {
+        let started = targets.into_iter().zip(transports).map(|(target, transport)| {
             let board = reconciler.board(&target)?;
-            Ok(reconciler.launch(target, client, board, Vec::new()))
+            Ok(reconciler.launch(target, transport, board, Vec::new()))
         });
         let running = started.collect::<Result<Vec<Running>, Error>>()?;
         reconciler.targets().running = running;
@@ -216,6 +260,30 @@ impl Reconciler {
         Arc::clone(&self.inner.shelf)
     }
 
+    /// Carries out an order about deliveries and wakes the targets it touched.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::Delivery`], [`Error::Store`]: nothing was done.
+    pub async fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Result<DeliveryReport, Error> {
+        let told: command::Told = {
+            let targets = self.targets();
+            let all = targets.running.iter();
+            all.map(|one| (one.settings.name.clone(), command::webhook_of(&one.settings.kind))).collect()
+        };
+        let mirror = self.inner.mirror.clone();
+        let done =
+            tokio::task::spawn_blocking(move || command::carry_out(&mirror, &told, order, origin)).await;
+        let done = done.map_err(|error| StoreError::Bug(format!("deliveries: {error}")))?;
+        let report = done.map_err(order_error)?;
+        let targets = self.targets();
+        for one in targets.running.iter().filter(|one| report.targets.contains(&one.settings.name)) {
+            one.signals.commands.fetch_add(1, Ordering::SeqCst);
+            one.signals.wake.notify_one();
+            one.signals.refill.notify_one();
+        }
+        Ok(report)
+    }
+
     /// Every target's state, in the order of the configuration.
     pub fn status(&self) -> Vec<TargetStatus> {
         self.targets().running.iter().map(|one| one.board.read()).collect()
@@ -237,6 +305,78 @@ impl Reconciler {
     /// How long revocations took, as lines of the metrics' text format.
     pub fn metrics(&self) -> String {
         self.inner.meter.render()
+    }
+
+    /// Targets that the configuration dropped and nobody forgot.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn orphans(&self) -> Result<Vec<TargetStatus>, Error> {
+        let configured = self.names();
+        Ok(self.inner.mirror.read(|tx: &mut ReadTx<'_>| manage::orphans(tx, &configured))?)
+    }
+
+    fn names(&self) -> Vec<TargetName> {
+        self.targets().running.iter().map(|one| one.settings.name.clone()).collect()
+    }
+
+    /// What is remembered of `target` besides its status; `None` if nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn detail(&self, target: &TargetName) -> Result<Option<TargetDetail>, Error> {
+        let (mirror, name) = (self.inner.mirror.clone(), target.clone());
+        let read = tokio::task::spawn_blocking(move || manage::detail(&mirror, &name)).await;
+        Ok(read.map_err(|error| StoreError::Bug(format!("target: {error}")))??)
+    }
+
+    /// Puts `target` back to what it held at the change `to`, or before the last, less what was revoked since; pins it
+    /// there until `sync`, and waits for the run.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::NotAFile`], [`Error::NoVersion`], [`Error::Store`]: nothing was changed.
+    /// [`Error::Closed`].
+    pub async fn roll_back(
+        &self,
+        target: &TargetName,
+        to: Option<Seq>,
+        origin: Origin,
+    ) -> Result<RollbackReport, Error> {
+        for _ in 0..2 {
+            let orders = {
+                let targets = self.targets();
+                let found = targets.running.iter().find(|one| one.settings.name == *target);
+                found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
+            };
+            let (reply, report) = oneshot::channel();
+            if orders.send(Order::RollBack { to, origin: origin.clone(), reply }).await.is_ok()
+                && let Ok(report) = report.await
+            {
+                return report;
+            }
+        }
+        Err(Error::Closed)
+    }
+
+    /// Forgets a target that the configuration dropped; with `delete` its files go, as far as they are still ours.
+    ///
+    /// # Errors
+    /// [`Error::Configured`], [`Error::UnknownTarget`], [`Error::Forget`], [`Error::Store`].
+    pub async fn forget(
+        &self,
+        target: &TargetName,
+        delete: bool,
+        origin: Origin,
+    ) -> Result<ForgetReport, Error> {
+        let (mirror, configured, name) = (self.inner.mirror.clone(), self.names(), target.clone());
+        let leaving: Vec<JoinHandle<()>> = std::mem::take(&mut self.targets().leaving);
+        for task in leaving {
+            // Its last run might write once more.
+            let _ended = task.await;
+        }
+        let forgotten =
+            tokio::task::spawn_blocking(move || manage::forget(&mirror, &configured, &name, delete, origin));
+        forgotten.await.map_err(|error| StoreError::Bug(format!("forget: {error}")))?
     }
 
     /// Targets whose task has ended although nobody told it to: a bug. The daemon ends the process then, since a daemon
@@ -300,7 +440,7 @@ impl Reconciler {
     )]
     pub async fn replace_settings(&self, settings: Settings) -> Result<(), Error> {
         let Settings { targets, roles, directories } = settings;
-        let clients = clients(&targets)?;
+        let transports = transports(&targets)?;
         let boards = targets.iter().map(|target| self.board(target)).collect::<Result<Vec<_>, _>>()?;
         self.inner.shelf.publish_only(&published(&targets));
         let newest = *self.inner.mirror.changes().borrow();
@@ -315,10 +455,10 @@ impl Reconciler {
         for one in &before {
             one.stop.send_replace(true);
         }
-        for ((target, client), board) in targets.into_iter().zip(clients).zip(boards) {
+        for ((target, transport), board) in targets.into_iter().zip(transports).zip(boards) {
             let old = before.iter().position(|one| one.settings.name == target.name);
             let old = old.map(|at| before.swap_remove(at).tasks).unwrap_or_default();
-            let started = self.launch(target, client, board, old);
+            let started = self.launch(target, transport, board, old);
             all.running.push(started);
         }
         all.leaving.retain(|task| !task.is_finished());
@@ -355,6 +495,7 @@ impl Reconciler {
         })?;
         let held = exceptions.iter().filter(|one| one.verdict == Verdict::Held).count();
         let saved = saved.unwrap_or_default();
+        let drift = super::record::drift(&saved);
         Ok(Arc::new(Board::new(TargetStatus {
             name: target.name.clone(),
             kind: target.kind.as_str(),
@@ -365,7 +506,9 @@ impl Reconciler {
             held_removals: held as u64,
             open: 0,
             parked: 0,
+            traffic: matches!(target.kind, TargetKind::Webhook(_)).then(Traffic::default),
             problems: Vec::new(),
+            drift,
         })))
     }
 
@@ -374,7 +517,7 @@ impl Reconciler {
     fn launch(
         &self,
         settings: TargetSettings,
-        client: Option<(Client, String)>,
+        transport: Option<Transport>,
         board: Arc<Board>,
         before: Vec<JoinHandle<()>>,
     ) -> Running {
@@ -382,6 +525,7 @@ impl Reconciler {
         let settings = Arc::new(settings);
         let (stop, stopped) = watch::channel(false);
         let (orders, taken) = mpsc::channel(16);
+        let signals = Arc::new(Signals::default());
         let task = Task {
             mirror: inner.mirror.clone(),
             clock: Arc::clone(&inner.clock),
@@ -389,11 +533,13 @@ impl Reconciler {
             settings: Arc::clone(&settings),
             board: Arc::clone(&board),
             pulse: inner.pulse.clone(),
-            wake: Arc::new(Notify::new()),
+            reloads: Arc::clone(&inner.reloads),
             shelf: Arc::clone(&inner.shelf),
             meter: Arc::clone(&inner.meter),
+            signals: Arc::clone(&signals),
+            applied: Arc::clone(&inner.applied),
         };
-        let sender = client.map(|(client, url)| task.sender(client, url));
+        let sender = transport.and_then(|transport| task.sender(transport));
         let joined = tokio::spawn(async move {
             for old in before {
                 let _ended = old.await;
@@ -404,7 +550,7 @@ impl Reconciler {
                 let _ended = sending.await;
             }
         });
-        Running { settings, board, orders, stop, tasks: vec![joined] }
+        Running { settings, board, signals, orders, stop, tasks: vec![joined] }
     }
 }
 
@@ -418,15 +564,15 @@ fn published(targets: &[TargetSettings]) -> Vec<TargetName> {
     targets.iter().filter(|one| one.is_published()).map(|one| one.name.clone()).collect()
 }
 
-/// A client for each webhook, in the order of `targets`.
-fn clients(targets: &[TargetSettings]) -> Result<Vec<Option<(Client, String)>>, Error> {
-    let client = |target: &TargetSettings| match &target.kind {
+/// A way out for each target that is told of events, in the order of `targets`.
+fn transports(targets: &[TargetSettings]) -> Result<Vec<Option<Transport>>, Error> {
+    let transport = |target: &TargetSettings| match &target.kind {
         TargetKind::File(_) => Ok(None),
-        TargetKind::Webhook(webhook) => Client::new(webhook.webhook.clone())
-            .map(|client| Some((client, webhook.webhook.url.clone())))
+        TargetKind::Webhook(webhook) => Transport::new(webhook)
+            .map(Some)
             .map_err(|error| Error::Setup(target.name.clone(), error.to_string())),
     };
-    targets.iter().map(client).collect()
+    targets.iter().map(transport).collect()
 }
 
 /// What a run of `target` would do, without any task: for a command while no daemon runs. Blocking.
@@ -462,6 +608,27 @@ pub fn decide_offline(
     let done = verdict::decide(mirror, found, decision, origin);
     let (decided, held_removals, seq) = done.map_err(|error| decide_error(target, error))?;
     Ok(DecisionReport { target: target.clone(), decided, held_removals, seq, state: None, error: None })
+}
+
+/// Carries out an order about deliveries without any task; the daemon acts on it when it starts. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Delivery`], [`Error::Store`].
+pub fn deliver_offline(
+    mirror: &Mirror,
+    settings: &Settings,
+    order: DeliveryOrder,
+    origin: Origin,
+) -> Result<DeliveryReport, Error> {
+    command::carry_out(mirror, &command::told(settings), order, origin).map_err(order_error)
+}
+
+fn order_error(error: OrderError) -> Error {
+    match error {
+        OrderError::UnknownTarget(name) => Error::UnknownTarget(name),
+        OrderError::Refused(why) => Error::Delivery(why),
+        OrderError::Store(error) => Error::Store(error),
+    }
 }
 
 pub(super) fn decide_error(target: &TargetName, error: DecideError) -> Error {

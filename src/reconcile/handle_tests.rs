@@ -23,10 +23,9 @@ use crate::model::{
     DirectoryId, DirectoryKind, ManualClock, Origin, ResourceId, ResourceType, Secret, Timestamp,
 };
 use crate::reconcile::event::EventFilter;
-use crate::reconcile::event::body::BodySettings;
 use crate::reconcile::record;
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, WebhookSettings};
+use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, Sending, WebhookSettings};
 use crate::scim::etag::Precondition;
 use crate::scim::patch::{MemberEdit, Patched};
 use crate::scim::resource::{Draft, MemberRef};
@@ -60,9 +59,15 @@ impl World {
 
     fn file(&self, name: &str) -> TargetSettings {
         let target = TargetName::parse(name).unwrap();
-        let spec = FileSpec::new(self.path(&format!("{name}.json")), self.path(&format!("state-{name}")));
+        let spec = FileSpec::new(
+            TargetName::parse(name).unwrap(),
+            self.path(&format!("{name}.json")),
+            self.path(&format!("state-{name}")),
+        );
         TargetSettings {
             name: target.clone(),
+            map: std::collections::BTreeMap::new(),
+            unix_ids: self.folder.path().join("unix-ids.log"),
             subject: crate::access::SubjectAttribute::default(),
             attributes: Vec::new(),
             apply: Apply::Auto,
@@ -71,6 +76,8 @@ impl World {
             guard: crate::reconcile::guard::Guard::default(),
             wait: Wait { revoke: Duration::ZERO, min: Duration::from_millis(1), max: Duration::from_secs(1) },
             kind: TargetKind::File(FileSettings {
+                shape: crate::reconcile::Shape::File,
+                poll: crate::reconcile::POLL_DEFAULT,
                 spec,
                 format: format::find("json").unwrap(),
                 options: Options::new(target),
@@ -88,7 +95,11 @@ impl World {
         let events = EventFilter::parse(events.iter().map(|&text| text.to_owned()).collect()).unwrap();
         let webhook = webhook::Settings::new(url.to_owned(), vec![secret]);
         TargetSettings {
-            kind: TargetKind::Webhook(WebhookSettings { webhook, events, body: BodySettings::default() }),
+            kind: TargetKind::Webhook(WebhookSettings::new(
+                Sending::Http(Box::new(webhook)),
+                events,
+                self.folder.path().join("snapshots"),
+            )),
             ..self.file(name)
         }
     }
@@ -576,3 +587,6 @@ mod guard_run;
 
 #[path = "measure_tests.rs"]
 mod measure;
+
+#[path = "file/crash_tests.rs"]
+mod crash_tests;

@@ -23,19 +23,24 @@ mod task;
 
 pub mod event;
 pub mod guard;
+pub mod manage;
 pub mod plan;
 pub mod pull;
 pub mod timing;
 pub mod webhook;
 
 pub use explain::AtTarget;
+pub use file::look::Evidence;
+pub use file::pin::NoVersion;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
-pub use handle::{Error, Reconciler, decide_offline, plan_offline};
+pub use handle::{Error, Reconciler, decide_offline, deliver_offline, plan_offline};
 pub use latency::{Late, Unenforced};
 pub use plan::Plan;
 pub use settings::{
-    Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Publish, Settings, TargetKind, TargetSettings,
+    Apply, Batch, CONCURRENCY, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal,
+    Ordering, POLL_DEFAULT, Part, Publish, Sending, Settings, Shape, TargetKind, TargetSettings, Tree,
     WebhookSettings,
 };
 pub use shelf::{Edition, Shelf, Shown};
-pub use status::{DecisionReport, State, SyncReport, TargetStatus};
+pub use status::{DecisionReport, State, SyncReport, TargetStatus, Traffic};
+pub use webhook::command::{DeliveryOrder, DeliveryRefused, DeliveryReport, ReplayFrom};

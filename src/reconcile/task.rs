@@ -3,36 +3,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::downstream::file::{self, Digest, OnDisk};
-use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, Origin, Seq, Timestamp};
 
 use super::file::drift;
+use super::file::look::{self, Known};
+use super::file::reload::{Expected, Reloads};
 use super::file::run::{Cause, FileRun, Outcome};
 use super::guard::notify;
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
 use super::latency::Meter;
+use super::manage::{self, RollbackReport};
 use super::pulse::stopped;
-use super::settings::{FileSettings, TargetKind, TargetSettings};
+use super::settings::{POLL_DEFAULT, TargetKind, TargetSettings};
 use super::shelf::Shelf;
-use super::snapshot::Source;
+use super::snapshot::{Snapshot, Source};
 use super::status::{Board, DecisionReport, SyncReport};
 use super::timing::backoff;
 use super::timing::schedule::{Clockwork, Debounce, Pulse};
-use super::webhook::deliver::{Sender, random};
+use super::webhook::Transport;
+use super::webhook::deliver::{Sender, Signals, random};
 use super::webhook::run::WebhookRun;
 use super::{Decision, State};
 
 /// How long a touched file may settle before it is looked at.
 const DRIFT_SETTLE: Duration = Duration::from_millis(200);
-
-/// How often a file is looked at where watching its folder is not enough.
-const DRIFT_POLL: Duration = Duration::from_mins(1);
 
 /// An order to one target.
 pub(super) enum Order {
@@ -42,6 +41,15 @@ pub(super) enum Order {
         adopt: bool,
         /// Where the report goes.
         reply: oneshot::Sender<SyncReport>,
+    },
+    /// Pin to an earlier version, run and answer.
+    RollBack {
+        /// The change it shows; `None`: the one before the present.
+        to: Option<Seq>,
+        /// By whom.
+        origin: Origin,
+        /// Where the report goes.
+        reply: oneshot::Sender<Result<RollbackReport, Error>>,
     },
     /// Carry out a person's decision, run and answer.
     Decide {
@@ -62,12 +70,16 @@ pub(super) struct Task {
     pub(super) settings: Arc<TargetSettings>,
     pub(super) board: Arc<Board>,
     pub(super) pulse: watch::Receiver<Pulse>,
-    /// Wakes the sender of a webhook.
-    pub(super) wake: Arc<Notify>,
+    /// The reload commands of all targets.
+    pub(super) reloads: Arc<Reloads>,
     /// Where a published target shows its bytes.
     pub(super) shelf: Arc<Shelf>,
     /// What measures how long revocations take.
     pub(super) meter: Arc<Meter>,
+    /// What it and the sender of its deliveries say to each other.
+    pub(super) signals: Arc<Signals>,
+    /// Grows whenever a file target was applied, for those that speak for it.
+    pub(super) applied: Arc<watch::Sender<u64>>,
 }
 
 /// What changes while the task lives.
@@ -84,7 +96,11 @@ struct Life {
     release_at: Option<Timestamp>,
     /// The beginning of the hold that was told of last.
     told: Option<Timestamp>,
-    on_disk: Option<Digest>,
+    on_disk: Known,
+    /// The run that a change has been promised.
+    expected: Option<Expected>,
+    /// What the last run saw, to go on with when there is room for more deliveries.
+    snapshot: Option<Arc<Snapshot>>,
 }
 
 impl Task {
@@ -92,7 +108,7 @@ impl Task {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut stop: watch::Receiver<bool>) {
         let (touched, mut touches) = mpsc::channel(1);
         let _watcher = match &self.settings.kind {
-            TargetKind::File(file) => drift::watch(&file.spec.path, touched.clone()),
+            TargetKind::File(file) => drift::watch(file, touched.clone()),
             TargetKind::Webhook(_) => None,
         };
         let mut life = Life {
@@ -102,13 +118,18 @@ impl Task {
             seen: Seq::ZERO,
             retry_at: None,
             drift_at: None,
-            poll_at: Instant::now() + DRIFT_POLL,
+            poll_at: Instant::now() + self.poll(),
             failures: 0,
             release_at: None,
             told: None,
-            on_disk: None,
+            on_disk: Known::new(),
+            expected: None,
+            snapshot: None,
         };
         self.show_again().await;
+        let mut applied = self.applied.subscribe();
+        let speaks_for_others =
+            matches!(&self.settings.kind, TargetKind::Webhook(webhook) if !webhook.after.is_empty());
         self.pass(&mut life, Cause::Start).await;
         self.shelf.settle(&self.settings.name);
         loop {
@@ -120,6 +141,10 @@ impl Task {
                     Some(Order::Sync { adopt, reply }) => {
                         let report = self.pass(&mut life, Cause::Sync { adopt }).await;
                         // Whoever asked may have gone.
+                        let _gone = reply.send(report);
+                    }
+                    Some(Order::RollBack { to, origin, reply }) => {
+                        let report = self.roll_back(&mut life, to, origin).await;
                         let _gone = reply.send(report);
                     }
                     Some(Order::Decide { decision, origin, reply }) => {
@@ -138,7 +163,12 @@ impl Task {
                     } else if pulse.seq > life.seen && self.settings.on_change {
                         // The last run may have seen it already.
                         life.debounce.change(life.born.elapsed(), pulse.revoke > life.seen);
+                        self.expect(&mut life);
                     }
+                }
+                () = self.signals.refill.notified() => self.refill(&mut life).await,
+                Ok(()) = applied.changed(), if speaks_for_others => {
+                    self.pass(&mut life, Cause::Wake).await;
                 }
                 Some(()) = touches.recv() => {
                     life.drift_at.get_or_insert(Instant::now() + DRIFT_SETTLE);
@@ -162,11 +192,28 @@ impl Task {
         let shown = tokio::task::spawn_blocking(move || {
             if let TargetKind::File(file) = &settings.kind {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
-                FileRun { mirror, clock, settings, file, shelf }.show_again();
+                FileRun { mirror, clock, settings, file, shelf, turn: None }.show_again();
             }
         });
         // Whatever went wrong, the run that follows shows what it applies.
         let _shown = shown.await;
+    }
+
+    /// How often the files are looked at where watching their folder is not enough.
+    fn poll(&self) -> Duration {
+        match &self.settings.kind {
+            TargetKind::File(file) => file.poll,
+            TargetKind::Webhook(_) => POLL_DEFAULT,
+        }
+    }
+
+    /// Tells those that share its reload command when this target runs.
+    fn expect(&self, life: &mut Life) {
+        let due = life.debounce.due(&self.settings.wait).map(|due| (life.born + due).into_std());
+        life.expected = match (&self.settings.kind, due) {
+            (TargetKind::File(file), Some(due)) => self.reloads.expect(file, due),
+            _ => None,
+        };
     }
 
     fn deadline(&self, life: &Life) -> Instant {
@@ -193,21 +240,21 @@ impl Task {
         let is_touched = life.drift_at.is_some_and(|at| at <= now);
         if is_touched || life.poll_at <= now {
             life.drift_at = None;
-            life.poll_at = now + DRIFT_POLL;
-            if self.is_drifted(life.on_disk).await {
+            life.poll_at = now + self.poll();
+            if self.is_drifted(life.on_disk.clone()).await {
                 self.pass(life, Cause::Drift).await;
             }
         }
     }
 
     /// Whether the file is not what the last run left; our own writes are.
-    async fn is_drifted(&self, known: Option<Digest>) -> bool {
+    async fn is_drifted(&self, known: Known) -> bool {
         if !matches!(self.settings.kind, TargetKind::File(_)) {
             return false;
         }
         let settings = Arc::clone(&self.settings);
         let looked = tokio::task::spawn_blocking(move || match &settings.kind {
-            TargetKind::File(file) => differs(file, known),
+            TargetKind::File(file) => look::differs(file, &known),
             TargetKind::Webhook(_) => false,
         });
         looked.await.unwrap_or(true)
@@ -218,17 +265,19 @@ impl Task {
         life.debounce.clear();
         life.retry_at = None;
         life.drift_at = None;
-        let (outcome, seen) = self.outcome(cause).await;
+        let (outcome, snapshot) = self.outcome(cause, life.expected.take()).await;
+        let seen = snapshot.as_ref().map(|snapshot| snapshot.seq());
         life.seen = seen.unwrap_or(life.seen);
-        life.on_disk = outcome.on_disk;
-        life.poll_at = Instant::now() + DRIFT_POLL;
+        life.snapshot = snapshot.or(life.snapshot.take());
+        life.on_disk.clone_from(&outcome.on_disk);
+        life.poll_at = Instant::now() + self.poll();
         if outcome.state == State::Failing {
             life.failures = life.failures.saturating_add(1);
             life.retry_at = Some(Instant::now() + backoff::run(life.failures, random()));
         } else {
             life.failures = 0;
         }
-        let is_applied = matches!(outcome.state, State::InSync | State::Held);
+        let is_applied = matches!(outcome.state, State::InSync | State::Held | State::Pinned);
         self.tell(&outcome, seen.filter(|_| is_applied));
         // A run that failed is tried again anyway; a moment in the past would be due for ever.
         life.release_at = outcome.guarded.as_ref().and_then(|guarded| guarded.until);
@@ -242,7 +291,10 @@ impl Task {
                 self.raise(notice.clone());
             }
         }
-        self.wake.notify_one();
+        self.signals.wake.notify_one();
+        if is_applied && matches!(self.settings.kind, TargetKind::File(_)) {
+            self.applied.send_modify(|count| *count = count.wrapping_add(1));
+        }
         let status = self.board.read();
         SyncReport {
             target: self.settings.name.clone(),
@@ -254,6 +306,25 @@ impl Task {
             renamed: outcome.renamed,
             error: outcome.error,
         }
+    }
+
+    /// A rollback and the run that puts it in place.
+    async fn roll_back(
+        &self,
+        life: &mut Life,
+        to: Option<Seq>,
+        origin: Origin,
+    ) -> Result<RollbackReport, Error> {
+        let (mirror, settings) = (self.mirror.clone(), Arc::clone(&self.settings));
+        let done = tokio::task::spawn_blocking(move || {
+            manage::pinned(&mirror, &settings.kind, &settings.name, to, origin)
+        });
+        let pinned = done.await.map_err(|error| StoreError::Bug(format!("rollback: {error}")))??;
+        let (target, to_seq, seq) = (&self.settings.name, pinned.to_seq, pinned.seq);
+        tracing::warn!(target_name = %target, %to_seq, %seq, "a person rolled the target back; it is pinned until `sync`");
+        let report = self.pass(life, Cause::Rollback).await;
+        let (state, error) = (Some(report.state), report.error);
+        Ok(RollbackReport { state, error, added: report.added, removed: report.removed, ..pinned })
     }
 
     /// A person's decision and the run that follows from it.
@@ -297,33 +368,69 @@ impl Task {
         )));
     }
 
-    async fn outcome(&self, cause: Cause) -> (Outcome, Option<Seq>) {
+    /// There is room for more deliveries: goes on with what the last run saw, and once that is told, looks anew.
+    async fn refill(&self, life: &mut Life) {
+        let (Some(snapshot), TargetKind::Webhook(_)) = (life.snapshot.clone(), &self.settings.kind) else {
+            return;
+        };
+        let (mirror, clock, settings) =
+            (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
+        let signals = Arc::clone(&self.signals);
+        let done = tokio::task::spawn_blocking(move || {
+            let TargetKind::Webhook(webhook) = &settings.kind else { return Ok(false) };
+            let (mirror, clock, settings) = (&mirror, &clock, &*settings);
+            WebhookRun { mirror, clock, settings, webhook, signals: &signals }.refill(&snapshot)
+        });
+        match done.await {
+            Ok(Ok(false)) => self.signals.wake.notify_one(),
+            Ok(Ok(true)) => {
+                self.pass(life, Cause::Wake).await;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(target_name = %self.settings.name, %error, "cannot make more deliveries");
+                life.retry_at = Some(Instant::now() + backoff::run(1, random()));
+            }
+            Err(error) => {
+                tracing::error!(target_name = %self.settings.name, %error, "making deliveries broke off");
+                life.retry_at = Some(Instant::now() + backoff::run(1, random()));
+            }
+        }
+    }
+
+    async fn outcome(&self, cause: Cause, expected: Option<Expected>) -> (Outcome, Option<Arc<Snapshot>>) {
+        // Before anything is read, so that others of this batch wait for this run's swap.
+        let turn = match &self.settings.kind {
+            TargetKind::File(file) => self.reloads.enter(file),
+            TargetKind::Webhook(_) => None,
+        };
+        drop(expected);
         let snapshot = match self.source.newest().await {
             Ok(snapshot) => snapshot,
             Err(error) => return (Outcome::failed(error.to_string()), None),
         };
-        let seq = snapshot.seq();
+        let kept = Arc::clone(&snapshot);
         let (mirror, clock, settings) =
             (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
         let shelf = Arc::clone(&self.shelf);
+        let signals = Arc::clone(&self.signals);
         let run = tokio::task::spawn_blocking(move || match &settings.kind {
             TargetKind::File(file) => {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
-                FileRun { mirror, clock, settings, file, shelf }.run(&snapshot, cause)
+                FileRun { mirror, clock, settings, file, shelf, turn }.run(&snapshot, cause)
             }
             TargetKind::Webhook(webhook) => {
                 if settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. }) {
                     return Outcome::of(State::Pending);
                 }
                 let (mirror, clock, settings) = (&mirror, &clock, &*settings);
-                WebhookRun { mirror, clock, settings, webhook }
+                WebhookRun { mirror, clock, settings, webhook, signals: &signals }
                     .run(&snapshot)
                     .unwrap_or_else(|error| Outcome::failed(error.to_string()))
             }
         });
         let outcome =
             run.await.unwrap_or_else(|error| Outcome::failed(format!("the run broke off: {error}")));
-        (outcome, Some(seq))
+        (outcome, Some(kept))
     }
 
     fn tell(&self, outcome: &Outcome, applied: Option<Seq>) {
@@ -342,7 +449,15 @@ impl Task {
             let held = outcome.guarded.as_ref().is_some_and(|guarded| guarded.held > 0);
             self.meter.enforced(&self.mirror, name, (seq, held), now);
         }
+        for one in &outcome.drift {
+            let (path, what, uid, modified) = (&one.path, &one.what, one.uid, one.modified.as_deref());
+            tracing::warn!(target_name = %name, path, what, uid, modified, repaired = one.repaired,
+                "somebody touched what rosterd wrote");
+        }
         self.board.update(|status| {
+            if !outcome.drift.is_empty() {
+                status.drift.clone_from(&outcome.drift);
+            }
             status.problems.clone_from(&outcome.problems);
             if let Some(guarded) = &outcome.guarded {
                 status.held_removals = guarded.held;
@@ -356,33 +471,27 @@ impl Task {
                 status.applied_seq = seq;
                 status.last_success = Some(now);
             }
-            if !is_file && outcome.changed {
+            let is_told = outcome.state == State::InSync && status.state == State::NeedsSnapshot;
+            if !is_file && (outcome.changed || is_told) {
                 status.state = State::Pending;
             }
         });
     }
 }
 
-fn differs(file: &FileSettings, known: Option<Digest>) -> bool {
-    match file::inspect(&file.spec) {
-        Ok(OnDisk::File(facts)) => known.is_none() || facts.digest != known || facts.mode != file.spec.mode,
-        Ok(OnDisk::Absent) => known.is_some(),
-        Ok(OnDisk::Other(_)) | Err(_) => true,
-    }
-}
-
 impl Task {
-    /// The sender of this webhook.
-    pub(super) fn sender(&self, client: Client, url: String) -> Sender {
-        Sender {
+    /// The sender of this target's deliveries.
+    pub(super) fn sender(&self, transport: Transport) -> Option<Sender> {
+        let TargetKind::Webhook(settings) = &self.settings.kind else { return None };
+        Some(Sender {
             mirror: self.mirror.clone(),
             clock: Arc::clone(&self.clock),
             name: self.settings.name.clone(),
-            url,
-            client,
+            settings: settings.clone(),
+            transport,
             board: Arc::clone(&self.board),
-            wake: Arc::clone(&self.wake),
             meter: Arc::clone(&self.meter),
-        }
+            signals: Arc::clone(&self.signals),
+        })
     }
 }

@@ -17,15 +17,18 @@
 mod support;
 
 mod bad_input;
+mod chaos;
 mod commands;
 mod crash;
 mod decisions;
+mod delivery;
 mod directories;
 mod disk;
 mod export;
 mod guard;
 mod history;
 mod incident;
+mod installer;
 mod lifecycle;
 mod listeners;
 mod model;
@@ -35,5 +38,6 @@ mod roles;
 mod schemas;
 mod scim;
 mod service;
+mod shapes;
 mod traces;
 mod webhook;

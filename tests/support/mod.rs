@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod daemon;
+pub mod flaky;
 pub mod http;
+pub mod installer;
 pub mod receiver;
 pub mod trace;
 

@@ -6,12 +6,14 @@
 
 mod changes;
 mod decisions;
+mod deliveries;
 mod directories;
 mod explain;
 mod export;
 mod past;
 mod resources;
 mod socket;
+mod target;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -32,8 +34,8 @@ use super::health::Health;
 use super::metrics::{self, Metrics};
 use crate::access::{Entitlement, Role};
 use crate::mirror::{self, Mirror, Refusal, StoreError};
-use crate::model::{Actor, DirectoryId, Origin, Subject, TargetName};
-use crate::reconcile::Decision;
+use crate::model::{Actor, DirectoryId, Origin, Seq, Subject, TargetName};
+use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim;
 use crate::scim::schema::Registry;
 
@@ -187,9 +189,17 @@ pub trait Targets: Send + Sync {
     fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
         Box::pin(async { Ok(json!([])) })
     }
+    /// What is remembered of one target besides its status; null if nothing.
+    fn detail(&self, target: TargetName) -> Answering<'_>;
+    /// Pins one target to an earlier version: `{"target","to_seq","seq","state","added","removed","error"}`.
+    fn roll_back(&self, target: TargetName, to: Option<Seq>, origin: Origin) -> Answering<'_>;
+    /// Forgets a target that the configuration dropped: `{"target","seq","deleted","left"}`.
+    fn forget(&self, target: TargetName, delete: bool, origin: Origin) -> Answering<'_>;
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
+    /// Carries out an order about deliveries and says what it did: `{"targets","deliveries","from","changes","note"}`.
+    fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_>;
 }
 
 /// Re-reads the configuration and applies it; the value says what changed.
@@ -251,6 +261,7 @@ impl AdminState {
         {
             more += &metrics::of_targets(&status);
             more += &targets.metrics();
+            more += &metrics::of_deliveries(&status);
         }
         if let Ok(status) = decided(self).await {
             more += &metrics::of_decisions(&status);
@@ -374,6 +385,10 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("POST", ["approve"]) => targets::approve(request).await?,
         ("POST", ["reject"]) => targets::reject(request).await?,
         ("POST", ["reload"]) => targets::reload(request).await?,
+        ("GET", ["targets"]) => target::list(request).await?,
+        ("GET", ["targets", name]) => target::show(request, name).await?,
+        ("POST", ["targets", name, "rollback"]) => target::roll_back(request, name).await?,
+        ("POST", ["targets", name, "forget"]) => target::forget(request, name).await?,
         ("GET", ["directories"]) => directories::list(request).await?,
         ("POST", ["directories"]) => return directories::add(request).await.map(created),
         ("GET", ["directories", id]) => directories::show(request, id).await?,
@@ -405,6 +420,9 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["diff"]) => past::diff(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
+        ("GET", ["deliveries"]) => deliveries::list(request).await?,
+        ("GET", ["deliveries", target, event]) => deliveries::show(request, target, event).await?,
+        ("POST", ["deliveries", word]) => deliveries::order(request, word).await?,
         ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
         (_, segments) => return Err(nowhere(method, segments)),
     };
@@ -431,6 +449,10 @@ const ENDPOINTS: &[(&str, &[&str])] = &[
     ("approve", &["POST"]),
     ("reject", &["POST"]),
     ("reload", &["POST"]),
+    ("targets", &["GET"]),
+    ("targets/ID", &["GET"]),
+    ("targets/ID/rollback", &["POST"]),
+    ("targets/ID/forget", &["POST"]),
     ("directories", &["GET", "POST"]),
     ("directories/ID", &["GET", "PATCH", "DELETE"]),
     ("shut", &["GET", "POST"]),
@@ -453,15 +475,20 @@ const ENDPOINTS: &[(&str, &[&str])] = &[
     ("diff", &["GET"]),
     ("changes", &["GET"]),
     ("verify", &["GET"]),
+    ("deliveries", &["GET"]),
+    ("deliveries/ID", &["POST"]),
+    ("deliveries/ID/ID", &["GET"]),
 ];
 
 fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
     let shape = match segments {
         [one] => (*one).to_owned(),
         [one, _] => format!("{one}/ID"),
+        [one, _, verb] => format!("{one}/ID/{verb}"),
         _ => String::new(),
     };
-    match ENDPOINTS.iter().find(|(path, _)| *path == shape) {
+    let whole = segments.join("/");
+    match ENDPOINTS.iter().find(|(path, _)| *path == shape || *path == whole) {
         Some((_, methods)) => AdminError::new(
             405,
             format!("{method} is not served here"),

@@ -10,7 +10,7 @@ use crate::http::health::Health;
 use crate::http::limits::Settings as Limits;
 use crate::http::testing::{Server, Store};
 use crate::model::{Origin, RoleName, TargetName};
-use crate::reconcile::Decision;
+use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim::schema::Registry;
 
 /// Answers for targets and writes down what it was asked.
@@ -25,6 +25,18 @@ impl Fake {
 }
 
 impl Targets for Fake {
+    fn detail(&self, _: TargetName) -> Answering<'_> {
+        Box::pin(async { Ok(json!({ "versions": [] })) })
+    }
+
+    fn roll_back(&self, target: TargetName, to: Option<crate::model::Seq>, _: Origin) -> Answering<'_> {
+        Box::pin(async move { Ok(json!({ "target": target, "to_seq": to })) })
+    }
+
+    fn forget(&self, target: TargetName, delete: bool, _: Origin) -> Answering<'_> {
+        Box::pin(async move { Ok(json!({ "target": target, "delete": delete })) })
+    }
+
     fn status(&self) -> Answering<'_> {
         Box::pin(async { Ok(json!([{"name": "opa", "state": "in_sync"}])) })
     }
@@ -36,6 +48,9 @@ impl Targets for Fake {
     }
     fn decide(&self, target: TargetName, decision: Decision, _: Origin) -> Answering<'_> {
         self.told(format!("{target} {decision:?}"))
+    }
+    fn deliver(&self, order: DeliveryOrder, _: Origin) -> Answering<'_> {
+        self.told(format!("{order:?}"))
     }
 }
 

@@ -215,6 +215,10 @@ pub fn takes_away(change: &Change, any_filter: bool) -> bool {
         | ChangeKind::GuardRejected
         | ChangeKind::RoleBound
         | ChangeKind::RoleUnbound
+        | ChangeKind::DeliveryRetried
+        | ChangeKind::DeliverySkipped
+        | ChangeKind::DeliveryReplayed
+        | ChangeKind::DeliverySnapshot
         | ChangeKind::SubjectOpened
         | ChangeKind::GrantCreated
         | ChangeKind::RebaselineOpened

@@ -77,7 +77,9 @@ async fn send(mirror: &Mirror, name: &TargetName, settings: webhook::Settings, b
     let mut last = String::new();
     for pause in PAUSES {
         tokio::time::sleep(pause).await;
-        let request = Request { id, at: mirror.now(), body: body.clone() };
+        let (at, body) = (mirror.now(), body.clone());
+        let request =
+            Request { id, at, body, content_type: "application/json".to_owned(), headers: Vec::new() };
         match client.send(&request).await.outcome {
             Outcome::Acknowledged => return,
             Outcome::Retry { after, why } => {
