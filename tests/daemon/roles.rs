@@ -136,7 +136,7 @@ fn how_long_a_revocation_took_is_a_number_and_who_is_still_in_is_listed() {
 fn who_is_held_or_behind_a_manual_target_is_listed_as_not_enforced() {
     let both = config("", "min_removals = 1\nmax_removals = [0]\nurgent = 0")
         + "[[target]]\nname = \"manual\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/out/manual.json\"\n\
-           apply = \"manual\"\n";
+           apply = \"manual\"\n[target.guard]\nmin_removals = 1000000\n";
     let (daemon, mut scim) = start(&both);
     let alice = scim.create_user(ALICE);
     scim.create_group("Crew", &[&alice]);
