@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rosterd::model::DirectoryKind;
+use rosterd::reconcile::event::{KINDS, Presence};
 use rosterd::scim::dialect::{Quirk, Quirks};
 
 fn root() -> PathBuf {
@@ -51,6 +52,24 @@ fn the_page_of_quirks_says_what_the_code_does() {
     }
     text.push('\n');
     generated("docs/idp-quirks.md", &text);
+}
+
+#[test]
+fn the_page_of_events_says_what_the_table_of_types_says() {
+    let mut text = String::new();
+    for kind in KINDS {
+        text.push_str(&format!("\n### {kind}\n\n{}\n\n", kind.when()));
+        for field in kind.fields() {
+            let presence = match field.presence {
+                Presence::Always => "",
+                Presence::Maybe => " *Optional.*",
+                Presence::Full => " *Full.*",
+            };
+            text.push_str(&format!("- `{}`: {}{presence}\n", field.name, field.about));
+        }
+    }
+    text.push('\n');
+    generated("docs/events.md", &text);
 }
 
 #[test]

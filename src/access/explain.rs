@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
 
-use super::{Access, Entitlement, Facts, LeftOut, Problem, Reason, Role};
+use crate::scim::filter::Bound;
+
+use super::{Access, Entitlement, Facts, LeftOut, Problem, Reason, Role, UserFacts};
 
 /// The answer of `rosterd explain` for one subject and one role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -117,11 +119,63 @@ fn why_not(facts: &Facts, access: &Access, subject: &Subject, role: &Role) -> Ve
             lines.push(problem.to_string());
         }
     }
-    if let Some(filter) = &role.users {
-        lines.push(format!("does not match the filter `{}`", filter.text));
+    let user = directory.users.iter().find(|user| user.id == subject.user);
+    if let (Some(filter), Some(user)) = (&role.users, user) {
+        lines.push(format!("does not match the filter `{}`: {}", filter.text, saw(&filter.bound, user)));
     }
     if lines.is_empty() {
         lines.push(format!("role `{}` names neither a group nor a filter", role.name));
     }
     lines
+}
+
+/// Longest value shown.
+const VALUE_CHARS_MAX: usize = 80;
+
+/// What a filter saw: each attribute that it asks for, with the user's value.
+fn saw(filter: &Bound, user: &UserFacts) -> String {
+    let mut names: Vec<(String, String)> = Vec::new();
+    gather(filter, user, &mut names);
+    if names.is_empty() {
+        return "it asks for nothing".to_owned();
+    }
+    names.dedup();
+    names.iter().map(|(name, value)| format!("{name} is {value}")).collect::<Vec<_>>().join(", ")
+}
+
+fn gather(filter: &Bound, user: &UserFacts, into: &mut Vec<(String, String)>) {
+    match filter {
+        Bound::And(all) | Bound::Or(all) => all.iter().for_each(|one| gather(one, user, into)),
+        Bound::Not(inner) => gather(inner, user, into),
+        Bound::Const(_) => {}
+        Bound::Compare { path, .. } | Bound::Present(path) | Bound::Element { path, .. } => {
+            let name = match &path.sub {
+                Some(sub) if !path.multi_valued => format!("{}.{sub}", path.attribute),
+                _ => path.attribute.clone(),
+            };
+            let home = match &path.extension {
+                Some(urn) => user.doc.get(urn).and_then(|part| part.get(&path.attribute)),
+                None => user.doc.get(&path.attribute),
+            };
+            let found = match &path.sub {
+                Some(sub) if !path.multi_valued => home.and_then(|value| value.get(sub)),
+                _ => home,
+            };
+            let value = match (path.attribute.as_str(), found) {
+                (_, Some(value)) => short(&value.to_string()),
+                ("id", None) => user.id.to_string(),
+                ("groups" | "meta", None) => "kept by the server".to_owned(),
+                (_, None) => "absent".to_owned(),
+            };
+            into.push((name, value));
+        }
+    }
+}
+
+fn short(text: &str) -> String {
+    let mut shown: String = text.chars().take(VALUE_CHARS_MAX).collect();
+    if text.chars().nth(VALUE_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }

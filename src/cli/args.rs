@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    approve, check, demo, directory, explain, export, grant, group, history, open, plan, reject, reload,
-    serve, shut, status, subject, sync, token, user, verify,
+    access, approve, check, demo, diff, directory, events, explain, export, grant, group, history, open,
+    plan, reject, reload, serve, shut, status, subject, sync, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -44,15 +44,21 @@ pub enum Command {
     Directory(directory::Args),
     /// Bearer tokens: new, list, revoke
     Token(token::Args),
-    /// The users that were pushed: list, show
+    /// The users that were pushed: list, show, forget
     User(user::Args),
     /// The groups that were pushed: list, show
     Group(group::Args),
     /// Why somebody holds, or does not hold, each role
     Explain(explain::Args),
+    /// What webhooks and readers are told: schema, list, keys
+    Events(events::Args),
     /// Present access in one of the formats that targets have
     Export(export::Args),
-    /// What changed: the log, oldest first
+    /// Who holds which role, now or then, since when and by what; access reviews
+    Access(access::Args),
+    /// What came and went between two moments, and which change made it
+    Diff(diff::Args),
+    /// What changed, by whom and when: the log
     History(history::Args),
     /// What each target would change now
     Plan(plan::Args),

@@ -62,11 +62,48 @@ fn render(answer: &Value) -> String {
     for role in roles {
         let (sign, colour) = if holds(role) { ('✓', style::GREEN) } else { ('✗', style::DIM) };
         out.push(format!("  {colour}{sign}{} {}", style::RESET, clean(output::text(role, "role"))));
-        for reason in reasons(role) {
-            out.push(format!("      {}", clean(&reason)));
+        let told = output::list(role, "reasons");
+        for reason in told {
+            out.push(format!("      {}", clean(output::text(reason, "why"))));
+            out.extend(by(reason.get("since"), "since"));
         }
+        if told.is_empty() {
+            out.extend(reasons(role).iter().map(|reason| format!("      {}", clean(reason))));
+            out.extend(by(role.get("lost"), "taken away"));
+        }
+        out.extend(output::list(role, "targets").iter().flat_map(at_target));
     }
     out.join("\n")
+}
+
+/// `since 2026-…  #17 group.updated, token:tok_x, request r1`.
+fn by(cause: Option<&Value>, word: &str) -> Option<String> {
+    let cause = cause.filter(|cause| cause.is_object())?;
+    let told = clean(&super::access::cause(cause));
+    Some(format!("      {}{word} {}  {told}{}", style::DIM, clean(output::text(cause, "at")), style::RESET))
+}
+
+/// What one target makes of it: the line in its file, and why it is not as it should be.
+fn at_target(target: &Value) -> Vec<String> {
+    let carries = target.get("carries").and_then(Value::as_bool).unwrap_or(false);
+    let (sign, colour) = if carries { ('●', style::GREEN) } else { ('○', style::DIM) };
+    let mut head = format!(
+        "      {colour}{sign}{} {} ({})",
+        style::RESET,
+        clean(output::text(target, "target")),
+        clean(output::text(target, "state"))
+    );
+    let path = clean(output::text(target, "path"));
+    if carries && !path.is_empty() {
+        let place =
+            target.get("line").and_then(Value::as_u64).map_or(path.clone(), |line| format!("{path}:{line}"));
+        head = format!("{head}  {place}  {}", clean(output::text(target, "text")));
+    }
+    let mut lines = vec![head.trim_end().to_owned()];
+    for why in output::list(target, "why").iter().filter_map(Value::as_str) {
+        lines.push(format!("        {}", clean(why)));
+    }
+    lines
 }
 
 fn reasons(role: &Value) -> Vec<String> {
@@ -94,6 +131,27 @@ mod tests {
         assert_eq!(
             plain,
             "dana  acme/1\n  ✓ db-admin\n      member of Database Admins\n  ✗ ops\n      not a member of Operators"
+        );
+    }
+
+    #[test]
+    fn the_chain_is_told_with_its_change_and_its_targets() {
+        let cause = json!({"seq": 7, "at": "2026-11-20T00:00:00.000Z", "kind": "group.updated",
+                           "actor": "token:tok_x", "request": "r1"});
+        let answer = json!({"subject": "acme/1", "user_name": "dana", "active": true, "roles": [
+            {"role": "ops", "holds": true, "why": ["w"], "since": cause,
+             "reasons": [{"why": "member of \"Ops\"", "path": [], "since": cause}],
+             "targets": [
+                {"target": "opa", "state": "in_sync", "carries": true, "path": "/srv/a.json", "line": 4,
+                 "text": "\"dana\"", "why": []},
+                {"target": "pg", "state": "held", "carries": false, "path": null, "line": null, "text": null,
+                 "why": ["the target is failing: no"]}]}]});
+        let plain = anstream::adapter::strip_str(&render(&answer)).to_string();
+        assert_eq!(
+            plain,
+            "dana  acme/1\n  ✓ ops\n      member of \"Ops\"\n      since 2026-11-20T00:00:00.000Z  #7 group.updated, \
+             token:tok_x, request r1\n      ● opa (in_sync)  /srv/a.json:4  \"dana\"\n      ○ pg (held)\n        \
+             the target is failing: no"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `rosterd export`: present access in one of the formats that targets have, without a target.
+//! `rosterd export`: access of now or of then in one of the formats that targets have, without a target.
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
@@ -34,6 +34,9 @@ pub struct Args {
     /// An option of the format; the value is JSON, or else a text
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_option)]
     option: Vec<(String, Value)>,
+    /// Access as it was: 2026-11-20T10:00:00Z, 2026-11-20, '2h ago', or seq:1204
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with = "list")]
+    at: Option<String>,
     #[command(flatten)]
     output: Json,
 }
@@ -58,7 +61,8 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     let query = Query::default()
         .with("format", Some(format))
         .with("subject", args.subject.as_deref())
-        .with("options", options.as_deref());
+        .with("options", options.as_deref())
+        .with("at", args.at.as_deref());
     let answer = admin.get(&format!("/api/v1/export{query}"))?;
     for why in output::list(&answer, "left_out").iter().chain(output::list(&answer, "problems")) {
         output::note(&clean(why.as_str().unwrap_or_default()));

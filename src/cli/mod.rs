@@ -9,10 +9,13 @@ pub mod args;
 pub mod exit;
 pub mod output;
 
+mod access;
 mod approve;
 mod check;
 mod demo;
+mod diff;
 mod directory;
+mod events;
 mod explain;
 mod export;
 mod grant;
@@ -22,6 +25,7 @@ mod open;
 mod plan;
 mod reject;
 mod reload;
+mod review;
 mod serve;
 mod shut;
 mod status;
@@ -78,7 +82,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::User(args) => user::run(args, config),
         Command::Group(args) => group::run(args, config),
         Command::Explain(args) => explain::run(args, config),
+        Command::Events(args) => events::run(args, config),
         Command::Export(args) => export::run(args, config),
+        Command::Access(args) => access::run(args, config),
+        Command::Diff(args) => diff::run(args, config),
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),
         Command::Sync(args) => sync::run(args, config),

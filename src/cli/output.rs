@@ -41,6 +41,13 @@ pub fn line(text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
+/// Writes a text that is data by itself to standard output, as it is.
+pub fn raw(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // A closed pipe is the reader's choice and no failure of the command.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// Writes one line to standard error: errors, and what is not the data itself.
 pub fn note(text: &str) {
     let mut err = anstream::stderr().lock();

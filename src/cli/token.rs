@@ -1,4 +1,4 @@
-//! `rosterd token`: the bearer tokens of a directory.
+//! `rosterd token`: the bearer tokens of directories and readers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,12 +23,16 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make another token for a directory; prints it once
-    #[command(after_help = "Example:\n  rosterd token new acme-okta --expires 90d --note \"rotation\"")]
+    /// Make another token for a directory, or one for a reader; prints it once
+    #[command(after_help = "Examples:\n  rosterd token new acme-okta --expires 90d --note \"rotation\"\n  \
+        rosterd token new --reader opa-fleet --expires 90d")]
     New {
         /// The directory it is for
-        #[arg(value_name = "DIRECTORY", value_parser = parse_id)]
-        directory: DirectoryId,
+        #[arg(value_name = "DIRECTORY", value_parser = parse_id, required_unless_present = "reader")]
+        directory: Option<DirectoryId>,
+        /// Instead: the `[[reader]]` it is for; what it may read stands in the config
+        #[arg(long, value_name = "NAME", conflicts_with = "directory")]
+        reader: Option<String>,
         /// When it ends by itself: 90d, 12h, 30m. Never, unless given
         #[arg(long, value_name = "SPAN", value_parser = parse_span)]
         expires: Option<Duration>,
@@ -42,8 +46,11 @@ enum Verb {
     #[command(after_help = "Example:\n  rosterd token list --directory acme-okta")]
     List {
         /// Only this directory's
-        #[arg(long, value_parser = parse_id)]
+        #[arg(long, value_parser = parse_id, conflicts_with = "reader")]
         directory: Option<DirectoryId>,
+        /// Only this reader's
+        #[arg(long, value_name = "NAME")]
+        reader: Option<String>,
         #[command(flatten)]
         output: Json,
     },
@@ -86,10 +93,13 @@ fn parse_span(text: &str) -> Result<Duration, String> {
 pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     let admin = Admin::open(config, Need::MirrorOrDaemon)?;
     match &args.verb {
-        Verb::New { directory, expires, note, output } => {
-            new(&admin, directory, *expires, note.as_deref(), *output)
+        Verb::New { directory, reader, expires, note, output } => {
+            let holder = (directory.as_ref(), reader.as_deref());
+            new(&admin, holder, *expires, note.as_deref(), *output)
         }
-        Verb::List { directory, output } => list(&admin, directory.as_ref(), *output),
+        Verb::List { directory, reader, output } => {
+            list(&admin, directory.as_ref(), reader.as_deref(), *output)
+        }
         Verb::Revoke { id, output } => {
             let answer = admin.call("DELETE", &format!("/api/v1/tokens/{}", segment(id.as_str())), None)?;
             let done =
@@ -101,24 +111,27 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
 
 fn new(
     admin: &Admin,
-    directory: &DirectoryId,
+    (directory, reader): (Option<&DirectoryId>, Option<&str>),
     expires: Option<Duration>,
     note: Option<&str>,
     output: Json,
 ) -> Result<Exit, Error> {
     let expires = expires.map(|span| SystemClock.now().plus(span).to_string());
-    let body = json!({ "directory": directory, "expires": expires, "note": note });
+    let body = json!({ "directory": directory, "reader": reader, "expires": expires, "note": note });
     let answer = admin.call("POST", "/api/v1/tokens", Some(&body))?;
     let id = output::text(&answer, "id");
     if output.json {
-        let promised: serde_json::Map<String, Value> = ["id", "directory", "token", "expires"]
+        let promised: serde_json::Map<String, Value> = ["id", "directory", "reader", "token", "expires"]
             .into_iter()
             .map(|key| (key.to_owned(), answer.get(key).cloned().unwrap_or(Value::Null)))
             .collect();
         output::json(&Value::Object(promised));
         return Ok(Exit::Done);
     }
-    output::line(&format!("Made token {id} for directory {directory}."));
+    output::line(&match (directory, reader) {
+        (Some(directory), _) => format!("Made token {id} for directory {directory}."),
+        (None, reader) => format!("Made token {id} for reader {}.", reader.unwrap_or_default()),
+    });
     output::line("");
     output::line(&format!("  {}", output::text(&answer, "token")));
     output::line("");
@@ -130,8 +143,17 @@ fn new(
     Ok(Exit::Done)
 }
 
-fn list(admin: &Admin, directory: Option<&DirectoryId>, output: Json) -> Result<Exit, Error> {
-    let query = directory.map(|id| format!("?directory={}", segment(id.as_str()))).unwrap_or_default();
+fn list(
+    admin: &Admin,
+    directory: Option<&DirectoryId>,
+    reader: Option<&str>,
+    output: Json,
+) -> Result<Exit, Error> {
+    let query = match (directory, reader) {
+        (Some(id), _) => format!("?directory={}", segment(id.as_str())),
+        (None, Some(name)) => format!("?reader={}", segment(name)),
+        (None, None) => String::new(),
+    };
     let answer = admin.get(&format!("/api/v1/tokens{query}"))?;
     if output.json {
         output::json(&answer);
@@ -139,7 +161,7 @@ fn list(admin: &Admin, directory: Option<&DirectoryId>, output: Json) -> Result<
     }
     let now = SystemClock.now();
     let mut table = Table::new(
-        &["token", "directory", "state", "created", "last used", "expires", "note"],
+        &["token", "directory", "reader", "state", "created", "last used", "expires", "note"],
         "No token yet. Try: rosterd token new DIRECTORY",
     );
     for token in output::list(&answer, "tokens") {
@@ -151,6 +173,7 @@ fn list(admin: &Admin, directory: Option<&DirectoryId>, output: Json) -> Result<
         table.row([
             Cell::styled(output::text(token, "id"), style::BOLD),
             Cell::from(output::text(token, "directory")),
+            Cell::from(output::text(token, "reader")),
             state(token, now),
             moment("created", "-"),
             moment("last_used", "never"),

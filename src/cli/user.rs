@@ -41,6 +41,19 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Erase what is kept of a user who is gone: values in the log, records that name them; the log still verifies
+    #[command(after_help = "Example:\n  rosterd user forget dana@example.com\n\n\
+        Ids stay, and which change did what; it cannot be undone. Backups and kept versions of files are not touched.")]
+    Forget {
+        /// An id, or the userName the user had when it went
+        #[arg(value_name = "USER")]
+        user: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        output: Json,
+    },
 }
 
 /// What a list shows: shared by users and groups.
@@ -92,6 +105,24 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
             }
             table.print();
             more(&answer);
+            Ok(Exit::Done)
+        }
+        Verb::Forget { user, yes, output } => {
+            if !yes {
+                output::confirm(&format!("Erase for ever what is kept of `{}`?", output::clean(user)))?;
+            }
+            let answer = admin.call("POST", &format!("/api/v1/forget/{}", segment(user)), None)?;
+            if output.json {
+                output::json(&answer);
+            } else {
+                output::line(&format!(
+                    "Forgotten: user {}, the values of {} changes, {} deliveries, details of {} runs. Nothing undoes it.",
+                    output::text(&answer, "id"),
+                    output::number(&answer, "changes"),
+                    output::number(&answer, "deliveries"),
+                    output::number(&answer, "runs")
+                ));
+            }
             Ok(Exit::Done)
         }
         Verb::Show { user, json: _ } => {

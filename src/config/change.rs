@@ -3,10 +3,12 @@
 //! Pure. The watcher on the file applies by itself what only adds; what may take access away waits for `reload`.
 //! INVARIANT: in doubt a difference counts as taking away; a false alarm costs one command, a miss costs a door.
 
-use super::{Config, Directory};
+use super::{Config, Directory, Reader};
 use crate::access::Role;
+use crate::http::{limits, listener, tls};
 use crate::model::DirectoryId;
-use crate::reconcile::{FileSettings, TargetKind, TargetSettings, WebhookSettings};
+use crate::reconcile::event::body::BodyFormat;
+use crate::reconcile::{self, FileSettings, TargetKind, TargetSettings, WebhookSettings};
 use crate::scim::schema::Extension;
 
 /// How a new config differs from the one that is running. Each entry is a key with what happens to it, for people.
@@ -43,6 +45,7 @@ pub fn between(old: &Config, new: &Config) -> Difference {
         ("server.listen", old.server.listener != new.server.listener),
         ("server.tls", old.server.tls != new.server.tls),
         ("server.limits", old.server.limits != new.server.limits),
+        ("publish: listen, tls or limits", listening(old) != listening(new)),
         ("admin.socket", old.admin != new.admin),
         ("mirror.path", old.mirror.path != new.mirror.path),
         ("log.format", old.log.format != new.log.format),
@@ -55,6 +58,14 @@ pub fn between(old: &Config, new: &Config) -> Difference {
     if old.server.scim != new.server.scim {
         found.removes.push("server: public_url, base_path, trusted_proxies or allow_from changes".to_owned());
     }
+    if old.mirror.keep != new.mirror.keep {
+        let longer = match (old.mirror.keep.history, new.mirror.keep.history) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(old), Some(new)) => new >= old,
+        };
+        found.note(longer, "mirror.history changes");
+    }
     if old.log.level != new.log.level {
         found.adds.push("log.level changes".to_owned());
     }
@@ -62,7 +73,43 @@ pub fn between(old: &Config, new: &Config) -> Difference {
     schemas(old, new, &mut found);
     roles(old, new, &mut found);
     targets(old, new, &mut found);
+    readers(old, new, &mut found);
     found
+}
+
+/// What of `[publish]` counts from the next start on.
+fn listening(config: &Config) -> Option<(&listener::Settings, Option<&tls::Settings>, &limits::Settings)> {
+    config.publish.as_ref().map(|one| (&one.listener, one.tls.as_ref(), &one.limits))
+}
+
+/// A reader that comes, or may read more, only adds. One that may read less holds nothing less at once, but what it
+/// feeds goes stale.
+fn readers(old: &Config, new: &Config, found: &mut Difference) {
+    let networks = |config: &Config| {
+        config.publish.as_ref().map(|one| (one.trusted_proxies.clone(), one.allow_from.clone()))
+    };
+    if old.publish.is_some() && new.publish.is_some() && networks(old) != networks(new) {
+        found.removes.push("publish: trusted_proxies or allow_from changes".to_owned());
+    }
+    for was in &old.readers {
+        let key = format!("reader.{}", was.name);
+        let Some(is) = new.readers.iter().find(|one| one.name == was.name) else {
+            found.removes.push(format!("{key} goes; its tokens are refused"));
+            continue;
+        };
+        if was.tokens != is.tokens {
+            found.note(has_all(&is.tokens, &was.tokens), format!("{key}.token_file changes"));
+        }
+        if was.targets != is.targets {
+            found.note(is.targets.is_superset(&was.targets), format!("{key}.targets changes"));
+        }
+        if was.events != is.events || was.metrics != is.metrics {
+            let is_more = is.events >= was.events && is.metrics >= was.metrics;
+            found.note(is_more, format!("{key}: events or metrics changes"));
+        }
+    }
+    let is_new = |one: &&Reader| !old.readers.iter().any(|was| was.name == one.name);
+    found.adds.extend(new.readers.iter().filter(is_new).map(|one| format!("reader.{} comes", one.name)));
 }
 
 fn directories(old: &[Directory], new: &[Directory], found: &mut Difference) {
@@ -182,7 +229,9 @@ fn targets(old: &Config, new: &Config, found: &mut Difference) {
         }
         match (&was.kind, &is.kind) {
             (TargetKind::File(was), TargetKind::File(is)) => file(&key, (old, was), (new, is), found),
-            (TargetKind::Webhook(was), TargetKind::Webhook(is)) => webhook(&key, was, is, found),
+            (TargetKind::Webhook(was), TargetKind::Webhook(is)) => {
+                webhook(&key, (old, was), (new, is), found)
+            }
             _ => found.removes.push(format!("{key}.type changes")),
         }
     }
@@ -211,12 +260,20 @@ fn file(
     if was.spec != is.spec || was.reload != is.reload {
         found.removes.push(format!("{key}: path, mode, check, verify, reload or keep changes"));
     }
+    if was.publish != is.publish {
+        found.note(was.publish == reconcile::Publish::Off, format!("{key}.publish changes"));
+    }
     if was.drift != is.drift || was.on_illegal != is.on_illegal {
         found.removes.push(format!("{key}: drift or on_illegal changes"));
     }
 }
 
-fn webhook(key: &str, was: &WebhookSettings, is: &WebhookSettings, found: &mut Difference) {
+fn webhook(
+    key: &str,
+    (old, was): (&Config, &WebhookSettings),
+    (new, is): (&Config, &WebhookSettings),
+    found: &mut Difference,
+) {
     let (from, to) = (&was.webhook, &is.webhook);
     if from.url != to.url || from.insecure != to.insecure {
         found.removes.push(format!("{key}: url or insecure changes"));
@@ -225,7 +282,14 @@ fn webhook(key: &str, was: &WebhookSettings, is: &WebhookSettings, found: &mut D
         found.note(has_all(&to.secrets, &from.secrets), format!("{key}.secret_file changes"));
     }
     if was.events != is.events {
-        found.removes.push(format!("{key}.events changes"));
+        found.removes.push(format!("{key}: events or filter changes"));
+    }
+    let template = |config: &Config, one: &WebhookSettings| match &one.body.format {
+        BodyFormat::Template(template) => config.templates.get(template.name()).cloned(),
+        _ => None,
+    };
+    if was.body != is.body || from.headers != to.headers || template(old, was) != template(new, is) {
+        found.removes.push(format!("{key}: format, template, payload, headers or a signing key changes"));
     }
     if from.timeout != to.timeout {
         found.adds.push(format!("{key}.timeout changes"));

@@ -64,18 +64,7 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
         }
         fits.then(|| text.to_owned())
     });
-    let token = token.and_then(|value| {
-        let secret = files.secret(&value)?;
-        let text = secret.expose();
-        let fits = text.len() >= TOKEN_CHARS_MIN && text.bytes().all(|b| b.is_ascii_graphic());
-        if !fits {
-            value.fail(
-                what(format!("the token behind `{}` is too weak or holds odd characters", value.path()))
-                    .help("use at least 32 visible ASCII characters, such as from `rosterd token new`"),
-            );
-        }
-        fits.then_some(secret)
-    });
+    let token = token.and_then(|value| self::token(&value, files));
     let claims = claims.and_then(|value| value.texts().map(|texts| (value, texts))).map_or_else(
         Vec::new,
         |(value, texts)| {
@@ -90,6 +79,20 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
     let quirks = quirks.and_then(|value| quirks_of(&value, kind));
     let name = name.unwrap_or_else(|| id.to_string());
     Some(Directory { id, name, kind, token, claims, expect_every, quirks })
+}
+
+/// The token in the file that `value` names. `None` after a report.
+pub(super) fn token(value: &Value<'_>, files: &Files) -> Option<Secret> {
+    let secret = files.secret(value)?;
+    let text = secret.expose();
+    let fits = text.len() >= TOKEN_CHARS_MIN && text.bytes().all(|b| b.is_ascii_graphic());
+    if !fits {
+        value.fail(
+            what(format!("the token behind `{}` is too weak or holds odd characters", value.path()))
+                .help("use at least 32 visible ASCII characters, such as from `rosterd token new`"),
+        );
+    }
+    fits.then_some(secret)
 }
 
 fn quirks_of(value: &Value<'_>, kind: DirectoryKind) -> Option<Quirks> {

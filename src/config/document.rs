@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::problem::{Kind, Problem, Problems, Source, sort};
 use super::reader::{Report, Table, Value, what};
 use super::secret::Files;
-use super::{Config, Loaded, directory, guard, role, schema, server, target};
+use super::{Config, Loaded, directory, guard, publish, role, schema, server, target};
 use crate::reconcile::TargetKind;
 use crate::reconcile::guard::Guard;
 
@@ -83,13 +83,29 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
         .filter_map(|section| target::target(section, files, &state, &general, &registry))
         .collect();
 
-    root.planned("publish", "publishing to readers comes later");
-    root.planned("reader", "readers come later");
+    let publish = publish::publish(root.table("publish"), files);
+    let sections = root.tables("reader");
+    unique(&sections, "name");
+    let readers: Vec<_> =
+        sections.into_iter().filter_map(|section| publish::reader(section, files, &targets)).collect();
     root.finish();
     (directories.len() == asked).then(|| {
         let templates = files.templates.take();
         let registry = Arc::new(registry);
-        Config { server, admin, mirror, directories, schemas, registry, roles, targets, log, templates }
+        Config {
+            server,
+            admin,
+            mirror,
+            directories,
+            schemas,
+            registry,
+            roles,
+            targets,
+            publish,
+            readers,
+            log,
+            templates,
+        }
     })
 }
 

@@ -9,7 +9,7 @@
 //!
 //! - `document`: one parsed file, from text to [`Config`]
 //! - `reader`: tables and values with their places; unknown keys
-//! - `server`, `directory`, `schema`, `role`, `target`: one section each
+//! - `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
 //! - `secret`: where a `*_file` is looked up, and which files are refused
 //! - `value`: durations, sizes, modes
 //! - `problem`: what is wrong, where, and what was probably meant
@@ -18,8 +18,10 @@ pub mod change;
 
 mod directory;
 mod document;
+mod event;
 mod guard;
 mod problem;
+mod publish;
 mod reader;
 mod role;
 mod schema;
@@ -35,11 +37,13 @@ use std::sync::Arc;
 
 pub use directory::Directory;
 pub use problem::{Kind, Place, Problem, Problems};
+pub use publish::{Publish, Reader};
 pub use server::Server;
 pub use value::parse_duration;
 
 use crate::access::Role;
 use crate::http::listener;
+use crate::reconcile::event::body::Hidden;
 use crate::reconcile::{self, DirectorySettings, TargetSettings};
 use crate::scim::schema::{Extension, Registry};
 use crate::{mirror, telemetry};
@@ -71,6 +75,10 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// `[[target]]`.
     pub targets: Vec<TargetSettings>,
+    /// `[publish]`, if it is on.
+    pub publish: Option<Publish>,
+    /// `[[reader]]`.
+    pub readers: Vec<Reader>,
     /// `[log]`.
     pub log: telemetry::Settings,
     /// The text of each template, by its name in the file: what [`change::between`] compares.
@@ -90,6 +98,11 @@ impl Config {
             roles: self.roles.clone(),
             directories: self.directories.iter().map(directory).collect(),
         }
+    }
+
+    /// Attributes that the schemas say are never returned: no event shows them.
+    pub fn hidden(&self) -> Vec<Hidden> {
+        event::hidden(&self.registry)
     }
 
     /// The state directory: where the mirror, its lock, kept versions and rejected files are.

@@ -69,7 +69,7 @@ fn known_directory(value: &Value<'_>, directories: &[Directory]) -> Option<Direc
     Some(id)
 }
 
-fn user_filter(value: &Value<'_>, registry: &Registry) -> Option<UserFilter> {
+pub(super) fn user_filter(value: &Value<'_>, registry: &Registry) -> Option<UserFilter> {
     let text = value.text()?;
     if let Some(word) = negation(text) {
         value.warn(

@@ -65,14 +65,19 @@ pub(super) fn server(section: Option<Table<'_>>, files: &Files) -> Server {
     let has_tls = tls.is_some();
     server.tls = tls.and_then(|value| tls_settings(&value, files, server.limits.http2));
     if let Some(listen) = listen {
-        let addresses = listen.list_or_one();
-        if addresses.is_empty() {
-            listen.fail(what(format!("`{}` is empty; name at least one address", listen.path())));
-        }
         let is_guarded = has_tls || server.insecure || !server.scim.trusted_proxies.is_empty();
-        server.listener.addresses = addresses.iter().filter_map(|value| address(value, is_guarded)).collect();
+        server.listener.addresses = addresses(&listen, is_guarded);
     }
     server
+}
+
+/// The addresses of a `listen`. Without a guard (TLS, a proxy in front, `insecure`) only those of this machine.
+pub(super) fn addresses(listen: &Value<'_>, is_guarded: bool) -> Vec<Address> {
+    let addresses = listen.list_or_one();
+    if addresses.is_empty() {
+        listen.fail(what(format!("`{}` is empty; name at least one address", listen.path())));
+    }
+    addresses.iter().filter_map(|value| address(value, is_guarded)).collect()
 }
 
 fn address(value: &Value<'_>, is_guarded: bool) -> Option<Address> {
@@ -102,7 +107,7 @@ fn is_local(address: &Address) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-fn tls_settings(value: &Value<'_>, files: &Files, http2: bool) -> Option<tls::Settings> {
+pub(super) fn tls_settings(value: &Value<'_>, files: &Files, http2: bool) -> Option<tls::Settings> {
     let section = value.table()?;
     let cert = section.require("cert", "name a PEM file with the certificate and its chain");
     let key = section.require("key", "name a PEM file with the private key");
@@ -126,7 +131,7 @@ fn tls_settings(value: &Value<'_>, files: &Files, http2: bool) -> Option<tls::Se
     Some(settings)
 }
 
-fn networks(value: Option<Value<'_>>) -> Vec<Network> {
+pub(super) fn networks(value: Option<Value<'_>>) -> Vec<Network> {
     let Some(value) = value else { return Vec::new() };
     value.list_or_one().iter().filter_map(|value| value.parsed(str::parse::<Network>)).collect()
 }
@@ -157,7 +162,7 @@ fn base_path(text: &str) -> Result<String, String> {
     }
 }
 
-fn limits(limits: &mut limits::Settings, section: Table<'_>) {
+pub(super) fn limits(limits: &mut limits::Settings, section: Table<'_>) {
     let count = |key, low, high, field: &mut usize| {
         if let Some(number) = section.get(key).and_then(|value| value.integer(low..=high)) {
             *field = usize::try_from(number).unwrap_or(*field);
@@ -254,11 +259,30 @@ pub(super) fn mirror(section: Option<Table<'_>>, files: &Files) -> mirror::Setti
         }
         mirror.path = files.path(text);
     }
-    section.planned("history", "the log of changes is kept whole");
+    if let Some(value) = section.get("history") {
+        history(&value, &mut mirror);
+    }
     section.planned("url_file", "a shared PostgreSQL mirror comes later");
     section.planned("follow_file", "following a hub over NATS comes later");
     section.finish();
     mirror
+}
+
+/// How long the log is kept: a span, or `forever`.
+fn history(value: &Value<'_>, mirror: &mut mirror::Settings) {
+    if value.peek_text() == Some("forever") {
+        mirror.keep.history = None;
+        return;
+    }
+    let bounds = (Duration::from_secs(1), Duration::from_hours(24 * 36_500));
+    let Some(kept) = span(value, bounds) else { return };
+    if kept < Duration::from_hours(24 * 30) {
+        value.warn(
+            what(format!("`{}` prunes the log after less than a month", value.path()))
+                .help("who held what before then can no longer be told; `400d` spans a yearly review"),
+        );
+    }
+    mirror.keep.history = Some(kept);
 }
 
 /// `[log]`.

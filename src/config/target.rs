@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::event;
 use super::guard::guard;
 use super::problem::Kind;
 use super::reader::{Table, Value, what};
@@ -18,11 +19,13 @@ use crate::downstream::file::FileSpec;
 use crate::downstream::format::{self, Format, Options, Template, Validate};
 use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::{ResourceType, TargetName};
+use crate::reconcile::event::body::BodyFormat;
 use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::webhook::events::EventFilter;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, TargetKind, TargetSettings, WebhookSettings};
+use crate::reconcile::{
+    Apply, Drift, FileSettings, OnIllegal, Publish, TargetKind, TargetSettings, WebhookSettings,
+};
 use crate::scim::filter;
 use crate::scim::schema::Registry;
 use crate::telemetry::escape;
@@ -35,9 +38,7 @@ enum Type {
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 12] = [
-    "format",
-    "template",
+const FILE_KEYS: [&str; 11] = [
     "validate",
     "options",
     "path",
@@ -48,8 +49,9 @@ const FILE_KEYS: [&str; 12] = [
     "drift",
     "keep",
     "on_illegal",
+    "publish",
 ];
-const WEBHOOK_KEYS: [&str; 5] = ["url", "secret_file", "events", "insecure", "timeout"];
+const WEBHOOK_KEYS: [&str; 4] = ["url", "secret_file", "insecure", "timeout"];
 
 /// Reads one `[[target]]`; `None` after a report.
 pub(super) fn target(
@@ -77,8 +79,8 @@ pub(super) fn target(
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
     let kind = match kind {
-        Some(Type::File) => file(&section, files, &state.join("targets"), &own).map(TargetKind::File),
-        Some(Type::Webhook) => webhook(&section, files).map(TargetKind::Webhook),
+        Some(Type::File) => file(&section, files, state, &own).map(TargetKind::File),
+        Some(Type::Webhook) => webhook(&section, files, registry).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
     section.finish();
@@ -125,7 +127,14 @@ fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {
 
 /// Asks for the keys of every type, so that they are known, and refuses those of the other one.
 fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
-    for (own, keys) in [(Type::File, FILE_KEYS.as_slice()), (Type::Webhook, WEBHOOK_KEYS.as_slice())] {
+    // Both types have these, each with words of its own.
+    let _both = (section.get("format"), section.get("template"));
+    let groups = [
+        (Type::File, FILE_KEYS.as_slice()),
+        (Type::Webhook, WEBHOOK_KEYS.as_slice()),
+        (Type::Webhook, event::KEYS.as_slice()),
+    ];
+    for (own, keys) in groups {
         for value in keys.iter().filter_map(|key| section.get(key)) {
             if matches!(kind, Some(Type::File | Type::Webhook)) && kind != Some(own) {
                 let own = if own == Type::File { "file" } else { "webhook" };
@@ -155,7 +164,6 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 
 /// Keys that are documented and not built: refused, never ignored.
 fn later(section: &Table<'_>) {
-    section.planned("publish", "publishing targets to readers comes later");
     section.planned("via", "root-owned destinations and their installer come later");
     section.planned("map", "what a role is called at a reader stands in the format's `options`");
     section.planned("ordering", "deliveries are in order per target");
@@ -185,9 +193,14 @@ fn wait(value: &Value<'_>) -> Wait {
 }
 
 fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> Option<FileSettings> {
-    let path = section
-        .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
-        .and_then(|value| destination(&value, files));
+    let publish = publish(section);
+    let path = match publish {
+        // Nobody but readers is shown it, from a file of our own.
+        Publish::Only => Some(state.join("published").join(name.as_str())),
+        Publish::Off | Publish::Beside => section
+            .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
+            .and_then(|value| destination(&value, files)),
+    };
     let content = content(section, files, Options::new(name.clone()));
     let mode = section.get("mode").and_then(|value| value.parsed(parse_mode));
     let check = section.get("check").and_then(|value| {
@@ -210,7 +223,7 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
         .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));
     let keep = section.get("keep").and_then(|value| value.integer(0..=1_000));
 
-    let mut spec = FileSpec::new(path?, state.join(name.as_str()));
+    let mut spec = FileSpec::new(path?, state.join("targets").join(name.as_str()));
     spec.mode = mode.unwrap_or(spec.mode);
     spec.check = check;
     spec.verify = verify;
@@ -223,7 +236,17 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
         reload,
         drift: drift.unwrap_or_default(),
         on_illegal: on_illegal.unwrap_or_default(),
+        publish,
     })
+}
+
+fn publish(section: &Table<'_>) -> Publish {
+    let is_published = section.get("publish").and_then(|value| value.bool()).unwrap_or_default();
+    match (is_published, section.get("path")) {
+        (false, _) => Publish::Off,
+        (true, Some(_)) => Publish::Beside,
+        (true, None) => Publish::Only,
+    }
 }
 
 /// An argument list; an empty one means none.
@@ -370,7 +393,7 @@ fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files)
     }
 }
 
-fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
+pub(super) fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
     let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
     if is_long {
         value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
@@ -395,49 +418,47 @@ fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
 /// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.
 const SECRETS_MAX: usize = 8;
 
-fn webhook(section: &Table<'_>, files: &Files) -> Option<WebhookSettings> {
+fn webhook(section: &Table<'_>, files: &Files, registry: &Registry) -> Option<WebhookSettings> {
     let insecure = section.get("insecure").and_then(|value| value.bool()).unwrap_or_default();
     let url = section
         .require("url", "where events are sent, such as `https://app.example.com/hooks/roster`")
         .and_then(|value| value.parsed(|text| check_url(text, insecure)));
-    let secrets =
-        section.require("secret_file", "a file with `whsec_` and base64; events are never sent unsigned");
-    let secrets = secrets.map_or_else(Vec::new, |value| {
-        let list = value.list_or_one();
-        if list.is_empty() || list.len() > SECRETS_MAX {
-            value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
+    let told = event::told(section, files, registry);
+    let secrets = match section.get("secret_file") {
+        Some(value) => secrets(&value, files),
+        None => {
+            // Tokens are signed themselves, and a receiver of the operator's own form knows no such signature.
+            let body = told.as_ref().map(|told| &told.body.format);
+            if !matches!(body, Some(BodyFormat::ScimEvents(_) | BodyFormat::Template(_))) {
+                let about = "a file with `whsec_` or `whsk_` and base64; such events are never sent unsigned";
+                section.require("secret_file", about);
+            }
+            Vec::new()
         }
-        list.iter()
-            .filter_map(|value| {
-                let secret = files.secret(value)?;
-                SigningSecret::parse(&secret).map_err(|error| value.fail(what(error))).ok()
-            })
-            .collect()
-    });
-    let events = events(section.get("events"));
+    };
     let timeout = section
         .get("timeout")
         .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_mins(5))));
     let mut settings = webhook::Settings::new(url?, secrets);
     settings.insecure = insecure;
     settings.timeout = timeout.unwrap_or(settings.timeout);
-    Some(WebhookSettings { webhook: settings, events: events? })
+    let told = told?;
+    told.body.content_type().clone_into(&mut settings.content_type);
+    settings.headers = told.headers;
+    Some(WebhookSettings { webhook: settings, events: told.events, body: told.body })
 }
 
-fn events(value: Option<Value<'_>>) -> Option<EventFilter> {
-    let Some(value) = value else { return EventFilter::parse(vec!["access.*".to_owned()]).ok() };
-    let patterns = value.list_or_one();
-    if patterns.is_empty() {
-        value.fail(what(format!("`{}` is empty, so nothing would ever be sent", value.path())));
+fn secrets(value: &Value<'_>, files: &Files) -> Vec<SigningSecret> {
+    let list = value.list_or_one();
+    if list.is_empty() || list.len() > SECRETS_MAX {
+        value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
     }
-    // One by one first, so that each wrong one is reported at its place.
-    let good: Vec<_> = patterns
-        .iter()
+    list.iter()
         .filter_map(|value| {
-            value.parsed(|text| EventFilter::parse(vec![text.to_owned()]).map(|_| text.to_owned()))
+            let secret = files.secret(value)?;
+            SigningSecret::parse(&secret).map_err(|error| value.fail(what(error))).ok()
         })
-        .collect();
-    EventFilter::parse(good).ok()
+        .collect()
 }
 
 /// The rules of DESIGN §6.10 that need no look-up of the name.

@@ -13,7 +13,7 @@ pub(super) fn read(text: &str) -> Result<Loaded, Problems> {
     read_in(folder.path(), text, Secrets::Optional)
 }
 
-fn read_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Loaded, Problems> {
+pub(super) fn read_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Loaded, Problems> {
     let source = Source { file: "rosterd.toml".to_owned(), text: text.to_owned() };
     document::read(&source, files(folder, secrets))
 }
@@ -97,9 +97,6 @@ fn faults_of_the_language_itself_have_a_place_too() {
 #[test]
 fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     for (text, line, key) in [
-        ("[publish]\nlisten = \"0.0.0.0:1\"\n", 1, "publish"),
-        ("[[reader]]\nname = \"x\"\n", 1, "reader"),
-        ("[mirror]\nhistory = \"400d\"\n", 2, "mirror.history"),
         ("[admin]\nlisten = \"127.0.0.1:8081\"\n", 2, "admin.listen"),
         ("[mirror]\nurl_file = \"pg\"\n", 2, "mirror.url_file"),
         ("[mirror]\nfollow_file = \"nats\"\n", 2, "mirror.follow_file"),
@@ -108,7 +105,6 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
         only_wrong(text, line, &[&format!("`{key}` is not supported by this version")]);
     }
     only_wrong(&format!("{FILE}via = \"installer\"\n"), 6, &["`target.opa.via` is not supported"]);
-    only_wrong(&format!("{FILE}publish = true\n"), 6, &["not supported"]);
     only_wrong(&format!("{HOOK}batch = {{}}\n"), 6, &["not supported"]);
     for kind in ["tree", "set", "exec"] {
         only_wrong(
@@ -305,6 +301,60 @@ fn commands_are_lists_and_never_a_shell_line() {
     only_wrong(&format!("{FILE}verify = [\"\"]\n"), 6, &["program name is empty"]);
     let loaded = read(&format!("{FILE}check = [\"opa\", \"check\"]\nverify = []\n")).unwrap();
     assert!(loaded.warnings[0].help.as_deref().unwrap().contains("{file}"));
+}
+
+#[test]
+fn a_published_target_may_do_without_a_path_and_readers_list_only_such() {
+    use crate::reconcile::{Publish, TargetKind};
+    let file = |text: &str| {
+        let loaded = read(text).unwrap_or_else(|problems| panic!("{problems}"));
+        match loaded.config.targets.into_iter().next().unwrap().kind {
+            TargetKind::File(file) => file,
+            TargetKind::Webhook(_) => unreachable!(),
+        }
+    };
+    let only = FILE.replace("path = \"/srv/rosterd/access.json\"", "publish = true");
+    assert_eq!(file(FILE).publish, Publish::Off);
+    assert_eq!(file(&format!("{FILE}publish = true\n")).publish, Publish::Beside);
+    let served = file(&only);
+    assert_eq!(served.publish, Publish::Only);
+    assert_eq!(served.spec.path, Path::new("/var/lib/rosterd/published/opa"));
+    only_wrong(&only.replace("true", "false"), 1, &["`target.opa.path` is missing"]);
+    only_wrong(&format!("{HOOK}publish = true\n"), 6, &["`target.app.publish` belongs to", "file"]);
+
+    let reader = "[[reader]]\nname = \"fleet\"\ntargets = [\"opa\"]\nmetrics = true\n";
+    let loaded = read(&format!("{only}{reader}[publish]\nlisten = \"[::1]:8082\"\n")).unwrap().config;
+    let fleet = &loaded.readers[0];
+    assert_eq!((fleet.name.as_str(), fleet.events, fleet.metrics), ("fleet", false, true));
+    assert_eq!(fleet.targets.len(), 1);
+    assert_eq!(loaded.publish.unwrap().listener.addresses, ["[::1]:8082".parse().unwrap()]);
+    assert!(read("[publish]\ninsecure = true\n").unwrap().config.publish.is_none(), "off unless it listens");
+    only_wrong(&format!("{FILE}{reader}"), 8, &["target `opa` is not published", "publish = true"]);
+    only_wrong(reader, 3, &["there is no target `opa`"]);
+    only_wrong(&format!("{only}{reader}{reader}"), 11, &["`reader.fleet.name` = `fleet` is there twice"]);
+    only_wrong("[publish]\nlisten = \"0.0.0.0:8082\"\n", 2, &["plain HTTP", "insecure = true"]);
+    only_wrong("[publish]\nlisten = []\n", 2, &["name at least one address"]);
+}
+
+#[test]
+fn a_reader_that_may_read_more_only_adds() {
+    let with = |reader: &str| {
+        format!(
+            "[[target]]\nname = \"a\"\ntype = \"file\"\nformat = \"json\"\npublish = true\n\
+             [[target]]\nname = \"b\"\ntype = \"file\"\nformat = \"json\"\npublish = true\n{reader}"
+        )
+    };
+    let one = with("[[reader]]\nname = \"r\"\ntargets = [\"a\"]\n");
+    let two = with("[[reader]]\nname = \"r\"\ntargets = [\"b\", \"a\"]\nevents = true\n");
+    let difference =
+        |old: &str, new: &str| change::between(&read(old).unwrap().config, &read(new).unwrap().config);
+    assert!(difference(&one, &one).is_empty());
+    assert!(difference(&one, &two).only_adds() && difference(&with(""), &one).only_adds());
+    assert!(!difference(&two, &one).only_adds() && !difference(&one, &with("")).only_adds());
+    let off = one.replace("format = \"json\"\npublish = true", "format = \"json\"\npath = \"/srv/x\"");
+    let off = off.split("[[target]]\nname = \"b\"").next().unwrap();
+    let on = format!("{off}publish = true\n");
+    assert!(difference(off, &on).only_adds() && !difference(&on, off).only_adds());
 }
 
 #[test]

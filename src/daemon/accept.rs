@@ -2,6 +2,8 @@
 //!
 //! What the config no longer names is never purged: its directory is disabled, its tokens are revoked (DESIGN §4).
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::config::{self, Config};
@@ -22,7 +24,26 @@ pub(super) fn accept(tx: &mut WriteTx<'_>, config: &Config) -> Result<Option<Seq
     for dropped in dropped(tx, config, &before)? {
         disable(tx, &dropped)?;
     }
+    readers(tx, config)?;
     Ok(config_version::accept(tx, &body(config))?)
+}
+
+/// Gives each reader the tokens the config brings, and takes those of readers it no longer names. Tokens made by
+/// command stay; while the config does not name their reader they open nothing.
+fn readers(tx: &mut WriteTx<'_>, config: &Config) -> Result<(), Error> {
+    let is_dropped = |name: &String| !config.readers.iter().any(|one| one.name == *name);
+    let known: BTreeSet<String> = token::list(tx, None)?
+        .into_iter()
+        .filter(|one| one.configured)
+        .filter_map(|one| one.reader)
+        .collect();
+    for name in known.into_iter().filter(is_dropped) {
+        token::configure(tx, Holder::Reader(&name), &[])?;
+    }
+    for reader in &config.readers {
+        token::configure(tx, Holder::Reader(&reader.name), &reader.tokens)?;
+    }
+    Ok(())
 }
 
 /// One directory as the config wants it. `known`: the last accepted config named it already; what an operator did

@@ -14,6 +14,7 @@ pub mod owner;
 mod run;
 mod service;
 mod targets;
+mod upkeep;
 pub mod watchdog;
 mod wire;
 

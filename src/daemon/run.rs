@@ -12,12 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{self, Secrets};
+use crate::config::{self, Config, Secrets};
+use crate::http::limits;
 use crate::http::listener::{self, Inherited, Socket};
 use crate::http::metrics::Metrics;
+use crate::http::network::Network;
 use crate::http::server::{self, Serving};
 use crate::http::tls::Tls;
-use crate::http::{limits, scim_api};
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, SystemClock};
 use crate::telemetry;
@@ -95,16 +96,25 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     let tls = config.server.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     let scim = listener::bind(&config.server.listener, &mut inherited)?;
     let admin = listener::bind(&config.admin, &mut inherited)?;
+    let bound: Vec<String> = scim.iter().map(Socket::local).collect();
+    let publish = bind_publish(&config, &mut inherited)?;
     for name in inherited.left() {
         tracing::warn!(name, "systemd passed a socket that nothing here listens on");
     }
-    let bound: Vec<String> = scim.iter().map(Socket::local).collect();
-    let service = Arc::new(Service::start(parts, tls.clone(), &bound).await?);
-
     let (stop, stopping) = watch::channel(false);
+    let publish_tls = publish.as_ref().and_then(|(_, tls)| tls.clone());
+    let certificates = tls.iter().chain(&publish_tls).cloned().collect();
+    let service = Service::start(parts, certificates, &bound, stopping.clone()).await?;
+
     let mut tasks = JoinSet::new();
     let metrics = service.metrics();
-    let serving = serving(&config.server.limits, tls, &config.server.scim, &metrics);
+    let serving = serving(&config.server.limits, tls, &config.server.scim.trusted_proxies, &metrics);
+    let mut told: Vec<String> = Vec::new();
+    if let Some(((sockets, tls), settings)) = publish.zip(config.publish.as_ref()) {
+        told = sockets.iter().map(Socket::local).collect();
+        let readers = serving_readers(settings, tls, &metrics);
+        tasks.spawn(server::serve(sockets, readers, service.publish(), stopping.clone()));
+    }
     tasks.spawn(server::serve(scim, serving, service.scim(), stopping.clone()));
     let local = serving_admin(&metrics);
     tasks.spawn(server::serve(admin, local, service.admin(), stopping));
@@ -115,6 +125,9 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     tracing::info!(version, config = %config_file, mirror = %config.mirror.path.display(), "rosterd started");
     for address in &bound {
         tracing::info!(%address, "serving SCIM");
+    }
+    for address in &told {
+        tracing::info!(%address, "serving readers");
     }
     notify::ready(&service.status_line());
     let ended = attend(&service, &mirror, &mut signals, config_watch, &mut tasks).await;
@@ -142,6 +155,8 @@ async fn attend(
     let mut failed = mirror.failed();
     let mut upkeep = tokio::time::interval_at(tokio::time::Instant::now() + UPKEEP_EVERY, UPKEEP_EVERY);
     let mut probe = tokio::time::interval(PROBE_EVERY);
+    let first = Arc::clone(service);
+    tokio::spawn(async move { first.upkeep().await });
     loop {
         tokio::select! {
             word = signals.next() => match word {
@@ -171,6 +186,8 @@ async fn attend(
             _ = upkeep.tick() => {
                 service.renew_certificate();
                 flush_marks(mirror).await;
+                let kept = Arc::clone(service);
+                tokio::spawn(async move { kept.upkeep().await });
                 notify::status(&service.status_line());
             }
             _ = probe.tick() => {
@@ -230,20 +247,37 @@ async fn drain(
 fn serving(
     limits: &limits::Settings,
     tls: Option<Arc<Tls>>,
-    scim: &scim_api::Settings,
+    trusted_proxies: &[Network],
     metrics: &Arc<Metrics>,
 ) -> Serving {
     Serving {
         limits: Arc::new(limits.clone()),
         connections: Arc::default(),
         tls,
-        trusted_proxies: scim.trusted_proxies.clone().into(),
+        trusted_proxies: trusted_proxies.into(),
+        half_close: true,
         metrics: Arc::clone(metrics),
     }
 }
 
 fn serving_admin(metrics: &Arc<Metrics>) -> Serving {
-    serving(&limits::Settings::default(), None, &scim_api::Settings::default(), metrics)
+    serving(&limits::Settings::default(), None, &[], metrics)
+}
+
+fn serving_readers(settings: &config::Publish, tls: Option<Arc<Tls>>, metrics: &Arc<Metrics>) -> Serving {
+    // A reader that hung up while it waited for news must give its place back at once.
+    let half_close = false;
+    Serving { half_close, ..serving(&settings.limits, tls, &settings.trusted_proxies, metrics) }
+}
+
+/// The sockets for readers, and their certificate if they speak TLS.
+type ForReaders = (Vec<Socket>, Option<Arc<Tls>>);
+
+/// What to serve readers on, if `[publish]` is on.
+fn bind_publish(config: &Config, inherited: &mut Inherited) -> Result<Option<ForReaders>, Error> {
+    let Some(settings) = &config.publish else { return Ok(None) };
+    let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    Ok(Some((listener::bind(&settings.listener, inherited)?, tls)))
 }
 
 fn start_watchdog(mirror: &Mirror) -> Result<Option<Watchdog>, Error> {

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::config::{self, Config, Loaded, Secrets, change};
 use crate::http::admin_api::{AdminError, AdminSocket, AdminState, Answering, Reload};
 use crate::http::health::Health;
 use crate::http::metrics::Metrics;
+use crate::http::publish::{self, PublishApi};
 use crate::http::scim_api::ScimApi;
 use crate::http::tls::Tls;
 use crate::mirror::{Mirror, StoreError, directory};
@@ -19,6 +20,7 @@ use crate::reconcile::{self, Reconciler, State};
 use crate::telemetry;
 
 use super::targets::Running;
+use super::upkeep::Upkeep;
 use super::{Error, accept, notify, wire};
 
 /// What the start has ready by the time the parts are wired.
@@ -43,10 +45,12 @@ pub(super) struct Service {
     clock: Arc<dyn Clock>,
     reconciler: Reconciler,
     scim: Arc<ScimApi>,
+    publish: Arc<PublishApi>,
     admin: Arc<AdminState>,
-    tls: Option<Arc<Tls>>,
+    tls: Vec<Arc<Tls>>,
     base_url: String,
     state_dir: PathBuf,
+    upkeep: Upkeep,
     /// The config in force; locked while a reload runs, so that two never overlap.
     config: Mutex<Config>,
 }
@@ -60,8 +64,9 @@ impl Service {
     /// Takes the config into the mirror, starts the targets and makes the two APIs.
     pub(super) async fn start(
         parts: Parts,
-        tls: Option<Arc<Tls>>,
+        tls: Vec<Arc<Tls>>,
         bound: &[String],
+        stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let Parts { path, config, log, mirror, clock } = parts;
         let quirks = wire::quirks(&config);
@@ -91,6 +96,17 @@ impl Service {
             own_uid: rustix::process::geteuid().as_raw(),
         });
         admin.health.set_ready();
+        let sources = publish::Sources {
+            mirror: mirror.clone(),
+            shelf: reconciler.shelf(),
+            pull: reconciler.pull(),
+            exposition: exposition_of(Arc::clone(&admin)),
+            metrics: Arc::clone(&admin.metrics),
+            stopping,
+        };
+        let limits = config.publish.as_ref().map(|one| one.limits.clone()).unwrap_or_default();
+        let publish = Arc::new(PublishApi::new(sources, wire::publish(&config), Arc::new(limits)));
+        let upkeep = Upkeep::new(mirror.clone(), config.mirror.path.clone());
         let service = Arc::new(Self {
             path,
             log,
@@ -98,10 +114,12 @@ impl Service {
             clock,
             reconciler,
             scim,
+            publish,
             admin,
             tls,
             base_url,
             state_dir: config.state_dir().to_owned(),
+            upkeep,
             config: Mutex::new(config),
         });
         // Set once, here; a reload before this moment finds nobody and says so.
@@ -112,6 +130,11 @@ impl Service {
     /// What answers identity providers.
     pub(super) fn scim(&self) -> Arc<ScimApi> {
         Arc::clone(&self.scim)
+    }
+
+    /// What answers readers.
+    pub(super) fn publish(&self) -> Arc<PublishApi> {
+        Arc::clone(&self.publish)
     }
 
     /// What answers operators.
@@ -216,18 +239,26 @@ impl Service {
 
     /// Takes a renewed certificate; open connections keep theirs. Not worth a word while nothing is new.
     pub(super) fn renew_certificate(&self) {
-        match self.tls.as_ref().map(|tls| tls.reload()) {
-            Some(Ok(true)) => tracing::info!("a renewed certificate is in use"),
-            Some(Err(cause)) => {
-                tracing::warn!(%cause, "the renewed certificate cannot be used; the old one stays");
+        for tls in &self.tls {
+            match tls.reload() {
+                Ok(true) => tracing::info!("a renewed certificate is in use"),
+                Err(cause) => {
+                    tracing::warn!(%cause, "the renewed certificate cannot be used; the old one stays");
+                }
+                Ok(false) => {}
             }
-            Some(Ok(false)) | None => {}
         }
     }
 
     /// The first target whose task ended by itself, which only a bug can do.
     pub(super) fn dead_target(&self) -> Option<TargetName> {
         self.reconciler.dead().into_iter().next()
+    }
+
+    /// Does what is due about the mirror.
+    pub(super) async fn upkeep(&self) {
+        let keep = self.config.lock().await.mirror.keep;
+        self.upkeep.look(keep).await;
     }
 
     async fn read(&self) -> Result<Loaded, AdminError> {
@@ -250,9 +281,8 @@ impl Service {
         if let Err(cause) = self.log.set_level(&new.log.level) {
             notices.push(format!("the log level stays: {cause}"));
         }
-        if let Some(tls) = &self.tls
-            && let Err(cause) = tls.reload()
-        {
+        self.publish.reload(wire::publish(&new));
+        for cause in self.tls.iter().filter_map(|tls| tls.reload().err()) {
             notices.push(format!("the old certificate stays: {cause}"));
         }
         *current = new;
@@ -270,6 +300,13 @@ impl Service {
 /// Records `config` in the mirror, with what it makes there.
 async fn take(mirror: &Mirror, config: Config) -> Result<Option<Seq>, Error> {
     mirror.write(origin(), move |tx| accept::accept(tx, &config)).await
+}
+
+fn exposition_of(admin: Arc<AdminState>) -> publish::Exposition {
+    Arc::new(move || {
+        let admin = Arc::clone(&admin);
+        Box::pin(async move { admin.exposition().await })
+    })
 }
 
 fn reload_through(service: Arc<OnceLock<Weak<Service>>>) -> Reload {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::access::Verdict;
+use crate::access::{Entitlement, Verdict};
 use crate::http::admin_api::{AdminError, Answering, Targets};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
-use crate::model::{Clock, Origin, TargetName};
+use crate::model::{Clock, Origin, Subject, TargetName};
 use crate::reconcile::{self, Decision, Reconciler, Refused, Settings, TargetSettings};
 
 /// The targets of a running daemon.
@@ -37,6 +37,13 @@ impl Targets for Running {
                 plans.push(serde_json::to_value(plan).map_err(|cause| bug(&cause))?);
             }
             Ok(json!({ "targets": plans }))
+        })
+    }
+
+    fn explain(&self, subject: Subject, entitlement: Entitlement) -> Answering<'_> {
+        Box::pin(async move {
+            let found = self.0.at_targets(&subject, &entitlement).await.map_err(refused)?;
+            serde_json::to_value(found).map_err(|cause| bug(&cause))
         })
     }
 

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::http::admin_api::Snapshot;
+use crate::http::publish;
 use crate::model::DirectoryId;
+use crate::reconcile::event::public_keys;
 use crate::scim::dialect::Quirks;
 use crate::scim::schema::Registry;
 
@@ -28,7 +30,25 @@ pub(super) fn snapshot(config: &Config, registry: Arc<Registry>, base_url: Strin
             .collect(),
         registry,
         base_url,
+        readers: config.readers.iter().map(|one| one.name.clone()).collect(),
         problems: Vec::new(),
+        public_keys: public_keys(&config.targets),
+    }
+}
+
+/// What the publish API goes by.
+pub(super) fn publish(config: &Config) -> publish::Settings {
+    let rights = |one: &config::Reader| publish::Rights {
+        targets: one.targets.clone(),
+        events: one.events,
+        metrics: one.metrics,
+    };
+    let networks = config.publish.as_ref();
+    publish::Settings {
+        trusted_proxies: networks.map(|one| one.trusted_proxies.clone()).unwrap_or_default(),
+        allow_from: networks.map(|one| one.allow_from.clone()).unwrap_or_default(),
+        readers: config.readers.iter().map(|one| (one.name.clone(), rights(one))).collect(),
+        hidden: config.hidden(),
     }
 }
 

@@ -1,12 +1,13 @@
 //! An answer before it becomes bytes on the wire, and the request-side reading that both APIs share.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
+use super::content::Content;
 use super::limits::Settings as Limits;
 
 /// Media type of a SCIM answer (RFC 7644 §8.1).
@@ -52,9 +53,9 @@ impl Answer {
     }
 
     /// The answer as hyper sends it. For HEAD hyper keeps `Content-Length` and drops the bytes.
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self) -> Response<Content> {
         let has_body = !self.body.is_empty();
-        let mut response = Response::new(Full::new(self.body));
+        let mut response = Response::new(Content::from(self.body));
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

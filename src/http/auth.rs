@@ -100,6 +100,12 @@ impl Failures {
         Self { settings, buckets: Mutex::default() }
     }
 
+    /// Forgives everybody.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.buckets.lock().unwrap().clear();
+    }
+
     /// Counts a failure of `address` at `now`. `Err` says how long the address should wait.
     pub(crate) fn failed(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
         // A unix socket's peer is a local proxy that speaks for everybody.

@@ -3,10 +3,12 @@
 
 use std::sync::atomic::AtomicU64;
 
+use hyper::header::HeaderValue;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -15,7 +17,7 @@ use super::limits::Full;
 /// Labels of an answered request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// `scim` or `admin`.
+    /// `scim`, `admin` or `publish`.
     pub listener: &'static str,
     /// A route's name from the code, such as `Users/{id}`.
     pub route: &'static str,
@@ -50,6 +52,7 @@ pub struct Metrics {
     auth_failures: Family<ReasonLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     quirks: Family<QuirkLabels, Counter>,
+    waiting: Gauge,
     accept_failures: Counter<u64, AtomicU64>,
     handshake_failures: Counter<u64, AtomicU64>,
 }
@@ -75,6 +78,8 @@ impl Metrics {
         registry.register("connections_refused", "Connections over a limit", refused.clone());
         let quirks = Family::default();
         registry.register("scim_quirks", "Requests that needed a tolerance", quirks.clone());
+        let waiting = Gauge::default();
+        registry.register("publish_waiting", "Readers that wait for news", waiting.clone());
         let accept_failures = Counter::default();
         registry.register("accept_failures", "Failed accepts", accept_failures.clone());
         let handshake_failures = Counter::default();
@@ -86,6 +91,7 @@ impl Metrics {
             auth_failures,
             refused,
             quirks,
+            waiting,
             accept_failures,
             handshake_failures,
         }
@@ -120,6 +126,12 @@ impl Metrics {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
+    /// Counts a reader that waits for news, until the value is dropped.
+    pub(crate) fn waits(&self) -> Waits {
+        self.waiting.inc();
+        Waits(self.waiting.clone())
+    }
+
     /// Counts a failed accept.
     pub fn accept_failed(&self) {
         self.accept_failures.inc();
@@ -139,6 +151,20 @@ impl Metrics {
         format!("{body}{more}# EOF\n")
     }
 }
+
+/// A reader that waits for news.
+#[derive(Debug)]
+pub(crate) struct Waits(Gauge);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The media type of `/metrics`.
+pub(crate) const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// What the mirror counts, as lines of the text format.
 pub(crate) fn of_mirror(mirror: &crate::mirror::Mirror) -> String {

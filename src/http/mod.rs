@@ -10,12 +10,14 @@
 pub mod admin_api;
 mod answer;
 pub mod auth;
+pub mod content;
 mod framing;
 pub mod health;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod network;
+pub mod publish;
 mod request_id;
 pub mod scim_api;
 pub mod server;

@@ -4,6 +4,7 @@
 //! INVARIANT: nothing here knows SCIM or the admin API; a request that reaches the handler has passed the limits
 //! on its connection and on the time its head took.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,8 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::content::Content;
 use super::limits::{Connections, Full as NoPlace, Place, Settings as Limits};
 use super::listener::Socket;
 use super::metrics::Metrics;
@@ -47,7 +48,7 @@ pub trait Handler: Send + Sync + 'static {
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    ) -> impl Future<Output = Response<Content>> + Send;
 }
 
 /// Everything one listener needs besides its sockets.
@@ -61,6 +62,8 @@ pub struct Serving {
     pub tls: Option<Arc<Tls>>,
     /// Proxies, whose connections are not counted per address.
     pub trusted_proxies: Arc<[Network]>,
+    /// Whether a client that has ended its side still wants the answer. Where answers are waited for, it has gone.
+    pub half_close: bool,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -257,12 +260,12 @@ async fn http1<H, S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &serving.limits;
-    let busy = Arc::clone(activity);
+    let activity_of = Arc::clone(activity);
     let service = service_fn(move |request| {
-        let (handler, busy) = (Arc::clone(&handler), Arc::clone(&busy));
+        let (handler, busy) = (Arc::clone(&handler), Busy::begin(&activity_of));
         async move {
-            let _request = busy.request();
-            Ok::<_, std::convert::Infallible>(handler.answer(request, peer).await)
+            let response = handler.answer(request, peer).await;
+            Ok::<_, Infallible>(response.map(|content| Counted { content, _busy: busy }))
         }
     });
     // hyper cuts at twice our own bounds with a bare 431; up to there our handler answers in SCIM form.
@@ -273,7 +276,7 @@ async fn http1<H, S>(
         .max_buf_size(
             limits.header_bytes_max.saturating_mul(2).saturating_add(limits.uri_bytes_max).max(16 << 10),
         )
-        .half_close(true)
+        .half_close(serving.half_close)
         .keep_alive(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut conn = std::pin::pin!(conn);
@@ -299,12 +302,12 @@ async fn http2<H, S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &serving.limits;
-    let busy = Arc::clone(activity);
+    let activity_of = Arc::clone(activity);
     let service = service_fn(move |request| {
-        let (handler, busy) = (Arc::clone(&handler), Arc::clone(&busy));
+        let (handler, busy) = (Arc::clone(&handler), Busy::begin(&activity_of));
         async move {
-            let _request = busy.request();
-            Ok::<_, std::convert::Infallible>(handler.answer(request, peer).await)
+            let response = handler.answer(request, peer).await;
+            Ok::<_, Infallible>(response.map(|content| Counted { content, _busy: busy }))
         }
     });
     let conn = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -383,8 +386,42 @@ struct Activity {
     stalled: AtomicU64,
 }
 
-/// A request being answered, counted until dropped.
-struct Busy<'a>(&'a Activity);
+/// A request being answered, counted until dropped: with the last byte of its answer.
+struct Busy(Arc<Activity>);
+
+impl Busy {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.head.store(0, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+/// A body that keeps its request counted: a long answer is no idle connection.
+struct Counted {
+    content: Content,
+    _busy: Busy,
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.content).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
 
 impl Activity {
     fn new() -> Self {
@@ -400,12 +437,6 @@ impl Activity {
 
     fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-    }
-
-    fn request(&self) -> Busy<'_> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.head.store(0, Ordering::Relaxed);
-        Busy(self)
     }
 
     fn has_read(&self) {
@@ -438,7 +469,7 @@ impl Activity {
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.idle.store(self.0.now(), Ordering::Relaxed);
         self.0.requests.fetch_sub(1, Ordering::Relaxed);

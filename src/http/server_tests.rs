@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, watch};
 
 use super::{Handler, Peer, Serving, serve};
+use crate::http::content::Content;
 use crate::http::limits::Settings as Limits;
 use crate::http::listener::{self, Address};
 use crate::http::metrics::Metrics;
@@ -30,14 +31,14 @@ struct Waits {
 }
 
 impl Handler for Waits {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Content> {
         self.peers.lock().unwrap().push((peer, request.version()));
         if request.uri().path() == "/wait" {
             self.arrived.notify_one();
             self.go.notified().await;
         }
         self.answered.fetch_add(1, Ordering::SeqCst);
-        Response::new(Full::new(Bytes::from_static(b"done")))
+        Response::new(Content::from(Bytes::from_static(b"done")))
     }
 }
 
@@ -148,6 +149,7 @@ async fn tls_speaks_the_version_the_client_chooses_and_cuts_silent_handshakes() 
         connections: Arc::default(),
         tls: Some(Arc::new(Tls::load(settings).unwrap())),
         trusted_proxies: Arc::from([]),
+        half_close: true,
         metrics: Arc::clone(&metrics),
     };
     let handler = Arc::new(Waits::default());
@@ -200,6 +202,7 @@ async fn a_unix_socket_tells_who_is_there() {
         connections: Arc::default(),
         tls: None,
         trusted_proxies: Arc::from([]),
+        half_close: true,
         metrics: Arc::default(),
     };
     let handler = Arc::new(Waits::default());

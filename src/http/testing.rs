@@ -33,6 +33,12 @@ impl Store {
         Self { mirror, _folder: folder }
     }
 
+    /// Takes the first `count` changes out of the log, as pruning does.
+    pub(crate) fn forget_changes(&self, count: u64) {
+        let file = rusqlite::Connection::open(self._folder.path().join("mirror.db")).unwrap();
+        file.execute("DELETE FROM change WHERE seq <= ?1", [i64::try_from(count).unwrap()]).unwrap();
+    }
+
     /// Adds a directory and returns a token of it with its public name.
     pub(crate) async fn directory(&self, id: &str, kind: DirectoryKind) -> (String, TokenId) {
         let id = DirectoryId::parse(id).unwrap();
@@ -57,7 +63,25 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// [`Server::start`] that gives up a client which has ended its side.
+    pub(crate) fn start_for_readers<H: Handler>(
+        handler: Arc<H>,
+        limits: Arc<Limits>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self::launch(handler, limits, metrics, false)
+    }
+
     pub(crate) fn start<H: Handler>(handler: Arc<H>, limits: Arc<Limits>, metrics: Arc<Metrics>) -> Self {
+        Self::launch(handler, limits, metrics, true)
+    }
+
+    fn launch<H: Handler>(
+        handler: Arc<H>,
+        limits: Arc<Limits>,
+        metrics: Arc<Metrics>,
+        half_close: bool,
+    ) -> Self {
         let settings = listener::Settings {
             addresses: vec!["127.0.0.1:0".parse().unwrap()],
             name: "scim",
@@ -71,6 +95,7 @@ impl Server {
             connections: Arc::default(),
             tls: None,
             trusted_proxies: Arc::from([]),
+            half_close,
             metrics: Arc::clone(&metrics),
         };
         let done = tokio::spawn(serve(sockets, serving, handler, stopping));
@@ -146,7 +171,9 @@ impl Reply {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Self { status, head: head.to_owned(), body: body.to_owned() }
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if is_chunked { joined(body) } else { body.to_owned() };
+        Self { status, head: head.to_owned(), body }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -165,4 +192,18 @@ impl Reply {
         assert_eq!(self.status, status, "{}\n\n{}", self.head, self.body);
         self.json()
     }
+}
+
+/// The chunks of a body as one.
+fn joined(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        body.push_str(&after[..size]);
+        rest = &after[size + 2..];
+    }
+    body
 }

@@ -67,7 +67,7 @@ impl World {
             }
             Step::Toggle(n) => {
                 if let Some(one) = pick(&self.users, *n) {
-                    drop(self.store.set(one, "active", json!(self.made % 2 == 0)).unwrap());
+                    drop(self.store.set(one, "active", json!(self.made.is_multiple_of(2))).unwrap());
                 }
             }
             Step::Join(group, n) | Step::Leave(group, n) => {
@@ -89,7 +89,7 @@ impl World {
                 }
             }
             Step::Disable => {
-                let (id, on) = (self.store.acme.id.clone(), self.made % 2 == 0);
+                let (id, on) = (self.store.acme.id.clone(), self.made.is_multiple_of(2));
                 drop(self.store.write(move |tx, _| directory::set_enabled(tx, &id, on)).unwrap());
             }
             Step::AnotherDirectory => {

@@ -77,6 +77,8 @@ kinds! {
     TokenRevoked = "token.revoked",
     /// A configuration was accepted whose roles, directory order or subject keys differ from the last.
     ConfigAccepted = "config.accepted",
+    /// A target's file was found not to be what was last written there.
+    TargetDrifted = "target.drifted",
     /// The guard began to hold removals of a target, or held more.
     GuardHeld = "guard.held",
     /// Held removals of a target were released: by a person, or by `max_hold_then`.
@@ -103,6 +105,10 @@ kinds! {
     RebaselineClosed = "rebaseline.closed",
     /// An identity provider named somebody again who was unconfirmed.
     UserConfirmed = "rebaseline.confirmed",
+    /// The oldest part of the log was pruned; the values say up to where, and the digest of the base left behind.
+    HistoryPruned = "history.pruned",
+    /// What was kept of a user who is gone was erased.
+    UserForgotten = "user.forgotten",
 }
 
 impl std::fmt::Display for Kind {
@@ -164,24 +170,28 @@ pub struct ChainHead {
     pub(super) users: i64,
     pub(super) groups: i64,
     pub(super) pushed_at: Option<i64>,
+    pub(super) pushed_seq: Option<i64>,
 }
 
 impl ChainHead {
     pub(super) fn store(&self, sql: &mut dyn Sql) -> Result<(), StoreError> {
-        let params = [
+        sql.execute(STORE_HEAD, &self.params()).map(|_| ())
+    }
+
+    fn params(&self) -> [Param<'_>; 6] {
+        [
             Param::Int(self.chain),
             Param::Blob(&self.digest),
             Param::Int(self.users),
             Param::Int(self.groups),
             Param::opt_int(self.pushed_at),
-        ];
-        sql.execute(
-            "UPDATE chain SET digest = ?2, users = ?3, groups = ?4, pushed_at = ?5 WHERE chain = ?1",
-            &params,
-        )
-        .map(|_| ())
+            Param::opt_int(self.pushed_seq),
+        ]
     }
 }
+
+const STORE_HEAD: &str = "UPDATE chain SET digest = ?2, users = ?3, groups = ?4, pushed_at = ?5, pushed_seq = ?6 \
+    WHERE chain = ?1";
 
 impl WriteTx<'_> {
     /// The head of a chain, read from its row the first time a batch touches it.
@@ -190,7 +200,8 @@ impl WriteTx<'_> {
         let at = if let Some(at) = known {
             at
         } else {
-            let sql = "SELECT directory, digest, users, groups, pushed_at FROM chain WHERE chain = ?1";
+            let sql =
+                "SELECT directory, digest, users, groups, pushed_at, pushed_seq FROM chain WHERE chain = ?1";
             let found = self.first(sql, &[Param::Int(chain)], |row| {
                 Ok(ChainHead {
                     chain,
@@ -199,6 +210,7 @@ impl WriteTx<'_> {
                     users: row.int(2)?,
                     groups: row.int(3)?,
                     pushed_at: row.opt_int(4)?,
+                    pushed_seq: row.opt_int(5)?,
                 })
             })?;
             let missing = || StoreError::Bug(format!("chain {chain} has no row"));
@@ -211,17 +223,7 @@ impl WriteTx<'_> {
     /// Writes the heads to their rows, for a command that reads them with SQL.
     pub(super) fn flush_heads(&mut self) -> Result<(), StoreError> {
         for head in self.batch.heads.clone() {
-            let params = [
-                Param::Int(head.chain),
-                Param::Blob(&head.digest),
-                Param::Int(head.users),
-                Param::Int(head.groups),
-                Param::opt_int(head.pushed_at),
-            ];
-            self.execute(
-                "UPDATE chain SET digest = ?2, users = ?3, groups = ?4, pushed_at = ?5 WHERE chain = ?1",
-                &params,
-            )?;
+            self.execute(STORE_HEAD, &head.params())?;
         }
         Ok(())
     }
@@ -441,8 +443,8 @@ pub(super) fn member_of(row: &dyn Row, first: usize) -> Result<MemberChange, Sto
 }
 
 const COLUMNS: &str = "SELECT c.seq, h.directory, c.at, c.kind, c.resource, c.object, c.actor, c.request, \
-    c.version, v.before, v.after, c.value_digest IS NOT NULL AND v.seq IS NULL, c.member_digest IS NOT NULL \
-    FROM change c JOIN chain h ON h.chain = c.chain LEFT JOIN change_value v ON v.seq = c.seq";
+    c.version, v.before, v.after, c.value_digest IS NOT NULL AND v.seq IS NULL, c.member_digest IS NOT NULL, \
+    c.chain FROM change c JOIN chain h ON h.chain = c.chain LEFT JOIN change_value v ON v.seq = c.seq";
 
 /// Changes after `seq`, oldest first, at most `limit`, with their values and member rows.
 ///
@@ -473,17 +475,56 @@ pub fn members(tx: &mut ReadTx<'_>, seq: Seq) -> Result<Vec<MemberChange>, Store
     tx.all(sql, &[Param::Int(number)], |row| member_of(row, 0))
 }
 
+/// Changes of `?1 < seq <= ?2`, each with its chain, oldest first or newest first.
+pub(super) fn between(
+    tx: &mut ReadTx<'_>,
+    (after, upto): (Seq, Seq),
+    limit: u32,
+    newest_first: bool,
+) -> Result<Vec<(i64, Change)>, StoreError> {
+    let order = if newest_first { "DESC" } else { "ASC" };
+    let sql = format!("{COLUMNS} WHERE c.seq > ?1 AND c.seq <= ?2 ORDER BY c.seq {order} LIMIT ?3");
+    load_chained(tx, &sql, &[param(after), param(upto), Param::Int(i64::from(limit))])
+}
+
+/// A position as a parameter.
+pub(super) fn param(seq: Seq) -> Param<'static> {
+    Param::Int(i64::try_from(seq.0).unwrap_or(i64::MAX))
+}
+
+/// Changes by a condition on `c`, with what follows it.
+pub(super) fn select(
+    tx: &mut ReadTx<'_>,
+    condition: &str,
+    params: &[Param<'_>],
+) -> Result<Vec<(i64, Change)>, StoreError> {
+    load_chained(tx, &format!("{COLUMNS} {condition}"), params)
+}
+
+/// One change without its member rows.
+pub(super) fn bare(tx: &mut ReadTx<'_>, number: i64) -> Result<Option<Change>, StoreError> {
+    tx.first(&format!("{COLUMNS} WHERE c.seq = ?1"), &[Param::Int(number)], change_of)
+}
+
 fn load(tx: &mut ReadTx<'_>, sql: &str, params: &[Param<'_>]) -> Result<Vec<Change>, StoreError> {
+    Ok(load_chained(tx, sql, params)?.into_iter().map(|(_, change)| change).collect())
+}
+
+fn load_chained(
+    tx: &mut ReadTx<'_>,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Vec<(i64, Change)>, StoreError> {
     let mut found = tx.all(sql, params, |row| {
-        let has_members = row.int(12)? == 1;
-        change_of(row).map(|change| (change, has_members))
+        let (has_members, chain) = (row.int(12)? == 1, row.int(13)?);
+        change_of(row).map(|change| (chain, change, has_members))
     })?;
-    for (change, has_members) in &mut found {
+    for (_, change, has_members) in &mut found {
         if *has_members {
             change.members = members(tx, change.seq)?;
         }
     }
-    Ok(found.into_iter().map(|(change, _)| change).collect())
+    Ok(found.into_iter().map(|(chain, change, _)| (chain, change)).collect())
 }
 
 fn change_of(row: &dyn Row) -> Result<Change, StoreError> {

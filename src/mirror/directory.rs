@@ -193,11 +193,14 @@ pub fn remove(tx: &mut WriteTx<'_>, id: &DirectoryId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes the first push: from now on what the directory does not hold is known to be gone.
+/// Notes the first push, whose change is about to be appended: from now on what the directory does not hold is known to be gone.
 pub(super) fn note_first_push(tx: &mut WriteTx<'_>, directory: &DirectoryRef) -> Result<(), StoreError> {
     let now = tx.now().0;
+    let next = i64::try_from(tx.batch.seq.saturating_add(1)).unwrap_or(i64::MAX);
     let head = tx.head(directory.key)?;
-    head.pushed_at.get_or_insert(now);
+    if head.pushed_at.is_none() {
+        (head.pushed_at, head.pushed_seq) = (Some(now), Some(next));
+    }
     Ok(())
 }
 

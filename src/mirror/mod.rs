@@ -19,7 +19,9 @@ pub mod engine;
 pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
+pub mod history;
 pub mod member;
+pub mod named;
 pub mod query;
 pub mod resource;
 pub mod sqlite;
@@ -27,6 +29,7 @@ pub mod target;
 pub mod token;
 pub mod tx;
 pub mod unique;
+pub mod upkeep;
 pub mod verify;
 
 #[cfg(test)]
@@ -55,12 +58,14 @@ pub struct Settings {
     pub readers: usize,
     /// Page cache of the writer in KiB. Default 32,768; each reader has a quarter of it.
     pub cache_kib: u32,
+    /// How long the log and finished records are kept. Key `[mirror] history`, default 400 days.
+    pub keep: upkeep::Keep,
 }
 
 impl Settings {
     /// Defaults for a database at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 8, cache_kib: 32_768 }
+        Self { path: path.into(), readers: 8, cache_kib: 32_768, keep: upkeep::Keep::default() }
     }
 }
 
@@ -263,6 +268,11 @@ impl Mirror {
         self.inner.writer.failed()
     }
 
+    /// For how long the oldest read that is under way has been so.
+    pub fn oldest_reader(&self) -> Option<std::time::Duration> {
+        self.inner.readers.oldest()
+    }
+
     /// Which life of the mirror this is.
     pub fn epoch(&self) -> Epoch {
         self.inner.epoch
@@ -304,7 +314,13 @@ impl Mirror {
         self.inner.marks.unsee(directory);
     }
 
-    /// Writes what [`Mirror::note_use`] and [`Mirror::note_seen`] gathered, in one small transaction; the daemon calls it every minute.
+    /// Notes that a reader's token was used. Kept in memory.
+    pub fn note_reader_use(&self, reader: &token::Reader) {
+        self.inner.marks.note_token(&reader.token, self.inner.clock.now());
+    }
+
+    /// Writes what [`Mirror::note_use`], [`Mirror::note_reader_use`] and [`Mirror::note_seen`] gathered, in one small
+    /// transaction; the daemon calls it every minute.
     ///
     /// # Errors
     /// As [`Mirror::write`]; the marks are then kept for the next time.

@@ -407,6 +407,11 @@ impl Marks {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&directory.key).copied()
     }
 
+    pub(super) fn note_token(&self, token: &TokenId, now: Timestamp) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.used.insert(token.clone(), now);
+    }
+
     pub(super) fn last_push(&self, directory: &DirectoryRef) -> Option<Timestamp> {
         self.pushes.lock().unwrap_or_else(PoisonError::into_inner).get(&directory.key).copied()
     }

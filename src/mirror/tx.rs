@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use crate::model::{Epoch, Origin, Seq, Timestamp};
 
-use super::engine::{EachRow, Param, Sql, StoreError};
+use super::engine::{EachRow, Flavor, Param, Sql, StoreError};
 use super::group_commit::Batch;
 
 /// A consistent snapshot. Commands that only read take this.
@@ -40,6 +40,11 @@ impl<'a> ReadTx<'a> {
             Ok(())
         })?;
         Ok(Seq(u64::try_from(seq).unwrap_or(0)))
+    }
+
+    /// Whether the engine is SQLite, for the few statements that only it knows.
+    pub(super) fn is_sqlite(&self) -> bool {
+        self.sql.flavor() == Flavor::Sqlite
     }
 
     pub(super) fn query(

@@ -3,15 +3,19 @@
 //! The log is read once in its order: gaps, digests, memberships and versions. Documents are then rebuilt one
 //! resource at a time from its own changes, so that memory holds ids and memberships but never all documents.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::model::ResourceId;
+use crate::model::{ResourceId, Seq};
 use crate::scim::resource::Doc;
 
 use super::change::{Digested, MemberChange, MemberDigest, digest_values, id_of, member_of};
 use super::engine::{Param, Row, StoreError, array};
+use super::history::{
+    self, MEMBER_COLUMNS, RESOURCE_COLUMNS, ResourceRow, Standing, Sum, Thing, amend, member_row, part,
+    resource_row, standing_digest,
+};
 use super::tx::ReadTx;
 
 /// Faults told before the rest is only counted.
@@ -28,6 +32,8 @@ pub struct Report {
     pub resources: u64,
     /// Memberships compared.
     pub memberships: u64,
+    /// Where the log begins: changes up to here were pruned.
+    pub base: Seq,
     /// What is wrong, in words; empty if all agrees. At most 100.
     pub faults: Vec<String>,
 }
@@ -47,12 +53,105 @@ impl Report {
 /// [`StoreError`] from the engine. What is wrong with the log is in the [`Report`].
 pub fn verify(tx: &mut ReadTx<'_>) -> Result<Report, StoreError> {
     let mut report = Report::default();
-    let mut replay = Replay::default();
+    let mut replay = from_base(tx, &mut report)?;
     read_log(tx, &mut replay, &mut report)?;
     compare_heads(tx, &replay, &mut report)?;
     compare_members(tx, &replay, &mut report)?;
     compare_resources(tx, &replay, &mut report)?;
+    compare_standing(tx, &mut report)?;
     Ok(report)
+}
+
+/// What the base says, and whether the base is what pruning left.
+fn from_base(tx: &mut ReadTx<'_>, report: &mut Report) -> Result<Replay, StoreError> {
+    let base = history::base(tx)?;
+    let mut replay = Replay { seq: i64::try_from(base.seq.0).unwrap_or(i64::MAX), ..Replay::default() };
+    let mut sum = Sum([0; 32]);
+    let heads = tx.all("SELECT chain, digest FROM base_chain", &[], |row| {
+        Ok((row.int(0)?, array::<32>(row.blob(1)?)?))
+    })?;
+    replay.heads.extend(heads);
+    tx.query(RESOURCE_COLUMNS, &[], &mut |row| {
+        let (id, found) = resource_row(row)?;
+        sum.add(&found.digest(id));
+        if !found.is_whole() {
+            report.fault(format!("the document of {id} in the base was altered"));
+        }
+        let number = replay.number(id);
+        let live = Live {
+            chain: found.chain,
+            kind: found.kind,
+            version: found.version,
+            modified_at: found.modified_at,
+        };
+        replay.live.insert(number, live);
+        Ok(())
+    })?;
+    tx.query(MEMBER_COLUMNS, &[], &mut |row| {
+        let found = member_row(row)?;
+        sum.add(&found.digest());
+        let pair = (replay.number(found.group), replay.number(found.member));
+        replay.members.insert(pair);
+        Ok(())
+    })?;
+    for (key, thing) in &Standing::of_base(tx)?.0 {
+        sum.add(&standing_digest(key, thing));
+    }
+    if sum.0 != base.state {
+        report.fault(format!("the base that pruning left at change {} was altered", base.seq));
+    }
+    report.base = base.seq;
+    Ok(replay)
+}
+
+/// Directories and tokens are what the log says of them.
+fn compare_standing(tx: &mut ReadTx<'_>, report: &mut Report) -> Result<(), StoreError> {
+    let newest = tx.seq()?;
+    let standing = Standing::at(tx, report.base, newest)?;
+    let text =
+        |thing: &Thing, key: &str| thing.body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let directories =
+        tx.all("SELECT key, id, name, kind, enabled FROM directory ORDER BY key", &[], |row| {
+            let names = (row.text(1)?.to_owned(), row.text(2)?.to_owned(), row.text(3)?.to_owned());
+            Ok((row.int(0)?, names, row.int(4)? == 1))
+        })?;
+    let mut logged: BTreeMap<&str, &Thing> = standing.class("directory").collect();
+    for (key, (id, name, kind), enabled) in &directories {
+        let is_told = logged.remove(id.as_str()).is_some_and(|thing| {
+            let flag = |key: &str| thing.body.get(key).cloned().unwrap_or(Value::Null);
+            flag("chain") == *key
+                && flag("enabled") == *enabled
+                && (text(thing, "name"), text(thing, "kind")) == (name.clone(), kind.clone())
+        });
+        if !is_told {
+            report.fault(format!("directory `{id}` is not what the log says of it"));
+        }
+    }
+    for id in logged.keys() {
+        report.fault(format!("directory `{id}` is missing"));
+    }
+    let tokens = tx.all(
+        "SELECT t.id, d.id, t.reader FROM token t LEFT JOIN directory d ON d.key = t.dir WHERE t.revoked_at IS NULL",
+        &[],
+        |row| {
+            let holder = row.opt_text(1)?.or(row.opt_text(2)?).unwrap_or_default().to_owned();
+            Ok((row.text(0)?.to_owned(), holder))
+        },
+    )?;
+    let mut logged: BTreeMap<&str, &Thing> = standing.class("token").collect();
+    for (id, holder) in &tokens {
+        let is_told = logged.remove(id.as_str()).is_some_and(|thing| {
+            // A configured token's values may have been erased with somebody's name in its note.
+            thing.body.is_empty() || [text(thing, "directory"), text(thing, "reader")].contains(holder)
+        });
+        if !is_told {
+            report.fault(format!("token {id} is not what the log says of it"));
+        }
+    }
+    for id in logged.keys() {
+        report.fault(format!("token {id} stands in the log and is not there"));
+    }
+    Ok(())
 }
 
 /// What the log leads to.
@@ -330,18 +429,12 @@ fn compare_one(replay: &Replay, id: ResourceId, found: Live, report: &mut Report
 fn rebuild(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<Option<Doc>, StoreError> {
     let sql = "SELECT c.value_digest IS NOT NULL AND v.seq IS NULL, v.before, v.after \
                FROM change c LEFT JOIN change_value v ON v.seq = c.seq WHERE c.resource = ?1 ORDER BY c.seq";
-    let mut doc = Doc::new();
-    let mut erased = false;
+    let kept = ResourceRow::read(tx, id)?;
+    let mut erased = kept.as_ref().is_some_and(|row| row.doc.is_none());
+    let mut doc = part(kept.as_ref().and_then(|row| row.doc.as_deref()));
     tx.query(sql, &[Param::Blob(id.as_bytes())], &mut |row| {
         erased |= row.int(0)? == 1;
-        let part = |text: Option<&str>| match text.map(serde_json::from_str::<Value>) {
-            Some(Ok(Value::Object(part))) => part,
-            _ => Doc::new(),
-        };
-        for (name, _) in part(row.opt_text(1)?) {
-            doc.shift_remove(&name);
-        }
-        doc.extend(part(row.opt_text(2)?));
+        amend(&mut doc, row.opt_text(1)?, row.opt_text(2)?);
         Ok(())
     })?;
     Ok((!erased).then_some(doc))

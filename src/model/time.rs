@@ -39,6 +39,57 @@ impl Timestamp {
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_microsecond()))
     }
+
+    /// The moment that an operator's text names at `now`: RFC 3339 with any offset, a day (`2026-11-20`, its first
+    /// moment in UTC), `now`, or a span before now (`2h ago`, `-2h`, `1d12h ago`; units s m h d w). `None` for any
+    /// other text.
+    pub fn parse_moment(text: &str, now: Self) -> Option<Self> {
+        let text = text.trim();
+        if text == "now" {
+            return Some(now);
+        }
+        let span = text.strip_prefix('-').or_else(|| text.strip_suffix("ago").map(str::trim_end));
+        if let Some(span) = span {
+            return Some(Self(now.0.checked_sub(i64::try_from(parse_span(span)?.as_micros()).ok()?)?));
+        }
+        Self::parse_rfc3339(text).or_else(|| {
+            let day: jiff::civil::Date = text.parse().ok().filter(|_| text.len() == 10)?;
+            let start = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            Some(Self(start.timestamp().as_microsecond()))
+        })
+    }
+
+    /// The last moment that prints as this one does: what was copied from a list means all of its millisecond.
+    #[must_use]
+    pub fn end_of_millisecond(self) -> Self {
+        Self(self.0.div_euclid(1_000).saturating_mul(1_000).saturating_add(999))
+    }
+}
+
+/// A span such as `90s`, `2h`, `1d12h`.
+fn parse_span(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at_checked(digits)?;
+        let number: u64 = number.parse().ok()?;
+        let unit = tail.chars().next()?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::from_secs(number.checked_mul(seconds)?))?;
+        rest = tail.get(1..)?;
+    }
+    Some(total)
 }
 
 impl fmt::Display for Timestamp {
@@ -102,5 +153,25 @@ mod tests {
             Timestamp::parse_rfc3339("2023-11-14T23:13:20.123+01:00"),
             Some(Timestamp(1_700_000_000_123_000))
         );
+    }
+
+    #[test]
+    fn moments_are_read_as_people_write_them() {
+        let now = Timestamp::parse_rfc3339("2026-11-20T12:00:00Z").unwrap();
+        let read = |text: &str| Timestamp::parse_moment(text, now).map(|at| at.to_string());
+        for (text, moment) in [
+            ("2026-11-20", "2026-11-20T00:00:00.000Z"),
+            ("2026-11-19T10:00:00+02:00", "2026-11-19T08:00:00.000Z"),
+            ("2h ago", "2026-11-20T10:00:00.000Z"),
+            ("-90s", "2026-11-20T11:58:30.000Z"),
+            ("1d12h ago", "2026-11-19T00:00:00.000Z"),
+            ("now", "2026-11-20T12:00:00.000Z"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(moment), "{text}");
+        }
+        for bad in ["", "2h", "2 hours ago", "-", "ago", "-2y", "2026-13-01", "20261120", "-99999999999w"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        assert_eq!(Timestamp(1_234_567).end_of_millisecond(), Timestamp(1_234_999));
     }
 }

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::access::{Explanation, Verdict, explain};
+use crate::access::{Entitlement, Explanation, Verdict, explain};
 use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
+use super::explain::{AtTarget, at_target};
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
+use super::pull::Pull;
+use super::shelf::Shelf;
 use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
 use super::task::{Order, Task};
@@ -71,6 +74,7 @@ struct Inner {
     source: Arc<Source>,
     pulse: watch::Receiver<Pulse>,
     stop_pulse: watch::Sender<bool>,
+    shelf: Arc<Shelf>,
     targets: Mutex<Targets>,
 }
 
@@ -111,7 +115,9 @@ impl Reconciler {
         deadlines::start(mirror.clone(), Arc::clone(&source), stopped.clone());
         let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
         let targets_running = Mutex::new(Targets::default());
-        let inner = Inner { mirror, clock, source, pulse, stop_pulse, targets: targets_running };
+        let shelf = Arc::new(Shelf::default());
+        shelf.publish_only(&published(&targets));
+        let inner = Inner { mirror, clock, source, pulse, stop_pulse, shelf, targets: targets_running };
         let reconciler = Self { inner: Arc::new(inner) };
         let started = targets.into_iter().zip(clients).map(|(target, client)| {
             let board = reconciler.board(&target)?;
@@ -192,6 +198,16 @@ impl Reconciler {
         Err(Error::Closed)
     }
 
+    /// Events for readers.
+    pub fn pull(&self) -> Pull {
+        Pull::new(self.inner.mirror.clone(), Arc::clone(&self.inner.source))
+    }
+
+    /// What published targets show to readers.
+    pub fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.inner.shelf)
+    }
+
     /// Every target's state, in the order of the configuration.
     pub fn status(&self) -> Vec<TargetStatus> {
         self.targets().running.iter().map(|one| one.board.read()).collect()
@@ -222,6 +238,31 @@ impl Reconciler {
         Ok(explained.collect())
     }
 
+    /// What each target makes of `subject` and `entitlement`, in the order of the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn at_targets(
+        &self,
+        subject: &Subject,
+        entitlement: &Entitlement,
+    ) -> Result<Vec<AtTarget>, Error> {
+        let snapshot = self.inner.source.newest().await?;
+        let running: Vec<(Arc<TargetSettings>, TargetStatus)> = {
+            let targets = self.targets();
+            targets.running.iter().map(|one| (Arc::clone(&one.settings), one.board.read())).collect()
+        };
+        let (mirror, subject, entitlement) =
+            (self.inner.mirror.clone(), subject.clone(), entitlement.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let of = |(settings, status): &(Arc<TargetSettings>, TargetStatus)| {
+                at_target(&mirror, settings, status, &snapshot, (&subject, &entitlement))
+            };
+            running.iter().map(of).collect::<Result<Vec<_>, StoreError>>()
+        });
+        Ok(asked.await.map_err(|error| StoreError::Bug(format!("explain: {error}")))??)
+    }
+
     /// Takes new settings: targets that went stop after their run under way, their files stay; new and changed ones
     /// start; roles and directories count from the next run on, which is at once.
     ///
@@ -235,6 +276,7 @@ impl Reconciler {
         let Settings { targets, roles, directories } = settings;
         let clients = clients(&targets)?;
         let boards = targets.iter().map(|target| self.board(target)).collect::<Result<Vec<_>, _>>()?;
+        self.inner.shelf.publish_only(&published(&targets));
         self.inner.source.set_rules(Rules { roles, directories });
         let mut all = self.targets();
         let mut before = std::mem::take(&mut all.running);
@@ -316,6 +358,7 @@ impl Reconciler {
             board: Arc::clone(&board),
             pulse: inner.pulse.clone(),
             wake: Arc::new(Notify::new()),
+            shelf: Arc::clone(&inner.shelf),
         };
         let sender = client.map(|(client, url)| task.sender(client, url));
         let joined = tokio::spawn(async move {
@@ -330,6 +373,10 @@ impl Reconciler {
         });
         Running { settings, board, orders, stop, tasks: vec![joined] }
     }
+}
+
+fn published(targets: &[TargetSettings]) -> Vec<TargetName> {
+    targets.iter().filter(|one| one.is_published()).map(|one| one.name.clone()).collect()
 }
 
 /// A client for each webhook, in the order of `targets`.

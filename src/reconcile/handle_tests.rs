@@ -22,10 +22,11 @@ use crate::mirror::{Settings as MirrorSettings, WriteTx, delivery};
 use crate::model::{
     DirectoryId, DirectoryKind, ManualClock, Origin, ResourceId, ResourceType, Secret, Timestamp,
 };
+use crate::reconcile::event::EventFilter;
+use crate::reconcile::event::body::BodySettings;
 use crate::reconcile::record;
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::webhook::events::EventFilter;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, WebhookSettings};
+use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, WebhookSettings};
 use crate::scim::etag::Precondition;
 use crate::scim::patch::{MemberEdit, Patched};
 use crate::scim::resource::{Draft, MemberRef};
@@ -76,6 +77,7 @@ impl World {
                 reload: None,
                 drift: Drift::Repair,
                 on_illegal: OnIllegal::Skip,
+                publish: Publish::Off,
             }),
         }
     }
@@ -85,7 +87,10 @@ impl World {
         let secret = webhook::SigningSecret::parse(&secret).unwrap();
         let events = EventFilter::parse(events.iter().map(|&text| text.to_owned()).collect()).unwrap();
         let webhook = webhook::Settings::new(url.to_owned(), vec![secret]);
-        TargetSettings { kind: TargetKind::Webhook(WebhookSettings { webhook, events }), ..self.file(name) }
+        TargetSettings {
+            kind: TargetKind::Webhook(WebhookSettings { webhook, events, body: BodySettings::default() }),
+            ..self.file(name)
+        }
     }
 
     async fn write<T: Send + 'static>(

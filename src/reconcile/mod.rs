@@ -9,25 +9,31 @@
 //! called done. A directory nobody has pushed to prunes nothing.
 
 mod deadlines;
+mod explain;
 mod file;
 mod handle;
 mod pulse;
 mod record;
 mod settings;
+mod shelf;
 mod snapshot;
 mod status;
 mod task;
 
+pub mod event;
 pub mod guard;
 pub mod plan;
+pub mod pull;
 pub mod timing;
 pub mod webhook;
 
+pub use explain::AtTarget;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{
-    Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Settings, TargetKind, TargetSettings,
+    Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Publish, Settings, TargetKind, TargetSettings,
     WebhookSettings,
 };
+pub use shelf::{Edition, Shelf, Shown};
 pub use status::{DecisionReport, State, SyncReport, TargetStatus};

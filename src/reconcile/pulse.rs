@@ -8,9 +8,9 @@ use crate::mirror::change::{self, Change, Kind};
 use crate::mirror::{Mirror, ReadTx, StoreError};
 use crate::model::Seq;
 
+use super::event::takes_away;
 use super::snapshot::Source;
 use super::timing::schedule::Pulse;
-use super::webhook::events::takes_away;
 
 /// Changes read at once.
 const CHANGES_MAX: u32 = 500;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::mirror::target::{self, Holding, State as Saved};
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx};
-use crate::model::{Epoch, EventId, Origin, Seq, TargetName};
+use crate::model::{Epoch, EventId, Origin, Seq, TargetName, Timestamp};
 
 use super::State;
 use super::guard::book::{Book, Hold};
@@ -114,6 +114,11 @@ pub(crate) fn update_in(
 /// The digest of bytes that were about to be put in place when this was saved, in hex.
 pub(crate) fn intended(saved: &Saved) -> Option<&str> {
     saved.record.extra.get("intended").and_then(Value::as_str)
+}
+
+/// Since when the bytes written last are shown to readers.
+pub(crate) fn shown_since(saved: &Saved) -> Option<Timestamp> {
+    saved.record.extra.get("shown_since").and_then(Value::as_i64).map(Timestamp)
 }
 
 /// The last event made for a webhook.

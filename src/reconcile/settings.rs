@@ -9,10 +9,11 @@ use crate::downstream::format::{Format, Options};
 use crate::downstream::webhook;
 use crate::model::{DirectoryId, TargetName};
 
+use super::event::EventFilter;
+use super::event::body::BodySettings;
 use super::guard::Guard;
 use super::timing::cron::Cron;
 use super::timing::schedule::Wait;
-use super::webhook::events::EventFilter;
 
 /// Everything of the configuration that decides what targets hold and when they are looked at.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +79,13 @@ pub enum TargetKind {
     Webhook(WebhookSettings),
 }
 
+impl TargetSettings {
+    /// Whether readers may be shown it.
+    pub fn is_published(&self) -> bool {
+        matches!(&self.kind, TargetKind::File(file) if file.publish != Publish::Off)
+    }
+}
+
 impl TargetKind {
     /// The word in `type`.
     pub fn as_str(&self) -> &'static str {
@@ -103,6 +111,20 @@ pub struct FileSettings {
     pub drift: Drift,
     /// Key `on_illegal`. Default `skip`.
     pub on_illegal: OnIllegal,
+    /// Key `publish`, and whether there is a `path`. Default [`Publish::Off`].
+    pub publish: Publish,
+}
+
+/// Whether readers may be shown a target, at `/targets/NAME` of the publish listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Publish {
+    /// The file is all there is.
+    #[default]
+    Off,
+    /// The file, and the same bytes for readers.
+    Beside,
+    /// Only for readers: the target has no `path`, its file lies in the state directory.
+    Only,
 }
 
 /// What is done when a target's file is not what rosterd last wrote.
@@ -130,6 +152,8 @@ pub enum OnIllegal {
 pub struct WebhookSettings {
     /// Where and how it is sent.
     pub webhook: webhook::Settings,
-    /// Key `events`: which events it gets.
+    /// Keys `events` and `filter`: which events it gets.
     pub events: EventFilter,
+    /// Keys `format`, `template`, `payload`: how they look.
+    pub body: BodySettings,
 }

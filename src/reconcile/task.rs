@@ -18,6 +18,7 @@ use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
 use super::pulse::stopped;
 use super::settings::{FileSettings, TargetKind, TargetSettings};
+use super::shelf::Shelf;
 use super::snapshot::Source;
 use super::status::{Board, DecisionReport, SyncReport};
 use super::timing::backoff;
@@ -62,6 +63,8 @@ pub(super) struct Task {
     pub(super) pulse: watch::Receiver<Pulse>,
     /// Wakes the sender of a webhook.
     pub(super) wake: Arc<Notify>,
+    /// Where a published target shows its bytes.
+    pub(super) shelf: Arc<Shelf>,
 }
 
 /// What changes while the task lives.
@@ -102,7 +105,9 @@ impl Task {
             told: None,
             on_disk: None,
         };
+        self.show_again().await;
         self.pass(&mut life, Cause::Start).await;
+        self.shelf.settle(&self.settings.name);
         loop {
             let deadline = self.deadline(&life);
             tokio::select! {
@@ -138,6 +143,27 @@ impl Task {
                 () = tokio::time::sleep_until(deadline) => self.due(&mut life).await,
             }
         }
+    }
+
+    /// Lets readers have at once what they had before the restart.
+    async fn show_again(&self) {
+        if !self.settings.is_published() {
+            return;
+        }
+        let (mirror, clock, settings, shelf) = (
+            self.mirror.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.settings),
+            Arc::clone(&self.shelf),
+        );
+        let shown = tokio::task::spawn_blocking(move || {
+            if let TargetKind::File(file) = &settings.kind {
+                let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
+                FileRun { mirror, clock, settings, file, shelf }.show_again();
+            }
+        });
+        // Whatever went wrong, the run that follows shows what it applies.
+        let _shown = shown.await;
     }
 
     fn deadline(&self, life: &Life) -> Instant {
@@ -290,10 +316,11 @@ impl Task {
         let seq = snapshot.seq();
         let (mirror, clock, settings) =
             (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
+        let shelf = Arc::clone(&self.shelf);
         let run = tokio::task::spawn_blocking(move || match &settings.kind {
             TargetKind::File(file) => {
-                let (mirror, clock, settings) = (&mirror, &clock, &*settings);
-                FileRun { mirror, clock, settings, file }.run(&snapshot, cause)
+                let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
+                FileRun { mirror, clock, settings, file, shelf }.run(&snapshot, cause)
             }
             TargetKind::Webhook(webhook) => {
                 if settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. }) {

@@ -72,8 +72,8 @@ impl Company {
         match words.as_slice() {
             [verb @ ("deactivate" | "reactivate"), count] => {
                 let count: usize = count.parse().unwrap();
-                for id in self.users[..count].to_vec() {
-                    self.scim.set_active(&id, *verb == "reactivate");
+                for id in &self.users[..count] {
+                    self.scim.set_active(id, *verb == "reactivate");
                 }
             }
             ["hire", name] => {

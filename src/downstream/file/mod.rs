@@ -6,6 +6,7 @@
 //! blocking thread; one apply per destination at a time.
 
 mod apply;
+mod content;
 mod error;
 mod folder;
 mod staging;
@@ -23,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 use crate::downstream::command::{Argv, Limits, Output};
 
 pub use apply::{apply, clean_stale, inspect, settle};
+pub use content::{content, make_private_folder};
 pub use error::{ApplyError, Cause, Kind, Step};
 pub use versions::{Kept, kept};
 
@@ -150,6 +152,16 @@ impl fmt::Debug for Digest {
 }
 
 impl Digest {
+    /// The digest that `text` spells in hex, as [`fmt::Display`] writes it.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut digest = [0; 32];
+        let is_whole = text.len() == 64 && text.is_ascii();
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())?;
+        }
+        is_whole.then_some(Self(digest))
+    }
+
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

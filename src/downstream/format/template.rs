@@ -147,9 +147,29 @@ impl Template {
             target => options.target.as_str(),
             revision => revision,
         };
-        let mut output = Bounded(Vec::new());
+        let mut output = Bounded { bytes: Vec::new(), bytes_max: OUTPUT_BYTES_MAX };
         template.render_captured_to(model, &mut output).map_err(|error| self.error(&error))?;
-        Ok(output.0)
+        Ok(output.bytes)
+    }
+
+    /// Renders once over any model, for a text that is no file: a webhook's body. What a filter refuses fails it.
+    ///
+    /// # Errors
+    /// Whatever stops it, with its line.
+    pub fn fill(&self, model: &serde_json::Value, bytes_max: usize) -> Result<Vec<u8>, RenderError> {
+        let refusals = Refusals::default();
+        let environment = self.environment(&refusals, STEPS_BASE)?;
+        let template = environment.get_template(&self.name).map_err(|error| self.error(&error))?;
+        let mut output = Bounded { bytes: Vec::new(), bytes_max };
+        template
+            .render_captured_to(Value::from(Serde(model)), &mut output)
+            .map_err(|error| self.error(&error))?;
+        match refusals.take().values().next() {
+            None => Ok(output.bytes),
+            Some(why) => {
+                Err(self.failure(None, format!("a filter refused a text: {why}"), "use `json` for texts"))
+            }
+        }
     }
 
     fn failure(&self, line: Option<usize>, what: String, hint: &'static str) -> RenderError {
@@ -251,15 +271,18 @@ fn revision(view: &View) -> Result<String, RenderError> {
     Ok(format!("{number:032x}"))
 }
 
-/// A buffer that takes no more than [`OUTPUT_BYTES_MAX`].
-struct Bounded(Vec<u8>);
+/// A buffer that takes no more than it says.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len().saturating_add(bytes.len()) > OUTPUT_BYTES_MAX {
+        if self.bytes.len().saturating_add(bytes.len()) > self.bytes_max {
             return Err(io::Error::other("the output is too long"));
         }
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

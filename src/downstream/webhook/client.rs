@@ -14,12 +14,15 @@ use tokio_rustls::TlsConnector;
 
 use super::connect::{self, ConnectError, Connection};
 use super::endpoint::Endpoint;
-use super::judge::judge;
+use super::judge::{self, judge};
 use super::{ANSWER_KEPT_BYTES, ANSWER_READ_BYTES, Attempt, Outcome, Request, Settings, sign};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// The media type of RFC 8935.
+const SECURITY_EVENT: &str = "application/secevent+jwt";
 
 /// A webhook target's client: its checked URL, its TLS set-up and one kept-alive connection. Share it by `Arc`.
 ///
@@ -37,8 +40,6 @@ pub struct Client {
 pub enum ClientError {
     /// The URL breaks a rule; the text says which.
     Url(String),
-    /// No secret to sign with.
-    NoSecret,
     /// The content type is not a header value.
     ContentType,
     /// A certificate authority or the machine's trust store cannot be used.
@@ -57,12 +58,9 @@ impl Client {
     /// Checks the settings (no network, no name look-up) and prepares TLS.
     ///
     /// # Errors
-    /// The URL breaks a rule of operations §8, there is no secret, or the trust store cannot be read.
+    /// The URL breaks a rule of operations §8, or the trust store cannot be read.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let endpoint = Endpoint::parse(&settings)?;
-        if settings.secrets.is_empty() {
-            return Err(ClientError::NoSecret);
-        }
         let content_type =
             HeaderValue::from_str(&settings.content_type).map_err(|_| ClientError::ContentType)?;
         let tls = if endpoint.tls_name.is_some() { Some(connect::tls(&settings)?) } else { None };
@@ -125,7 +123,9 @@ impl Client {
         let status = answer.status().as_u16();
         seen.status = Some(status);
         let outcome = judge(status, answer.headers(), SystemTime::now());
-        Ok(match (read(answer, seen).await, outcome) {
+        let body = read(answer, seen).await;
+        let outcome = self.told_by_receiver(status, outcome, &seen.answer);
+        Ok(match (body, outcome) {
             (Body::Whole, outcome) => {
                 self.keep(connection);
                 outcome
@@ -137,6 +137,18 @@ impl Client {
         })
     }
 
+    /// A receiver of security event tokens says in JSON why it refuses one (RFC 8935 §2.3): that is worth keeping.
+    fn told_by_receiver(&self, status: u16, outcome: Outcome, answer: &[u8]) -> Outcome {
+        let is_token = self.settings.content_type == SECURITY_EVENT;
+        match outcome {
+            Outcome::Refused { why } if is_token => match judge::token_error(answer) {
+                Some(told) => Outcome::Refused { why: format!("the receiver answered {status}: {told}") },
+                None => Outcome::Refused { why },
+            },
+            other => other,
+        }
+    }
+
     fn message(
         &self,
         request: &Request,
@@ -144,14 +156,19 @@ impl Client {
     ) -> Result<hyper::Request<Full<Bytes>>, hyper::http::Error> {
         let id = request.id.to_string();
         let seconds = request.at.0.div_euclid(1_000_000);
-        let signature = sign::header(&self.settings.secrets, &id, seconds, &request.body);
-        let message = hyper::Request::builder()
+        let mut message = hyper::Request::builder()
             .method(Method::POST)
             .header(CONTENT_TYPE, &self.content_type)
             .header(USER_AGENT, concat!("rosterd/", env!("CARGO_PKG_VERSION")))
-            .header(WEBHOOK_ID, id)
-            .header(WEBHOOK_TIMESTAMP, seconds)
-            .header(WEBHOOK_SIGNATURE, signature);
+            .header(WEBHOOK_ID, &id)
+            .header(WEBHOOK_TIMESTAMP, seconds);
+        if !self.settings.secrets.is_empty() {
+            let signature = sign::header(&self.settings.secrets, &id, seconds, &request.body);
+            message = message.header(WEBHOOK_SIGNATURE, signature);
+        }
+        for (name, value) in &self.settings.headers {
+            message = message.header(name, value);
+        }
         let message = if is_http2 {
             let uri = Uri::builder()
                 .scheme("https")
@@ -230,7 +247,6 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(why) => write!(f, "the webhook url cannot be used: {why}"),
-            Self::NoSecret => f.write_str("no secret to sign with; set `secret_file`"),
             Self::ContentType => f.write_str("the content type is not a header value"),
             Self::Tls(why) => {
                 write!(f, "cannot set up TLS: {why}; install `ca-certificates` or check the extra CA")

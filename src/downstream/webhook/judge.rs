@@ -45,6 +45,19 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
+/// `err` and `description` of a refused security event token (RFC 8935 §2.3), as one line.
+pub(super) fn token_error(answer: &[u8]) -> Option<String> {
+    let told: serde_json::Value = serde_json::from_slice(answer).ok()?;
+    let code = told.get("err")?.as_str()?;
+    let description = told.get("description").and_then(serde_json::Value::as_str).unwrap_or_default();
+    // A stranger's text: on one line, and no longer than an error of ours.
+    let clean = |text: &str| -> String {
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+    };
+    let text = format!("{}: {}", clean(code), clean(description));
+    Some(text.trim_end_matches([' ', ':']).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +66,15 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, retry.parse().unwrap());
         headers
+    }
+
+    #[test]
+    fn a_refused_token_says_why() {
+        let told = |text: &str| token_error(text.as_bytes());
+        let known = r#"{"err":"invalid_key","description":"Key ID 12345\nhas been revoked."}"#;
+        assert_eq!(told(known).unwrap(), "invalid_key: Key ID 12345 has been revoked.");
+        assert_eq!(told(r#"{"err":"access_denied"}"#).unwrap(), "access_denied");
+        assert_eq!((told("no"), told("{}"), told("[1]")), (None, None, None));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod connect;
 mod endpoint;
 mod judge;
 mod sign;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -16,19 +17,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 
 use crate::model::{EventId, Timestamp};
 
 pub use client::{Client, ClientError};
-pub use sign::{SECRET_PREFIX, SecretError, SigningSecret, header};
+pub use sign::{PRIVATE_KEY_PREFIX, SECRET_PREFIX, SecretError, SigningSecret, header};
+pub use token::{TokenKey, TokenKeyError};
 
 /// Where and how one webhook target is reached.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `https://host[:port]/path`; `http://` only to loopback, or with `insecure`. No user name, no fragment.
     pub url: String,
-    /// Secrets to sign with, the newest first; several while rotating. 1 to 8.
+    /// Secrets to sign with, the newest first; several while rotating. 0 to 8: without one there is no signature.
     pub secrets: Vec<SigningSecret>,
     /// Allows plain http to any address. Default false.
     pub insecure: bool,
@@ -40,6 +43,8 @@ pub struct Settings {
     pub extra_ca: Vec<CertificateDer<'static>>,
     /// The `content-type` of the body. Default `application/json`.
     pub content_type: String,
+    /// Headers besides, such as an `authorization`. None that the client writes itself. Default none.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// One event to send. The body's bytes are the same on every attempt.
@@ -106,6 +111,7 @@ impl Settings {
             timeout: client::TIMEOUT,
             extra_ca: Vec::new(),
             content_type: "application/json".into(),
+            headers: Vec::new(),
         }
     }
 }

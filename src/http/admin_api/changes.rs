@@ -10,7 +10,7 @@ use crate::model::Seq;
 /// Most changes in one answer.
 const LIMIT_MAX: u64 = 1_000;
 
-fn shown(change: &Change) -> Value {
+pub(super) fn shown(change: &Change) -> Value {
     let members: Vec<Value> = change
         .members
         .iter()
@@ -60,6 +60,7 @@ pub(super) async fn verify(request: &Request<'_>) -> Result<Value, AdminError> {
     Ok(json!({
         "ok": report.faults.is_empty(),
         "changes": report.changes,
+        "begins_after": report.base,
         "resources": report.resources,
         "memberships": report.memberships,
         "problems": report.faults,

@@ -1,11 +1,11 @@
-//! `/api/v1/export`: present access in one of the formats, for no target: without what a guard holds.
+//! `/api/v1/export`: access of now or of then in one of the formats, for no target: without what a guard holds.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
-use super::{AdminError, Request, Snapshot, explain};
+use super::{AdminError, Request, Snapshot, past};
 use crate::access::{self, SubjectAttribute, ViewInput};
 use crate::downstream::format::{self, Format, Options};
 use crate::mirror::ReadTx;
@@ -19,10 +19,13 @@ pub(super) async fn export(request: &Request<'_>) -> Result<Value, AdminError> {
     };
     let options = options(request, format)?;
     let running = request.state.running.load_full();
+    let at = request.param("at").map(str::to_owned);
     request
         .state
         .mirror
-        .read_long::<_, AdminError, _>(move |tx| render(tx, &running, format, &options, &attribute))
+        .read_long::<_, AdminError, _>(move |tx| {
+            render(tx, (&running, at.as_deref()), format, &options, &attribute)
+        })
         .await
 }
 
@@ -61,13 +64,12 @@ fn options(request: &Request<'_>, format: &Format) -> Result<Options, AdminError
 
 fn render(
     tx: &mut ReadTx<'_>,
-    running: &Snapshot,
+    (running, at): (&Snapshot, Option<&str>),
     format: &Format,
     options: &Options,
     attribute: &SubjectAttribute,
 ) -> Result<Value, AdminError> {
-    let facts = explain::load(tx, running)?;
-    let access = access::access(&facts, &running.roles, tx.now());
+    let past::Then { facts, access, time, .. } = past::then(tx, running, at)?;
     let input = ViewInput { attribute, attributes: &[], exceptions: &[], names: &BTreeMap::new() };
     let (view, problems) = access::view(&facts, &access, input);
     let rendered = format.render(&view, options).map_err(|error| {
@@ -81,6 +83,7 @@ fn render(
         "format": format.name,
         "content_type": format.content_type,
         "seq": facts.seq,
+        "at": time.to_string(),
         "left_out": rendered.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "problems": problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });

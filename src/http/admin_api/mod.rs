@@ -9,6 +9,7 @@ mod decisions;
 mod directories;
 mod explain;
 mod export;
+mod past;
 mod resources;
 mod socket;
 mod targets;
@@ -28,10 +29,10 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::health::Health;
-use super::metrics::Metrics;
-use crate::access::Role;
+use super::metrics::{self, Metrics};
+use crate::access::{Entitlement, Role};
 use crate::mirror::{self, Mirror, Refusal, StoreError};
-use crate::model::{Actor, DirectoryId, Origin, TargetName};
+use crate::model::{Actor, DirectoryId, Origin, Subject, TargetName};
 use crate::reconcile::Decision;
 use crate::scim;
 use crate::scim::schema::Registry;
@@ -174,6 +175,10 @@ pub trait Targets: Send + Sync {
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    /// What each target makes of a subject and a role, for `explain`: an array, empty where nobody answers for targets.
+    fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
+        Box::pin(async { Ok(json!([])) })
+    }
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
@@ -197,8 +202,12 @@ pub struct Snapshot {
     pub registry: Arc<Registry>,
     /// What an identity provider is told as base URL: `https://scim.example.com/scim/v2`.
     pub base_url: String,
+    /// Names of the readers, for whom tokens may be made.
+    pub readers: Vec<String>,
     /// Problems of the configuration itself, shown by `status`.
     pub problems: Vec<String>,
+    /// Public halves of the keys that events are signed with, as `events keys` shows them.
+    pub public_keys: Value,
 }
 
 /// Everything the admin API works on.
@@ -222,6 +231,22 @@ pub struct AdminState {
 impl fmt::Debug for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+impl AdminState {
+    /// The text of `/metrics`, with what the mirror and the targets count.
+    pub async fn exposition(&self) -> String {
+        let mut more = metrics::of_mirror(&self.mirror);
+        if let Some(targets) = &self.targets
+            && let Ok(status) = targets.status().await
+        {
+            more += &metrics::of_targets(&status);
+        }
+        if let Ok(status) = decided(self).await {
+            more += &metrics::of_decisions(&status);
+        }
+        self.metrics.render(&more)
     }
 }
 
@@ -363,10 +388,15 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["groups", name]) => {
             resources::show(request, crate::model::ResourceType::Group, name).await?
         }
+        ("POST", ["forget", user]) => past::forget(request, user).await?,
         ("GET", ["explain"]) => explain::explain(request).await?,
         ("GET", ["export"]) => export::export(request).await?,
+        ("GET", ["history"]) => past::history(request).await?,
+        ("GET", ["access"]) => past::access(request).await?,
+        ("GET", ["diff"]) => past::diff(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
+        ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
         (_, segments) => return Err(nowhere(method, segments)),
     };
     Ok(Reply { status: 200, body })
@@ -384,8 +414,9 @@ fn created(body: Value) -> Reply {
 }
 
 /// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: [(&str, &[&str]); 24] = [
+const ENDPOINTS: &[(&str, &[&str])] = &[
     ("status", &["GET"]),
+    ("events/keys", &["GET"]),
     ("plan", &["GET"]),
     ("sync", &["POST"]),
     ("approve", &["POST"]),
@@ -405,8 +436,12 @@ const ENDPOINTS: [(&str, &[&str]); 24] = [
     ("users/ID", &["GET"]),
     ("groups", &["GET"]),
     ("groups/ID", &["GET"]),
+    ("forget/ID", &["POST"]),
     ("explain", &["GET"]),
     ("export", &["GET"]),
+    ("history", &["GET"]),
+    ("access", &["GET"]),
+    ("diff", &["GET"]),
     ("changes", &["GET"]),
     ("verify", &["GET"]),
 ];

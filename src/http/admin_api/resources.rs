@@ -173,6 +173,11 @@ pub(super) fn subject(tx: &mut ReadTx<'_>, name: &str) -> Result<Subject, AdminE
     Ok(Subject { directory: directory.id, user: stored.id })
 }
 
+/// The id of the user or group an operator means.
+pub(super) fn id(tx: &mut ReadTx<'_>, kind: ResourceType, name: &str) -> Result<ResourceId, AdminError> {
+    find(tx, kind, name).map(|(_, stored)| stored.id)
+}
+
 fn find(tx: &mut ReadTx<'_>, kind: ResourceType, name: &str) -> Result<(Directory, Stored), AdminError> {
     let directories = directory::list(tx)?;
     // A directory id holds no slash and no resource id does, so one form is never mistaken for the other.

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderName;
 use hyper::{Method, Request, Response};
 
-use super::{AdminError, AdminState, Caller, Reply, decided, handle};
+use super::{AdminError, AdminState, Caller, Reply, handle};
 use crate::http::answer::{Answer, BodyError, JSON, discard, read_body};
+use crate::http::content::Content;
 use crate::http::limits::Settings as Limits;
-use crate::http::metrics::{self, RequestLabels};
+use crate::http::metrics::{OPENMETRICS, RequestLabels};
 use crate::http::request_id::RequestIds;
 use crate::http::server::{Handler, Peer};
 
@@ -41,17 +40,7 @@ impl AdminSocket {
                 return answer;
             }
             if path == "/metrics" {
-                let mut more = metrics::of_mirror(&self.state.mirror);
-                if let Some(targets) = &self.state.targets
-                    && let Ok(status) = targets.status().await
-                {
-                    more += &metrics::of_targets(&status);
-                }
-                if let Ok(status) = decided(&self.state).await {
-                    more += &metrics::of_decisions(&status);
-                }
-                let text = self.state.metrics.render(&more);
-                return Answer::new(200, OPENMETRICS, text);
+                return Answer::new(200, OPENMETRICS, self.state.exposition().await);
             }
         }
         // Without a uid nobody can be held to account; only a unix socket has one.
@@ -76,16 +65,13 @@ impl AdminSocket {
     }
 }
 
-const OPENMETRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-
 fn json_answer(reply: &Reply) -> Answer {
     let body = if reply.body.is_null() { Vec::new() } else { reply.body.to_string().into_bytes() };
     Answer::new(reply.status, JSON, body)
 }
 
 impl Handler for AdminSocket {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Content> {
         let started = Instant::now();
         let id = self.ids.next();
         let method = match *request.method() {

@@ -6,6 +6,7 @@ use super::{AdminError, Request, text};
 use crate::mirror::token::{self, Holder, Token};
 use crate::mirror::{self, directory};
 use crate::model::{DirectoryId, Timestamp, TokenId};
+use crate::telemetry::escape;
 
 fn shown(token: &Token) -> Value {
     json!({
@@ -27,6 +28,7 @@ fn directory_id(text: &str) -> Result<DirectoryId, AdminError> {
 
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
     let wanted = request.param("directory").map(directory_id).transpose()?;
+    let reader = request.param("reader").map(str::to_owned);
     let found = request
         .state
         .mirror
@@ -43,7 +45,8 @@ pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
             }
         })
         .await?;
-    Ok(json!({ "tokens": found.iter().map(shown).collect::<Vec<_>>() }))
+    let is_asked = |token: &&Token| reader.is_none() || token.reader == reader;
+    Ok(json!({ "tokens": found.iter().filter(is_asked).map(shown).collect::<Vec<_>>() }))
 }
 
 pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
@@ -59,6 +62,14 @@ pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
     };
     if holder_directory.is_some() == holder_reader.is_some() {
         return Err(AdminError::invalid("give either `directory` or `reader`"));
+    }
+    if let Some(name) = &holder_reader
+        && !request.state.running.load().readers.contains(name)
+    {
+        return Err(AdminError::absent(
+            format!("the configuration names no reader `{}`", escape(name)),
+            "add `[[reader]]` with this name and what it may read, then `rosterd reload`",
+        ));
     }
     let origin = request.caller.origin();
     let (made, secret) = request

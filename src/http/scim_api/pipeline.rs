@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use hyper::http::request::Parts;
@@ -19,6 +18,7 @@ use super::route::{Route, query_pairs};
 use super::{Running, ScimApi, base, error};
 use crate::http::answer::{Answer, BodyError, JSON, SCIM_JSON, discard, read_body};
 use crate::http::auth::{self, Denied};
+use crate::http::content::Content;
 use crate::http::metrics::RequestLabels;
 use crate::http::server::{Handler, Peer};
 use crate::http::{framing, network};
@@ -66,7 +66,7 @@ struct Noted {
 }
 
 impl Handler for ScimApi {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Content> {
         let started = Instant::now();
         let id = self.ids.next();
         let (head, body) = request.into_parts();

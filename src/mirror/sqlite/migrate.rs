@@ -10,10 +10,11 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_guard.sql"),
     include_str!("migrations/0006_decisions.sql"),
+    include_str!("migrations/0007_retention.sql"),
 ];
 
 /// Schema version this program writes.

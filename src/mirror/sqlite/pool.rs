@@ -1,6 +1,8 @@
 //! Readers kept open and lent out one by one. Whoever finds none idle opens one more.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::mirror::engine::{Engine, Reader, StoreError};
 
@@ -9,11 +11,19 @@ pub struct Pool {
     engine: Arc<dyn Engine>,
     idle: Mutex<Vec<Box<dyn Reader>>>,
     keep: usize,
+    lent: Mutex<LentOut>,
+}
+
+/// When each reader on loan was taken.
+#[derive(Default)]
+struct LentOut {
+    next: u64,
+    since: BTreeMap<u64, Instant>,
 }
 
 impl Pool {
     pub(in crate::mirror) fn new(engine: Arc<dyn Engine>, keep: usize) -> Self {
-        Self { engine, idle: Mutex::new(Vec::new()), keep: keep.clamp(1, 64) }
+        Self { engine, idle: Mutex::new(Vec::new()), keep: keep.clamp(1, 64), lent: Mutex::default() }
     }
 
     /// An idle reader, or a new one.
@@ -23,7 +33,18 @@ impl Pool {
             Some(reader) => reader,
             None => self.engine.reader()?,
         };
-        Ok(Lent { pool: self, reader: Some(reader) })
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = lent.next;
+        lent.next = lent.next.wrapping_add(1);
+        lent.since.insert(ticket, Instant::now());
+        drop(lent);
+        Ok(Lent { pool: self, reader: Some(reader), ticket })
+    }
+
+    /// For how long the reader that is out longest has been out.
+    pub(in crate::mirror) fn oldest(&self) -> Option<Duration> {
+        let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        lent.since.values().min().map(Instant::elapsed)
     }
 }
 
@@ -31,6 +52,13 @@ impl Pool {
 pub(in crate::mirror) struct Lent<'a> {
     pool: &'a Pool,
     reader: Option<Box<dyn Reader>>,
+    ticket: u64,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.pool.lent.lock().unwrap_or_else(PoisonError::into_inner).since.remove(&self.ticket);
+    }
 }
 
 impl Lent<'_> {

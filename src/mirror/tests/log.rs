@@ -7,13 +7,13 @@ use super::{Store, Stored, open, reference};
 use crate::model::Seq;
 use crate::scim::patch::MemberEdit;
 
-fn faults(store: &Store) -> Vec<String> {
+pub(super) fn faults(store: &Store) -> Vec<String> {
     store.read(|tx| Ok(verify::verify(tx)?)).faults
 }
 
 /// One random command; numbers pick among what exists.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     User(u8),
     Group(u8, Vec<u8>),
     Set(u8, u8, u8),
@@ -26,7 +26,7 @@ enum Step {
     Enable(bool),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let some = prop::collection::vec(any::<u8>(), 0..4);
     prop_oneof![
         4 => any::<u8>().prop_map(Step::User),
@@ -52,7 +52,7 @@ fn picked(users: &[Stored], groups: &[Stored], numbers: &[u8]) -> Vec<Stored> {
 }
 
 /// Runs one step; a refusal (a taken name) is as good as a success, as long as it leaves no trace.
-fn run(store: &Store, users: &mut Vec<Stored>, groups: &mut Vec<Stored>, step: Step) {
+pub(super) fn run(store: &Store, users: &mut Vec<Stored>, groups: &mut Vec<Stored>, step: Step) {
     let (name, edit) = match step {
         Step::User(n) => {
             let draft = super::user(&format!("u{}", n % 12));

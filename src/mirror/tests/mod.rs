@@ -3,10 +3,12 @@
 mod commit;
 mod credentials;
 mod filters;
+mod history;
 mod log;
 mod measure;
 mod members;
 mod resources;
+mod retention;
 
 use std::sync::Arc;
 
@@ -110,6 +112,14 @@ pub(super) fn add_directory(mirror: &Mirror, id: &str) -> DirectoryRef {
     let id = DirectoryId::parse(id).unwrap();
     let added: Result<_, Error> = mirror
         .write_blocking(Origin::daemon(), move |tx| directory::add(tx, &id, "Acme", DirectoryKind::Generic));
+    added.unwrap().reference
+}
+
+pub(super) async fn add_directory_async(mirror: &Mirror, id: &str) -> DirectoryRef {
+    let id = DirectoryId::parse(id).unwrap();
+    let added: Result<_, Error> = mirror
+        .write(Origin::daemon(), move |tx| directory::add(tx, &id, "Acme", DirectoryKind::Generic))
+        .await;
     added.unwrap().reference
 }
 

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::access::{Entitlement, Exception, Problem, Verdict, View, ViewInput, view};
 use crate::downstream::command;
 use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
@@ -19,7 +21,8 @@ use crate::reconcile::guard::verdict::{self, Guarded};
 use crate::reconcile::guard::{Waits, WantedBy};
 use crate::reconcile::plan::{self, Inputs, Wanted};
 use crate::reconcile::record::{self, RUNS_KEPT, Stored};
-use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, TargetSettings};
+use crate::reconcile::settings::{Apply, Drift, FileSettings, OnIllegal, Publish, TargetSettings};
+use crate::reconcile::shelf::{self, Edition, Shelf};
 use crate::reconcile::snapshot::Snapshot;
 use crate::reconcile::{Plan, State};
 
@@ -154,6 +157,7 @@ pub(crate) struct FileRun<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) settings: &'a TargetSettings,
     pub(crate) file: &'a FileSettings,
+    pub(crate) shelf: &'a Shelf,
 }
 
 /// What a run found when it began.
@@ -219,6 +223,9 @@ impl FileRun<'_> {
         } else {
             self.make(snapshot, &stored, Some(&stored.book))?
         };
+        if self.file.publish == Publish::Only {
+            self.make_own_folder()?;
+        }
         let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &made.problems))?;
         let found = Found::of(&disk, &saved, made.digest);
         let is_sync = matches!(cause, Cause::Sync { .. });
@@ -331,7 +338,7 @@ impl FileRun<'_> {
     }
 
     /// Puts the bytes in place, records it, reloads.
-    fn put(&self, at: &At<'_>, made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
+    fn put(&self, at: &At<'_>, mut made: Made, is_wanted: bool, expect: Expect) -> Result<Outcome, Failed> {
         let digest = made.digest.to_string();
         if !is_wanted && record::intended(at.saved) != Some(digest.as_str()) {
             record::update(self.mirror, self.name(), move |_, saved| {
@@ -347,7 +354,10 @@ impl FileRun<'_> {
             Applied::Unchanged => None,
         };
         let must_reload = self.file.reload.is_some() && (swapped.is_some() || at.saved.record.reload_pending);
-        let mut outcome = self.record(at, made, swapped.is_some(), must_reload)?;
+        let (bytes, since) = (std::mem::take(&mut made.bytes), self.since(at.saved, made.digest));
+        let digest = made.digest;
+        let mut outcome = self.record(at, made, since, swapped.is_some(), must_reload)?;
+        self.show(bytes, digest, since);
         if let Some(swapped) = swapped {
             // The swap is recorded; a version that could not be kept is worth a word and no more.
             if let Err(error) = file::settle(&self.file.spec, &swapped, at.snapshot.seq().0) {
@@ -358,7 +368,14 @@ impl FileRun<'_> {
     }
 
     /// Records what is in place now: digest, holding, applied seq and whether a reload is owed, in one transaction.
-    fn record(&self, at: &At<'_>, made: Made, changed: bool, must_reload: bool) -> Result<Outcome, Failed> {
+    fn record(
+        &self,
+        at: &At<'_>,
+        made: Made,
+        since: Timestamp,
+        changed: bool,
+        must_reload: bool,
+    ) -> Result<Outcome, Failed> {
         let (gone, put) = plan::difference(&at.stored.holdings, &made.wanted);
         let held: BTreeMap<(&Subject, &Entitlement), &str> = at
             .stored
@@ -396,6 +413,7 @@ impl FileRun<'_> {
                 target::record_run(tx, &run, RUNS_KEPT)?;
             }
             record::set_extra(saved, "intended", None);
+            record::set_extra(saved, "shown_since", Some(since.0.into()));
             saved.applied = applied;
             saved.record.written = Some(digest);
             saved.record.adopted = true;
@@ -410,6 +428,46 @@ impl FileRun<'_> {
             Ok(())
         })?;
         Ok(outcome)
+    }
+
+    /// Since when readers are shown bytes of `digest`: as before, where they are the ones written last.
+    fn since(&self, saved: &Saved, digest: Digest) -> Timestamp {
+        let is_same = saved.record.written.as_deref() == Some(digest.to_string().as_str());
+        let before = record::shown_since(saved);
+        before.filter(|_| is_same).unwrap_or_else(|| shelf::next_since(self.clock.now(), before))
+    }
+
+    /// Shows readers what has been applied and recorded.
+    fn show(&self, bytes: Vec<u8>, digest: Digest, since: Timestamp) {
+        if self.file.publish != Publish::Off {
+            let media_type = self.file.format.content_type;
+            self.shelf.put(self.name(), Edition { bytes: Bytes::from(bytes), digest, media_type, since });
+        }
+    }
+
+    /// Shows readers again what was applied last, before the first run of this life: it may take long, or decide that
+    /// nothing is to be applied.
+    pub(crate) fn show_again(&self) {
+        if !self.shelf.is_empty(self.name()) {
+            return;
+        }
+        let read = self.mirror.read::<_, StoreError>(|tx| target::state(tx, self.name()));
+        let Some(saved) = read.ok().flatten() else { return };
+        let Some(digest) = saved.record.written.as_deref().and_then(Digest::from_hex) else { return };
+        // What cannot be read back is rendered by the run that follows.
+        if let Ok(Some(bytes)) = file::content(&self.file.spec, digest) {
+            self.show(bytes, digest, self.since(&saved, digest));
+        }
+    }
+
+    fn make_own_folder(&self) -> Result<(), Failed> {
+        file::make_private_folder(&self.file.spec).map_err(|error| {
+            let path = self.file.spec.path.display();
+            let error = format!(
+                "cannot make the folder of `{path}`: {error}; it is rosterd's own, below the state directory"
+            );
+            Failed { error, problems: Vec::new() }
+        })
     }
 
     /// Runs the reload command; until it succeeds the target is failing and the reload stays pending.

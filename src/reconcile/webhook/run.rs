@@ -12,9 +12,10 @@ use crate::mirror::change::{self, Change};
 use crate::mirror::delivery::{self, New};
 use crate::mirror::target::{self, Holding};
 use crate::mirror::{Mirror, ReadTx, StoreError};
-use crate::model::{Clock, EventId, Seq, Subject};
+use crate::model::{Clock, Seq, Subject};
 
 use crate::reconcile::State;
+use crate::reconcile::event::{self as events, Event, Names, body};
 use crate::reconcile::file::run::{Outcome, inputs, wish};
 use crate::reconcile::guard::book::is_role;
 use crate::reconcile::guard::verdict;
@@ -22,7 +23,6 @@ use crate::reconcile::plan;
 use crate::reconcile::record::{self, Stored};
 use crate::reconcile::settings::{TargetSettings, WebhookSettings};
 use crate::reconcile::snapshot::Snapshot;
-use crate::reconcile::webhook::events::{self, Event, Names};
 
 /// Changes read at once.
 const CHANGES_MAX: u32 = 200;
@@ -67,13 +67,14 @@ impl WebhookRun<'_> {
             cursor = changes.last().map_or(snapshot.seq(), |last| last.seq);
             let events: Vec<Event> = changes
                 .iter()
-                .flat_map(|change| events::of_change(change, &names, &self.webhook.events))
+                .flat_map(|change| events::of_change(change, &names))
+                .filter(|event| self.webhook.events.passes(event, &names))
                 .collect();
             outcome.changed |= !events.is_empty();
             self.tell(events, Vec::new(), cursor)?;
         }
         if self.webhook.events.wants_access() {
-            self.access(snapshot, &mut stored, &mut outcome)?;
+            self.access(snapshot, &names, &mut stored, &mut outcome)?;
         }
         Ok(outcome)
     }
@@ -82,6 +83,7 @@ impl WebhookRun<'_> {
     fn access(
         &self,
         snapshot: &Snapshot,
+        names: &Names<'_>,
         stored: &mut Stored,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
@@ -107,7 +109,7 @@ impl WebhookRun<'_> {
         let event = |holding: &Holding, why: &str, granted: bool| {
             let event = events::of_access(holding, &plan::label(holding), why, granted, snapshot.seq(), now);
             // What a webhook of an earlier version was told of groups goes without a word.
-            (is_role(&holding.entitlement) && self.webhook.events.wants(event.kind)).then_some(event)
+            (is_role(&holding.entitlement) && self.webhook.events.passes(&event, names)).then_some(event)
         };
         let mut differences: Vec<Difference> = Vec::new();
         // What goes comes first: a receiver that stops half-way has closed doors rather than opened them.
@@ -156,19 +158,19 @@ impl WebhookRun<'_> {
         }
         let name = self.settings.name.clone();
         let epoch = self.mirror.epoch();
+        let settings = self.webhook.body.clone();
         record::update(self.mirror, &self.settings.name, move |tx, saved| {
             let mut previous = record::last_event(saved);
             let mut deliveries = Vec::with_capacity(events.len());
             for event in &events {
-                let n = previous
-                    .filter(|last| last.epoch == epoch && last.seq == event.seq)
-                    .map_or(0, |last| last.n.saturating_add(1));
-                let id = EventId { epoch, seq: event.seq, n };
+                let id = event.id(epoch, previous);
+                let body = body::render(event, &settings, id, previous)
+                    .map_err(|error| StoreError::Bug(format!("event {id}: {error}")))?;
                 deliveries.push(New {
                     event: id,
-                    kind: event.kind.to_owned(),
+                    kind: event.kind.to_string(),
                     resource: event.resource.clone(),
-                    body: event.body(id, previous),
+                    body: body.bytes,
                 });
                 previous = Some(id);
             }

@@ -1,0 +1,343 @@
+//! The way of one request, from its head to its answer; see the module's page for the order.
+
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::PublishApi;
+use crate::http::answer::{Answer, JSON, discard};
+use crate::http::auth::{self, Denied};
+use crate::http::content::Content;
+use crate::http::metrics::{OPENMETRICS, RequestLabels, Waits};
+use crate::http::server::{Handler, Peer};
+use crate::http::{framing, network};
+use crate::mirror::StoreError;
+use crate::mirror::token::{self, Reader};
+use crate::model::TargetName;
+
+/// A request that was let in.
+#[derive(Clone)]
+pub(super) struct Call {
+    /// Who asks.
+    pub(super) reader: Reader,
+    /// The token as presented, to be looked up again after a wait.
+    presented: String,
+}
+
+/// A request's place among those who wait for news.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _waits: Waits,
+}
+
+/// An answer, whose body may still be coming into being.
+pub(super) struct Given {
+    /// Status and headers; with the body, if there is no stream.
+    pub(super) answer: Answer,
+    /// The body in pieces.
+    pub(super) stream: Option<mpsc::Receiver<Bytes>>,
+}
+
+impl From<Answer> for Given {
+    fn from(answer: Answer) -> Self {
+        Self { answer, stream: None }
+    }
+}
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Route {
+    Target(TargetName),
+    Events,
+    Metrics,
+    Unknown,
+}
+
+impl Route {
+    /// Paths are compared as they come: no name of ours needs an escape, so that an escaped one is none.
+    fn parse(path: &str) -> Self {
+        match path {
+            "/metrics" => Self::Metrics,
+            "/events" => Self::Events,
+            _ => path
+                .strip_prefix("/targets/")
+                .and_then(|name| TargetName::parse(name).ok())
+                .map_or(Self::Unknown, Self::Target),
+        }
+    }
+
+    /// A name for metric and log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Target(_) => "targets/{name}",
+            Self::Events => "events",
+            Self::Metrics => "metrics",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// An error as its reader gets it.
+pub(super) fn fault(status: u16, message: &str, hint: &str) -> Answer {
+    let body = json!({ "error": { "message": message, "hint": hint } });
+    Answer::new(status, JSON, body.to_string())
+}
+
+/// The one answer to whatever is not there or not this reader's to know about.
+pub(super) fn nowhere() -> Answer {
+    fault(
+        404,
+        "there is nothing here that this token may read",
+        "the operator lists targets under `[[reader]]`",
+    )
+}
+
+fn unauthorized(denied: Denied) -> Answer {
+    let message = match denied {
+        Denied::Missing => "authentication is required: send the reader's token as `Authorization: Bearer …`",
+        Denied::Malformed => "the Authorization header must be `Bearer` followed by the reader's token",
+        Denied::Unknown => "the token is not valid here: it is mistyped, expired, revoked or no reader's",
+    };
+    fault(401, message, "`rosterd token new --reader NAME` makes one")
+        .with(WWW_AUTHENTICATE, "Bearer realm=\"rosterd\"")
+}
+
+/// What the log line of a request says.
+#[derive(Default)]
+struct Noted {
+    route: Option<&'static str>,
+    reader: Option<String>,
+}
+
+impl Handler for PublishApi {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Content> {
+        let started = Instant::now();
+        let id = self.ids.next();
+        let (head, body) = request.into_parts();
+        let mut noted = Noted::default();
+        let Given { answer, stream } =
+            survive(self.guarded(&head, body, peer, &mut noted), id.as_str()).await;
+        self.note(&head, &answer, &noted, id.as_str(), started);
+        let mut response = answer.with(HeaderName::from_static("x-request-id"), id.as_str()).into_response();
+        if let Some(pieces) = stream {
+            *response.body_mut() = Content::Stream(pieces);
+        }
+        response
+    }
+}
+
+impl PublishApi {
+    fn note(&self, head: &Parts, answer: &Answer, noted: &Noted, id: &str, started: Instant) {
+        let route = noted.route.unwrap_or("refused");
+        let method = match head.method {
+            Method::GET => "GET",
+            Method::HEAD => "HEAD",
+            Method::POST => "POST",
+            _ => "OTHER",
+        };
+        let status = answer.status;
+        self.sources.metrics.request(&RequestLabels {
+            listener: "publish",
+            route,
+            method,
+            status: u32::from(status),
+        });
+        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let reader = noted.reader.as_deref().unwrap_or("-");
+        tracing::info!(request = %id, reader, method, route, status, ms, "publish request");
+    }
+
+    /// Everything up to the token; whatever is refused here has not been looked at more closely.
+    async fn guarded(self: &Arc<Self>, head: &Parts, body: Incoming, peer: Peer, noted: &mut Noted) -> Given {
+        if let Err(refused) = framing::check(head, &self.limits) {
+            let mut answer = fault(refused.status, refused.detail, "");
+            answer.close = true;
+            return answer.into();
+        }
+        let running = self.running.load_full();
+        let near = peer.address.map(|address| address.ip());
+        // Whoever connects to a unix socket was let in by its mode: a proxy on this machine.
+        let trusted = near.is_none_or(|ip| running.trusted_proxies.iter().any(|n| n.contains(ip)));
+        let client = if trusted {
+            network::forwarded(&head.headers, &running.trusted_proxies).client.or(near)
+        } else {
+            near
+        };
+        discard(body, &self.limits).await;
+        let is_allowed = running.allow_from.is_empty()
+            || client.is_some_and(|client| running.allow_from.iter().any(|n| n.contains(client)));
+        drop(running);
+        if !is_allowed {
+            return fault(403, "this address may not use this server", "").into();
+        }
+        let mut given = match self.authenticate(head, client) {
+            Ok(call) => {
+                noted.reader = Some(call.reader.name.clone());
+                self.admitted(&call, head, noted).await
+            }
+            Err(answer) => answer.into(),
+        };
+        given.answer.close |= framing::must_close(head, trusted);
+        given
+    }
+
+    fn authenticate(&self, head: &Parts, client: Option<IpAddr>) -> Result<Call, Answer> {
+        let denied = match auth::bearer(&head.headers) {
+            Ok(presented) => match self.reader(presented) {
+                Ok(Some(reader)) => {
+                    self.sources.mirror.note_reader_use(&reader);
+                    return Ok(Call { reader, presented: presented.to_owned() });
+                }
+                Ok(None) => Denied::Unknown,
+                Err(error) => return Err(failed(&error)),
+            },
+            Err(denied) => denied,
+        };
+        self.sources.metrics.auth_failed(denied.reason());
+        Err(match self.failures.failed(client, Instant::now()) {
+            Ok(()) => unauthorized(denied),
+            Err(wait) => {
+                fault(429, "too many failed authentications from this address", "wait before the next")
+                    .with(RETRY_AFTER, &wait.as_secs().max(1).to_string())
+            }
+        })
+    }
+
+    /// Whose token this is; a reader the configuration does not name may read nothing and is nobody.
+    fn reader(&self, presented: &str) -> Result<Option<Reader>, StoreError> {
+        let found =
+            self.sources.mirror.read_one::<_, StoreError>(|tx| token::authenticate_reader(tx, presented))?;
+        Ok(found.filter(|reader| self.running.load().readers.contains_key(&reader.name)))
+    }
+
+    async fn admitted(self: &Arc<Self>, call: &Call, head: &Parts, noted: &mut Noted) -> Given {
+        let route = Route::parse(head.uri.path());
+        let may = self.running.load().readers.get(&call.reader.name).cloned().unwrap_or_default();
+        let is_open = match &route {
+            Route::Target(name) => may.targets.contains(name),
+            Route::Events => may.events,
+            Route::Metrics => may.metrics,
+            Route::Unknown => false,
+        };
+        if !is_open {
+            noted.route = Some("unknown");
+            return nowhere().into();
+        }
+        noted.route = Some(route.name());
+        // What is told of events has no head without the events.
+        let allow = if route == Route::Events { "GET" } else { "GET, HEAD" };
+        if !allow.split(", ").any(|method| method == head.method.as_str()) {
+            return fault(405, "this can only be read", "").with(ALLOW, allow).into();
+        }
+        match route {
+            Route::Target(name) => self.target(call, head, &name).await.into(),
+            Route::Events => self.events(call, head).await,
+            Route::Metrics => Answer::new(200, OPENMETRICS, (self.sources.exposition)().await).into(),
+            Route::Unknown => nowhere().into(),
+        }
+    }
+
+    /// Whether the token still holds and its reader still lists `target`: asked again after a wait.
+    pub(super) fn still_may(&self, call: &Call, target: &TargetName) -> bool {
+        let holds = self.reader(&call.presented).is_ok_and(|reader| reader.is_some());
+        let running = self.running.load();
+        holds && running.readers.get(&call.reader.name).is_some_and(|may| may.targets.contains(target))
+    }
+
+    /// The same for events.
+    pub(super) fn still_hears(&self, call: &Call) -> bool {
+        let holds = self.reader(&call.presented).is_ok_and(|reader| reader.is_some());
+        holds && self.running.load().readers.get(&call.reader.name).is_some_and(|may| may.events)
+    }
+
+    /// What a reader is told whose token ended, or whose right to the target, while it waited.
+    pub(super) fn denied_meanwhile(&self, call: &Call) -> Answer {
+        match self.reader(&call.presented) {
+            Ok(Some(_)) => nowhere(),
+            Ok(None) => unauthorized(Denied::Unknown),
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// A place among those who wait for news, or what to answer where there is none.
+    pub(super) fn wait_place(&self) -> Result<Place, Answer> {
+        match Arc::clone(&self.waiting).try_acquire_owned() {
+            Ok(permit) => Ok(Place { _permit: permit, _waits: self.sources.metrics.waits() }),
+            Err(_) => {
+                Err(fault(429, "too many requests wait for news", "try again in a while")
+                    .with(RETRY_AFTER, "30"))
+            }
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.sources.stopping.borrow()
+    }
+}
+
+/// The store cannot be asked. The cause goes to the log, not to the client.
+pub(super) fn failed(error: &StoreError) -> Answer {
+    tracing::warn!(%error, hint = error.hint(), "the mirror cannot be asked; a reader is told to come again");
+    fault(503, "the server cannot do this now", "try again")
+        .with(RETRY_AFTER, &Duration::from_secs(5).as_secs().to_string())
+}
+
+/// One request's bug must not take the others' connection down: a panic is a 500 of its own.
+async fn survive(work: impl Future<Output = Given>, id: &str) -> Given {
+    let mut work = std::pin::pin!(work);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))).unwrap_or_else(|_| {
+            tracing::error!(request = %id, "a request ended in a panic; please report it");
+            Poll::Ready(fault(500, "the server failed", "its log says why").into())
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_a_target_letter_by_letter_or_nothing() {
+        let opa = Route::Target(TargetName::parse("opa").unwrap());
+        assert_eq!(Route::parse("/targets/opa"), opa);
+        assert_eq!(Route::parse("/metrics"), Route::Metrics);
+        assert_eq!(Route::parse("/events"), Route::Events);
+        for path in [
+            "/",
+            "",
+            "/targets",
+            "/targets/",
+            "/targets//opa",
+            "//targets/opa",
+            "/targets/opa/",
+            "/targets/../opa",
+            "/targets/%6fpa",
+            "/targets/opa%00",
+            "/targets/OPA",
+            "/./targets/opa",
+            "/metrics/",
+            "/Targets/opa",
+            "/targets/..%2f..%2fetc%2fpasswd",
+            "/targets/.",
+            "/targets/..",
+            "/healthz",
+            "/readyz",
+            "/api/v1/status",
+        ] {
+            assert_eq!(Route::parse(path), Route::Unknown, "{path}");
+        }
+    }
+}

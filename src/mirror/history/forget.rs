@@ -1,0 +1,173 @@
+//! Erasing what is kept of a user who is gone. The chain of digests stays whole: it covers salted digests of values.
+
+use std::collections::BTreeSet;
+
+use crate::mirror::change::{self, Entry, Kind, type_number};
+use crate::mirror::engine::{Param, StoreError};
+use crate::mirror::tx::{ReadTx, WriteTx};
+use crate::mirror::{Error, Refusal};
+use crate::model::{ResourceId, ResourceType, Seq};
+
+use super::state::part;
+
+/// What was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forgotten {
+    /// The change that records it.
+    pub seq: Seq,
+    /// Changes whose values went.
+    pub changes: u64,
+    /// Finished deliveries that named the user and went.
+    pub deliveries: u64,
+    /// Runs whose details went.
+    pub runs: u64,
+}
+
+/// Erases the values of `id`, a user who is gone: in the log, in the base, in decisions, finished deliveries, records
+/// of runs and removals let through. Who came in and went by which change stays, by id.
+///
+/// # Errors
+/// [`Refusal::Absent`] for an id the log does not know as a user; [`Refusal::Invalid`] while the user is still there,
+/// or a target still shows it or waits for a word about it: the text says what to do.
+pub fn forget(tx: &mut WriteTx<'_>, id: ResourceId) -> Result<Forgotten, Error> {
+    refuse_live(tx, id)?;
+    let chain = chain_of(tx, id)?;
+    refuse_shown(tx, id)?;
+    refuse_decided(tx, id)?;
+    let words = words_of(tx, id)?;
+    scrub(tx, true)?;
+    let mut done = Forgotten::default();
+    let key = [Param::Blob(id.as_bytes())];
+    done.changes += tx.execute(
+        "DELETE FROM change_value WHERE seq IN (SELECT seq FROM change WHERE resource = ?1)",
+        &key,
+    )?;
+    tx.execute("UPDATE base_resource SET doc = NULL, salt = x'' WHERE id = ?1", &key)?;
+    tx.execute("DELETE FROM passed WHERE user_id = ?1", &key)?;
+    tx.execute("UPDATE role_grant SET user_name = '', reason = '' WHERE user_id = ?1", &key)?;
+    for word in &words {
+        let pattern = [Param::Text(word)];
+        // Decisions about the user; what a configuration says of groups and filters is nobody's data.
+        done.changes += tx.execute(
+            "DELETE FROM change_value WHERE seq IN (SELECT seq FROM change WHERE resource IS NULL \
+             AND kind <> 'config.accepted') AND (instr(coalesce(after, ''), ?1) > 0 \
+             OR instr(coalesce(before, ''), ?1) > 0)",
+            &pattern,
+        )?;
+        done.deliveries += tx.execute(
+            "DELETE FROM delivery WHERE state IN ('done', 'skipped') AND instr(CAST(body AS TEXT), ?1) > 0",
+            &pattern,
+        )?;
+        done.runs += tx.execute(
+            "UPDATE run SET detail = 'null', error = CASE WHEN error IS NULL THEN NULL ELSE 'erased' END \
+             WHERE instr(detail, ?1) > 0 OR instr(coalesce(error, ''), ?1) > 0",
+            &pattern,
+        )?;
+    }
+    scrub(tx, false)?;
+    let object = id.to_string();
+    let entry =
+        Entry { chain, kind: Kind::UserForgotten.as_str(), object: Some(&object), ..Entry::default() };
+    done.seq = change::append(tx, &entry)?;
+    Ok(done)
+}
+
+/// Has SQLite overwrite whatever is deleted, also where that costs a write; else only where it does not.
+fn scrub(tx: &mut ReadTx<'_>, on: bool) -> Result<(), StoreError> {
+    let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = FAST" };
+    if tx.is_sqlite() { tx.query(sql, &[], &mut |_| Ok(())) } else { Ok(()) }
+}
+
+fn refuse_live(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<(), Error> {
+    let sql = "SELECT 1 FROM resource WHERE id = ?1";
+    if tx.first(sql, &[Param::Blob(id.as_bytes())], |_| Ok(()))?.is_some() {
+        return Err(Refusal::Invalid(format!(
+            "user {id} is still there; only who is gone can be forgotten: delete the user at the identity provider first"
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// The chain that the user's changes are in.
+fn chain_of(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<i64, Error> {
+    let key = [Param::Blob(id.as_bytes())];
+    let sql = "SELECT chain, kind FROM change WHERE resource = ?1 ORDER BY seq DESC LIMIT 1";
+    let logged = tx.first(sql, &key, |row| Ok((row.int(0)?, row.text(1)?.starts_with("user."))))?;
+    let sql = "SELECT chain, type FROM base_resource WHERE id = ?1";
+    let user = type_number(ResourceType::User);
+    let kept = tx.first(sql, &key, |row| Ok((row.int(0)?, row.int(1)? == user)))?;
+    match logged.or(kept) {
+        Some((chain, true)) => Ok(chain),
+        Some((_, false)) => {
+            Err(Refusal::Invalid(format!("{id} was a group; only users are forgotten")).into())
+        }
+        None => Err(Refusal::Absent(format!("no user {id} is in what is kept of the log")).into()),
+    }
+}
+
+/// A target that still shows the user needs its name, and a held removal needs a person's word first.
+fn refuse_shown(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<(), Error> {
+    let key = [Param::Blob(id.as_bytes())];
+    let mut targets: BTreeSet<String> = BTreeSet::new();
+    for sql in
+        ["SELECT target FROM exception WHERE user_id = ?1", "SELECT target FROM holding WHERE user_id = ?1"]
+    {
+        targets.extend(tx.all(sql, &key, |row| Ok(row.text(0)?.to_owned()))?);
+    }
+    if let Some(target) = targets.first() {
+        let all: Vec<&str> = targets.iter().map(String::as_str).collect();
+        return Err(Refusal::Invalid(format!(
+            "user {id} is still shown by {}; bring it up to date first: `rosterd sync {target}`, or where the removal is \
+             held `rosterd approve {target}`",
+            all.join(", ")
+        ))
+        .into());
+    }
+    let sql = "SELECT target FROM delivery WHERE state IN ('pending', 'parked') AND instr(CAST(body AS TEXT), ?1) > 0 \
+               LIMIT 1";
+    let open = tx.first(sql, &[Param::Text(&id.to_string())], |row| Ok(row.text(0)?.to_owned()))?;
+    match open {
+        Some(target) => Err(Refusal::Invalid(format!(
+            "events about user {id} are still on their way to `{target}`; deliver or skip them first: `rosterd delivery list`"
+        ))
+        .into()),
+        None => Ok(()),
+    }
+}
+
+/// A decision that stands goes on naming the user, since it keeps others from taking the name.
+fn refuse_decided(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<(), Error> {
+    let key = [Param::Blob(id.as_bytes())];
+    if tx.first("SELECT 1 FROM shut WHERE user_id = ?1", &key, |_| Ok(()))?.is_some() {
+        return Err(Refusal::Invalid(format!(
+            "user {id} is shut out by name; take that back first: `rosterd open {id}`"
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// Texts by which records other than the user's own name it: the id, and the names it had.
+fn words_of(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<BTreeSet<String>, StoreError> {
+    let key = [Param::Blob(id.as_bytes())];
+    let mut words = BTreeSet::from([id.to_string()]);
+    let mut note = |text: Option<&str>| {
+        let doc = part(text);
+        let name = doc.get("userName").and_then(serde_json::Value::as_str);
+        // A name of two letters would be found in everything.
+        words.extend(name.filter(|name| name.chars().count() > 3).map(str::to_owned));
+    };
+    let sql =
+        "SELECT v.before, v.after FROM change c JOIN change_value v ON v.seq = c.seq WHERE c.resource = ?1";
+    tx.query(sql, &key, &mut |row| {
+        note(row.opt_text(0)?);
+        note(row.opt_text(1)?);
+        Ok(())
+    })?;
+    tx.query("SELECT doc FROM base_resource WHERE id = ?1", &key, &mut |row| {
+        note(row.opt_text(0)?);
+        Ok(())
+    })?;
+    Ok(words)
+}

@@ -1,0 +1,177 @@
+//! Looking changes up by subject, group and time, a page at a time.
+
+use std::collections::BTreeSet;
+
+use crate::mirror::Error;
+use crate::mirror::change::{self, Change};
+use crate::mirror::engine::{Param, StoreError};
+use crate::mirror::tx::ReadTx;
+use crate::model::{ResourceId, Seq, Timestamp};
+
+use super::{base, facts};
+
+/// What is looked for; every condition must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Changes of any of these users, and memberships of theirs that came or went.
+    pub subjects: Vec<ResourceId>,
+    /// Changes of any of these groups, their own memberships in others, and members of theirs that came or went.
+    pub groups: Vec<ResourceId>,
+    /// Not before this moment.
+    pub since: Option<Timestamp>,
+    /// Not after this moment.
+    pub until: Option<Timestamp>,
+    /// Where the last page ended: behind it going forward, before it going back.
+    pub after: Option<Seq>,
+    /// True: newest first.
+    pub newest_first: bool,
+    /// Most changes in the page, at least 1.
+    pub limit: u32,
+}
+
+/// Member rows shown of one change; the rest is only counted, since a group's first push may hold all of them.
+const MEMBERS_MAX: usize = 500;
+
+/// One change of a page.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The change, with its first 500 member rows of those asked for.
+    pub change: Change,
+    /// How many there are.
+    pub members_total: u64,
+}
+
+/// One page.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Changes in the order asked for.
+    pub changes: Vec<Entry>,
+    /// Where the next page begins; `None` if this was the last.
+    pub next: Option<Seq>,
+}
+
+/// One page of the log.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn search(tx: &mut ReadTx<'_>, query: &Query) -> Result<Found, Error> {
+    let (low, high) = bounds(tx, query)?;
+    if low >= high {
+        return Ok(Found::default());
+    }
+    let limit = query.limit.max(1);
+    let wanted = limit.saturating_add(1);
+    let mut found = if query.subjects.is_empty() && query.groups.is_empty() {
+        let order = if query.newest_first { "DESC" } else { "ASC" };
+        let sql =
+            format!("SELECT seq FROM change WHERE seq > ?1 AND seq <= ?2 ORDER BY seq {order} LIMIT ?3");
+        let params = [change::param(low), change::param(high), Param::Int(i64::from(wanted))];
+        tx.all(&sql, &params, |row| row.int(0))?
+    } else {
+        numbers(tx, query, (low, high), wanted)?
+    };
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = found.len() > size;
+    found.truncate(size);
+    let next = found.last().filter(|_| more).map(|seq| Seq(u64::try_from(*seq).unwrap_or(0)));
+    let mut changes = Vec::with_capacity(found.len());
+    for number in found {
+        changes.extend(entry(tx, query, number)?);
+    }
+    Ok(Found { changes, next })
+}
+
+/// What lies in `low < seq <= high`.
+fn bounds(tx: &mut ReadTx<'_>, query: &Query) -> Result<(Seq, Seq), Error> {
+    let base = base::base(tx)?;
+    let mut low = base.seq;
+    let mut high = tx.seq()?;
+    if let Some(since) = query.since.filter(|since| *since > base.at) {
+        low = low.max(facts::at(tx, Timestamp(since.0.saturating_sub(1)))?);
+    }
+    if let Some(until) = query.until {
+        if base.seq > Seq::ZERO && until < base.at {
+            return Ok((low, low));
+        }
+        high = high.min(facts::at(tx, until)?);
+    }
+    match query.after {
+        Some(after) if query.newest_first => high = high.min(Seq(after.0.saturating_sub(1))),
+        Some(after) => low = low.max(after),
+        None => {}
+    }
+    Ok((low, high))
+}
+
+/// Numbers first, each from its index; then the changes of that page only. A change is found by the resource it is of
+/// and by its member rows.
+fn numbers(
+    tx: &mut ReadTx<'_>,
+    query: &Query,
+    (low, high): (Seq, Seq),
+    limit: u32,
+) -> Result<Vec<i64>, StoreError> {
+    let order = if query.newest_first { "DESC" } else { "ASC" };
+    let tail = format!("AND seq > ?2 AND seq <= ?3 ORDER BY seq {order} LIMIT ?4");
+    let own = format!("SELECT seq FROM change WHERE resource = ?1 {tail}");
+    let as_member = format!("SELECT DISTINCT seq FROM change_member WHERE member_id = ?1 {tail}");
+    let as_group = format!("SELECT DISTINCT seq FROM change_member WHERE group_id = ?1 {tail}");
+    let [low, high, limit_param] = [change::param(low), change::param(high), Param::Int(i64::from(limit))];
+    let mut numbers: BTreeSet<i64> = BTreeSet::new();
+    let mut ask = |sql: &str, params: &[Param<'_>]| -> Result<(), StoreError> {
+        numbers.extend(tx.all(sql, params, |row| row.int(0))?);
+        Ok(())
+    };
+    if !query.subjects.is_empty() && !query.groups.is_empty() {
+        // Both: when the one came into the other and left it.
+        let sql = format!(
+            "SELECT DISTINCT seq FROM change_member WHERE member_id = ?1 {} AND group_id = ?5 \
+             ORDER BY seq {order} LIMIT ?4",
+            "AND seq > ?2 AND seq <= ?3"
+        );
+        for subject in &query.subjects {
+            for group in &query.groups {
+                let (subject, group) = (Param::Blob(subject.as_bytes()), Param::Blob(group.as_bytes()));
+                ask(&sql, &[subject, low, high, limit_param, group])?;
+            }
+        }
+    } else {
+        for id in query.subjects.iter().chain(&query.groups) {
+            let params = [Param::Blob(id.as_bytes()), low, high, limit_param];
+            ask(&own, &params)?;
+            ask(&as_member, &params)?;
+            if query.groups.contains(id) {
+                ask(&as_group, &params)?;
+            }
+        }
+    }
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(if query.newest_first {
+        numbers.into_iter().rev().take(size).collect()
+    } else {
+        numbers.into_iter().take(size).collect()
+    })
+}
+
+/// The change with its first member rows: all of them where it is a change of what was asked for, else those that are
+/// about it.
+fn entry(tx: &mut ReadTx<'_>, query: &Query, number: i64) -> Result<Option<Entry>, StoreError> {
+    let Some(mut change) = change::bare(tx, number)? else { return Ok(None) };
+    let asked: Vec<ResourceId> = query.subjects.iter().chain(&query.groups).copied().collect();
+    let is_own = asked.is_empty() || change.resource.is_some_and(|id| asked.contains(&id));
+    let mut total = 0_u64;
+    let sql = "SELECT op, group_id, member_id, member_type FROM change_member WHERE seq = ?1 ORDER BY n";
+    let mut members = Vec::new();
+    tx.query(sql, &[Param::Int(number)], &mut |row| {
+        let member = change::member_of(row, 0)?;
+        if is_own || asked.contains(&member.member) || asked.contains(&member.group) {
+            total = total.saturating_add(1);
+            if members.len() < MEMBERS_MAX {
+                members.push(member);
+            }
+        }
+        Ok(())
+    })?;
+    change.members = members;
+    Ok(Some(Entry { change, members_total: total }))
+}

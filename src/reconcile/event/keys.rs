@@ -1,0 +1,26 @@
+//! The public halves of signing keys, for those who verify.
+
+use serde_json::{Value, json};
+
+use crate::downstream::webhook::SigningSecret;
+use crate::reconcile::settings::{TargetKind, TargetSettings};
+
+use super::body::BodyFormat;
+
+/// What receivers verify with: `{"targets":[{"name","whpk":[…],"jwks":{"keys":[…]}}]}`, for each target that signs with
+/// a private key. A shared secret has no public half.
+pub fn public_keys(targets: &[TargetSettings]) -> Value {
+    let mut found = Vec::new();
+    for target in targets {
+        let TargetKind::Webhook(webhook) = &target.kind else { continue };
+        let whpk: Vec<String> = webhook.webhook.secrets.iter().filter_map(SigningSecret::public).collect();
+        let keys: Vec<Value> = match &webhook.body.format {
+            BodyFormat::ScimEvents(tokens) => tokens.key.iter().map(|key| key.public()).collect(),
+            _ => Vec::new(),
+        };
+        if !whpk.is_empty() || !keys.is_empty() {
+            found.push(json!({"name": target.name, "whpk": whpk, "jwks": {"keys": keys}}));
+        }
+    }
+    json!({ "targets": found })
+}
