@@ -173,10 +173,13 @@ fn reference() -> (String, BTreeSet<String>) {
     let takes = known();
     let mut rest: BTreeSet<String> = takes.keys().cloned().collect();
     let mut text = String::new();
-    for section in sections() {
+    let sections = sections();
+    for section in &sections {
         rest.remove(&section.slot);
+    }
+    for section in &sections {
         let _ = writeln!(text, "\n### {}\n\n{}\n", section.header, section.words);
-        let rows = rows(&section, &takes, &mut rest);
+        let rows = rows(section, &takes, &mut rest);
         if !rows.is_empty() {
             let _ = writeln!(text, "| key | takes | default | meaning |\n| --- | --- | --- | --- |\n{rows}");
         }
