@@ -18,7 +18,7 @@ pub use compute::{Access, LeftOut, Reason, access};
 pub use entitlement::{Entitlement, EntitlementError};
 pub use explain::{Explanation, UNCONFIRMED, explain, path_text, say, shut_text};
 pub use facts::{DirectoryFacts, Doc, Facts, Grant, GroupFacts, Release, Shut, UserFacts};
-pub use name::{AttributePath, SubjectAttribute, SubjectAttributeError};
+pub use name::{AttributePath, Fold, SubjectAttribute, SubjectAttributeError};
 pub use problem::Problem;
 pub use role::{GroupRule, Role, RoleError, UserFilter};
 pub use view::{Exception, Verdict, View, ViewGroup, ViewInput, ViewRole, ViewUser, view};

@@ -66,6 +66,21 @@ impl FromStr for SubjectAttribute {
     }
 }
 
+impl SubjectAttribute {
+    /// Whether it is what people are called by people, which nobody keeps unique or in order: never a name that gives
+    /// its bearer something by itself (DESIGN §6.3).
+    pub fn is_free_text(&self) -> bool {
+        let free = ["displayName", "name", "nickName", "title"];
+        match self {
+            Self::DisplayName => true,
+            Self::Path(path) => {
+                path.extension.is_none() && free.iter().any(|name| path.name.eq_ignore_ascii_case(name))
+            }
+            Self::UserName | Self::UserNameLocal | Self::Id | Self::ExternalId | Self::Email => false,
+        }
+    }
+}
+
 impl AttributePath {
     fn parse(text: &str) -> Option<Self> {
         let (extension, rest) = match text.rsplit_once(':') {
@@ -109,6 +124,22 @@ impl fmt::Display for SubjectAttribute {
                 path.sub.as_ref().map_or(Ok(()), |sub| write!(f, ".{sub}"))
             }
         }
+    }
+}
+
+/// How a reader compares names, where it does not go by their bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Fold {
+    /// In words behind "the same name", such as `without regard to ASCII case`.
+    pub how: &'static str,
+    /// What names that are one to the reader have in common.
+    pub key: fn(&str) -> String,
+}
+
+impl Fold {
+    /// What the reader goes by.
+    pub(super) fn of(fold: Option<Self>, name: &str) -> String {
+        fold.map_or_else(|| name.to_owned(), |fold| (fold.key)(name))
     }
 }
 
@@ -262,6 +293,17 @@ mod tests {
         assert_eq!(named("urn:ietf:params:scim:schemas:core:2.0:User:name.familyName", doc), one("Ng"));
         for bad in ["", "a b", "a.b.c", "x:y", "emails[primary eq true]"] {
             assert!(bad.parse::<SubjectAttribute>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_people_are_called_is_no_name_of_an_account() {
+        let is_free = |text: &str| text.parse::<SubjectAttribute>().unwrap().is_free_text();
+        for free in ["displayName", "name.familyName", "nickname", "title"] {
+            assert!(is_free(free), "{free}");
+        }
+        for own in ["userName", "id", "externalId", "email", "userType", "urn:x:User:title"] {
+            assert!(!is_free(own), "{own}");
         }
     }
 

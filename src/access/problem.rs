@@ -77,6 +77,15 @@ pub enum Problem {
         holder: Subject,
         /// True: both ids are groups'.
         group: bool,
+        /// In what the reader takes them for one, if not to the letter.
+        how: Option<&'static str>,
+    },
+    /// A user would have a name that the target's `map` gives to somebody else; left out.
+    Mapped {
+        /// The one left out.
+        subject: Subject,
+        /// Whom the map gives the name to: the map's key.
+        key: String,
     },
 }
 
@@ -135,9 +144,14 @@ impl fmt::Display for Problem {
                     "the name of {what} {subject} is empty or holds a control or direction character; left out"
                 )
             }
-            Self::Collision { subject, holder, group } => {
+            Self::Collision { subject, holder, group, how } => {
                 let what = if *group { "group" } else { "user" };
-                write!(f, "{what} {subject} has the same name as {holder}, which held it before; left out")
+                write!(f, "{what} {subject} has the same name as {holder}")?;
+                how.map_or(Ok(()), |how| write!(f, " {how}"))?;
+                f.write_str(", which held it before; left out")
+            }
+            Self::Mapped { subject, .. } => {
+                write!(f, "user {subject} has a name that the target's `map` gives to another; left out")
             }
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject};
 
-use super::name::{Named, is_carriable, text_of};
+use super::name::{Fold, Named, is_carriable, text_of};
 use super::{Access, Doc, Entitlement, Facts, Problem, SubjectAttribute, UserFacts};
 
 /// The documented model behind every file: also what a template sees.
@@ -130,6 +130,10 @@ pub struct ViewInput<'a> {
     pub exceptions: &'a [Exception],
     /// Names as the target shows them now: in a collision the earlier holder keeps its name.
     pub names: &'a BTreeMap<Subject, String>,
+    /// Key `map`: what somebody is called here, by the name the attribute gives. Nobody else gets such a name.
+    pub map: &'a BTreeMap<String, String>,
+    /// How the target's reader compares names; `None`: by their bytes.
+    pub fold: Option<Fold>,
 }
 
 /// What a target should show for access plus exceptions, and what it cannot show.
@@ -199,8 +203,8 @@ impl Shown {
 }
 
 /// One who would bear a name. Sorts by who keeps it: the earlier holder, then the directory that stands first, then
-/// the older id.
-type Claim<K> = (bool, usize, K);
+/// the older id. Last is the name as it is written, where the reader goes by another form of it.
+type Claim<K> = (bool, usize, K, Option<String>);
 
 /// Gives each name to the first of its claimants and reports the others.
 fn settle<K: Ord + Clone>(
@@ -208,13 +212,13 @@ fn settle<K: Ord + Clone>(
     mut lost: impl FnMut(&K, &K),
 ) -> BTreeMap<K, String> {
     let mut named = BTreeMap::new();
-    for (name, claimants) in claims {
-        let mut claimants = claimants.into_iter().map(|(.., key)| key);
-        let Some(holder) = claimants.next() else { continue };
-        for other in claimants {
+    for (key, claimants) in claims {
+        let mut claimants = claimants.into_iter().map(|(.., who, name)| (who, name));
+        let Some((holder, name)) = claimants.next() else { continue };
+        for (other, _) in claimants {
             lost(&other, &holder);
         }
-        named.insert(holder, name);
+        named.insert(holder, name.unwrap_or(key));
     }
     named
 }
@@ -227,6 +231,11 @@ fn name_users(
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<Subject, String> {
     let mut claims: BTreeMap<String, BTreeSet<Claim<Subject>>> = BTreeMap::new();
+    let mut claim = |is_new: bool, order: usize, subject: Subject, name: String| {
+        let key = Fold::of(input.fold, &name);
+        let written = (key != name).then_some(name);
+        claims.entry(key).or_default().insert((is_new, order, subject, written));
+    };
     let mut living: BTreeSet<Subject> = BTreeSet::new();
     // Who still has access and would lose it by a new name alone keeps the old name with it.
     let frozen: BTreeMap<&Subject, &String> = input
@@ -235,21 +244,28 @@ fn name_users(
         .filter(|one| access.holds(&one.subject, &one.entitlement))
         .map(|one| (&one.subject, &one.name))
         .collect();
+    let mapped: BTreeMap<String, &String> =
+        input.map.iter().map(|(key, name)| (Fold::of(input.fold, name), key)).collect();
     for (order, directory) in facts.directories.iter().enumerate() {
         for user in &directory.users {
             let subject = Subject { directory: directory.id.clone(), user: user.id };
             if access.left_out.contains_key(&subject) {
                 continue;
             }
-            let frozen = frozen.get(&subject).map(|name| Named::One((*name).clone()));
-            match frozen.unwrap_or_else(|| input.attribute.of(user)) {
-                Named::One(name) if is_carriable(&name) => {
-                    let is_new = input.names.get(&subject) != Some(&name);
+            let name = match frozen.get(&subject) {
+                Some(name) => Ok(Named::One((*name).clone())),
+                None => own_name(user, input, &mapped),
+            };
+            match name {
+                Err(key) => problems.push(Problem::Mapped { subject, key }),
+                Ok(Named::One(name)) if is_carriable(&name) => {
+                    let held = input.names.get(&subject).map(|held| Fold::of(input.fold, held));
+                    let is_new = held != Some(Fold::of(input.fold, &name));
                     living.insert(subject.clone());
-                    claims.entry(name).or_default().insert((is_new, order, subject));
+                    claim(is_new, order, subject, name);
                 }
-                Named::One(_) => problems.push(Problem::BadName { subject, group: false }),
-                other => problems.push(Problem::NoName {
+                Ok(Named::One(_)) => problems.push(Problem::BadName { subject, group: false }),
+                Ok(other) => problems.push(Problem::NoName {
                     subject,
                     attribute: input.attribute.to_string(),
                     ambiguous: other == Named::Ambiguous,
@@ -258,11 +274,33 @@ fn name_users(
         }
     }
     for exception in input.exceptions.iter().filter(|exception| !living.contains(&exception.subject)) {
-        claims.entry(exception.name.clone()).or_default().insert((false, 0, exception.subject.clone()));
+        claim(false, 0, exception.subject.clone(), exception.name.clone());
     }
+    let how = input.fold.map(|fold| fold.how);
     settle(claims, |subject, holder| {
-        problems.push(Problem::Collision { subject: subject.clone(), holder: holder.clone(), group: false });
+        problems.push(Problem::Collision {
+            subject: subject.clone(),
+            holder: holder.clone(),
+            group: false,
+            how,
+        });
     })
+}
+
+/// What a user is called here; an error is the key of the map whose name it would take.
+fn own_name(
+    user: &UserFacts,
+    input: ViewInput<'_>,
+    mapped: &BTreeMap<String, &String>,
+) -> Result<Named, String> {
+    let Named::One(name) = input.attribute.of(user) else { return Ok(input.attribute.of(user)) };
+    if let Some(local) = input.map.get(&name) {
+        return Ok(Named::One(local.clone()));
+    }
+    if mapped.is_empty() {
+        return Ok(Named::One(name));
+    }
+    mapped.get(&Fold::of(input.fold, &name)).map_or(Ok(Named::One(name)), |key| Err((*key).clone()))
 }
 
 /// The groups the target can name: those of the directories, and deleted ones that only exceptions keep.
@@ -278,7 +316,7 @@ fn name_groups(
             let key = (directory.id.clone(), group.id);
             if is_carriable(&group.display_name) {
                 living.insert(key.clone());
-                claims.entry(group.display_name.clone()).or_default().insert((true, order, key));
+                claims.entry(group.display_name.clone()).or_default().insert((true, order, key, None));
             } else {
                 problems.push(Problem::BadName { subject: subject_of(&key), group: true });
             }
@@ -290,13 +328,13 @@ fn name_groups(
         {
             let key = (directory.clone(), *id);
             if !living.contains(&key) {
-                claims.entry(name.clone()).or_default().insert((false, 0, key));
+                claims.entry(name.clone()).or_default().insert((false, 0, key, None));
             }
         }
     }
     settle(claims, |key, holder| {
         let (subject, holder) = (subject_of(key), subject_of(holder));
-        problems.push(Problem::Collision { subject, holder, group: true });
+        problems.push(Problem::Collision { subject, holder, group: true, how: None });
     })
 }
 

@@ -12,7 +12,10 @@ fn show(
 ) -> (View, Vec<Problem>) {
     let access = crate::access::access(facts, &[role("admin", &["sre"])], Timestamp(0));
     let attribute = attribute.parse().unwrap();
-    view(facts, &access, ViewInput { attribute: &attribute, attributes: &[], exceptions, names })
+    let map = BTreeMap::new();
+    let input =
+        ViewInput { attribute: &attribute, attributes: &[], exceptions, names, map: &map, fold: None };
+    view(facts, &access, input)
 }
 
 fn world() -> Facts {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, check, demo, diff, directory, events, explain, export, grant, group, history, open,
-    plan, reject, reload, serve, shut, status, subject, sync, token, user, verify,
+    access, approve, check, demo, diff, directory, events, explain, export, grant, group, history, installer,
+    open, plan, reject, reload, serve, shut, status, subject, sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -34,6 +34,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Validate the config and everything it names, without touching anything
     Check(check::Args),
+    /// Run the root process that writes files of root for the daemon
+    Installer(installer::Args),
     /// Let the daemon read its config again, and wait for the result
     Reload(reload::Args),
     /// One screen of state: directories, targets, what is wrong
@@ -64,6 +66,8 @@ pub enum Command {
     Plan(plan::Args),
     /// Bring targets up to date now
     Sync(sync::Args),
+    /// What each target is and keeps: list, show, rollback, forget
+    Target(target::Args),
     /// Let removals go that the guard holds
     Approve(approve::Args),
     /// Keep what the guard holds

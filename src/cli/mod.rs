@@ -21,6 +21,7 @@ mod export;
 mod grant;
 mod group;
 mod history;
+mod installer;
 mod open;
 mod plan;
 mod reject;
@@ -31,6 +32,7 @@ mod shut;
 mod status;
 mod subject;
 mod sync;
+mod target;
 mod token;
 mod user;
 mod verify;
@@ -74,6 +76,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Serve(args) => serve::run(args, config),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args, config),
+        Command::Installer(args) => installer::run(args, config),
         Command::Reload(args) => reload::run(args, config),
         Command::Status(args) => status::run(args, config),
         Command::Verify(args) => verify::run(args, config),
@@ -89,6 +92,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::History(args) => history::run(args, config),
         Command::Plan(args) => plan::run(args, config),
         Command::Sync(args) => sync::run(args, config),
+        Command::Target(args) => target::run(args, config),
         Command::Approve(args) => approve::run(args, config),
         Command::Reject(args) => reject::run(args, config),
         Command::Shut(args) => shut::run(args, config),

@@ -126,7 +126,8 @@ fn problems(status: &Value) -> Vec<String> {
     found
 }
 
-fn targets(targets: &[Value]) -> Table {
+/// The table of targets.
+pub(super) fn targets(targets: &[Value]) -> Table {
     let now = SystemClock.now();
     let mut table = Table::new(
         &["target", "type", "state", "applied", "last success", "held", "last error"],

@@ -8,7 +8,7 @@ use crate::access::Role;
 use crate::http::{limits, listener, tls};
 use crate::model::DirectoryId;
 use crate::reconcile::event::body::BodyFormat;
-use crate::reconcile::{self, FileSettings, TargetKind, TargetSettings, WebhookSettings};
+use crate::reconcile::{self, FileSettings, Shape, TargetKind, TargetSettings, WebhookSettings};
 use crate::scim::schema::Extension;
 
 /// How a new config differs from the one that is running. Each entry is a key with what happens to it, for people.
@@ -251,6 +251,27 @@ fn file(
         let name = file.options.template.as_ref().map(|template| template.name().to_owned());
         name.map(|name| (config.templates.get(&name).cloned(), name))
     };
+    let parts = |config: &Config, file: &FileSettings| match &file.shape {
+        Shape::Set(parts) => parts
+            .iter()
+            .map(|part| {
+                let template = part.options.template.as_ref().map(|template| template.name().to_owned());
+                let text = template.as_ref().and_then(|name| config.templates.get(name).cloned());
+                (part.name.clone(), part.format.name, part.options.values.clone(), template, text)
+            })
+            .collect(),
+        Shape::File | Shape::Tree(_) => Vec::new(),
+    };
+    let tree = |file: &FileSettings| match &file.shape {
+        Shape::Tree(tree) => Some(tree.clone()),
+        Shape::File | Shape::Set(_) => None,
+    };
+    if was.shape.as_str() != is.shape.as_str() {
+        found.removes.push(format!("{key}.type changes"));
+    }
+    if tree(was) != tree(is) || parts(old, was) != parts(new, is) {
+        found.removes.push(format!("{key}: each, the names or the files of a set change"));
+    }
     let is_other_content = was.format.name != is.format.name
         || was.options.values != is.options.values
         || template(old, was) != template(new, is);
@@ -262,6 +283,9 @@ fn file(
     }
     if was.publish != is.publish {
         found.note(was.publish == reconcile::Publish::Off, format!("{key}.publish changes"));
+    }
+    if was.poll != is.poll {
+        found.adds.push(format!("{key}.poll changes"));
     }
     if was.drift != is.drift || was.on_illegal != is.on_illegal {
         found.removes.push(format!("{key}: drift or on_illegal changes"));

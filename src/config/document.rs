@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::problem::{Kind, Problem, Problems, Source, sort};
 use super::reader::{Report, Table, Value, what};
 use super::secret::Files;
-use super::{Config, Loaded, directory, guard, publish, role, schema, server, target};
+use super::{Config, Loaded, directory, guard, publish, role, schema, server, target, via};
 use crate::reconcile::TargetKind;
 use crate::reconcile::guard::Guard;
 
@@ -70,6 +70,8 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let mirror = server::mirror(root.table("mirror"), files);
     let state = mirror.path.parent().unwrap_or_else(|| Path::new("/")).to_owned();
     files.allow_owner_of(&state);
+    files.daemon = Some(via::daemon(&state));
+    via::installer(root.table("installer"), files);
     let server = server::server(root.table("server"), files);
     let admin = server::admin(root.table("admin"));
     let log = server::log(root.table("log"));

@@ -6,7 +6,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::reader::{Table, Value, what};
 use super::role::user_filter;
 use super::secret::Files;
-use super::target::template_text;
+use super::shape::template_text;
 use crate::downstream::webhook::TokenKey;
 use crate::model::ResourceType;
 use crate::reconcile::event::body::{BodyFormat, BodySettings, Hidden, Payload};

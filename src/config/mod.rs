@@ -11,6 +11,7 @@
 //! - `reader`: tables and values with their places; unknown keys
 //! - `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
 //! - `secret`: where a `*_file` is looked up, and which files are refused
+//! - `installer`: the other file, root's own, which only `rosterd installer` reads ([`load_installer`])
 //! - `value`: durations, sizes, modes
 //! - `problem`: what is wrong, where, and what was probably meant
 
@@ -20,6 +21,8 @@ mod directory;
 mod document;
 mod event;
 mod guard;
+mod installer;
+mod map;
 mod problem;
 mod publish;
 mod reader;
@@ -27,8 +30,10 @@ mod role;
 mod schema;
 mod secret;
 mod server;
+mod shape;
 mod target;
 mod value;
+mod via;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -36,6 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use directory::Directory;
+pub use installer::load_installer;
 pub use problem::{Kind, Place, Problem, Problems};
 pub use publish::{Publish, Reader};
 pub use server::Server;
@@ -148,6 +154,8 @@ pub fn load(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
         groups: vec![rustix::process::getegid().as_raw()],
         secrets,
         templates: RefCell::default(),
+        installer: via::socket_default(),
+        daemon: None,
     };
     document::read(&source, files)
 }

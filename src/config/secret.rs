@@ -31,6 +31,10 @@ pub(super) struct Files {
     pub(super) secrets: Secrets,
     /// Each template read so far, by the name in the config.
     pub(super) templates: RefCell<BTreeMap<String, String>>,
+    /// The installer's socket. Key `installer.socket`.
+    pub(super) installer: PathBuf,
+    /// The user and group that the daemon runs as, once the state directory is known.
+    pub(super) daemon: Option<(u32, u32)>,
 }
 
 impl Files {
@@ -176,6 +180,8 @@ mod tests {
             groups: vec![rustix::process::getegid().as_raw()],
             secrets: Secrets::Required,
             templates: RefCell::default(),
+            installer: PathBuf::new(),
+            daemon: None,
         }
     }
 

@@ -1,22 +1,21 @@
 //! `[[target]]`: one downstream each.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
-
-use serde_json::Value as Json;
 
 use super::event;
 use super::guard::guard;
-use super::problem::Kind;
+use super::map::map;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
 use super::server::span;
+use super::shape;
 use super::value::parse_mode;
-use crate::access::SubjectAttribute;
+use super::via::via;
+use crate::access::{SubjectAttribute, View};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
-use crate::downstream::format::{self, Format, Options, Template, Validate};
+use crate::downstream::format::{Format, Options};
 use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::{ResourceType, TargetName};
 use crate::reconcile::event::body::BodyFormat;
@@ -24,21 +23,27 @@ use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
 use crate::reconcile::{
-    Apply, Drift, FileSettings, OnIllegal, Publish, TargetKind, TargetSettings, WebhookSettings,
+    Apply, Drift, FileSettings, OnIllegal, POLL_DEFAULT, Publish, Shape, TargetKind, TargetSettings,
+    WebhookSettings,
 };
 use crate::scim::filter;
 use crate::scim::schema::Registry;
 use crate::telemetry::escape;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Type {
+pub(super) enum Type {
     File,
+    Tree,
+    Set,
     Webhook,
     Later,
 }
 
 /// Keys that only one type of target has.
-const FILE_KEYS: [&str; 11] = [
+const FILE_KEYS: [&str; 16] = [
+    "poll",
+    "each",
+    "file",
     "validate",
     "options",
     "path",
@@ -50,6 +55,8 @@ const FILE_KEYS: [&str; 11] = [
     "keep",
     "on_illegal",
     "publish",
+    "map",
+    "via",
 ];
 const WEBHOOK_KEYS: [&str; 4] = ["url", "secret_file", "insecure", "timeout"];
 
@@ -64,7 +71,7 @@ pub(super) fn target(
     let name = section
         .require("name", "what commands and messages call it, such as `opa`")
         .and_then(|value| value.parsed(TargetName::parse));
-    let kind = section.require("type", "use one of file, webhook").and_then(|value| kind(&value));
+    let kind = section.require("type", "use one of file, tree, set, webhook").and_then(|value| kind(&value));
     refuse_foreign(&section, kind);
     let subject = section.get("subject").and_then(|value| value.parsed(str::parse::<SubjectAttribute>));
     let attributes = section.get("attributes").map_or_else(Vec::new, |value| attributes(&value, registry));
@@ -78,16 +85,26 @@ pub(super) fn target(
     later(&section);
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
-    let kind = match kind {
-        Some(Type::File) => file(&section, files, state, &own).map(TargetKind::File),
+    let mut kind = match kind {
+        Some(kind @ (Type::File | Type::Tree | Type::Set)) => {
+            file(&section, files, state, &own, kind).map(TargetKind::File)
+        }
         Some(Type::Webhook) => webhook(&section, files, registry).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
+    let mut names = std::collections::BTreeMap::new();
+    if let Some(TargetKind::File(file)) = &mut kind {
+        names = map(&section, file);
+        refuse_free_text(&section, subject.as_ref(), file);
+        refuse_memory(&section, file);
+    }
     section.finish();
     Some(TargetSettings {
         name: name?,
         subject: subject.unwrap_or_default(),
         attributes,
+        map: names,
+        unix_ids: state.join("unix-ids.log"),
         apply: apply.unwrap_or_default(),
         on_change: on_change.unwrap_or(true),
         schedule,
@@ -95,6 +112,33 @@ pub(super) fn target(
         guard,
         kind: kind?,
     })
+}
+
+/// A display name is anybody's to choose, so it never names somebody where the name alone gives something.
+fn refuse_free_text(section: &Table<'_>, subject: Option<&SubjectAttribute>, file: &FileSettings) {
+    let Some((format, _)) = file.formats().into_iter().find(|(format, _)| format.has_local_power()) else {
+        return;
+    };
+    if let (Some(attribute), Some(value)) = (subject, section.get("subject"))
+        && attribute.is_free_text()
+    {
+        let text = format!("`{}` = `{attribute}`: `{}` gives power to a name", value.path(), format.name);
+        value.fail(
+            what(text).help("name people by userName, userName.local or externalId, and others in `map`"),
+        );
+    }
+}
+
+/// What is to be dropped is remembered for one file, which has one `reload` of its own.
+fn refuse_memory(section: &Table<'_>, file: &FileSettings) {
+    let remembers =
+        |(format, options): &(&Format, &Options)| format.relations(&View::default(), options).is_some();
+    if let Some((format, _)) = file.formats().into_iter().find(remembers)
+        && !matches!(file.shape, Shape::File)
+    {
+        let text = format!("`{}`: `{}` names what its reader is to drop", section.path(), format.name);
+        section.fail(what(text).help("give it a target of `type = \"file\"` with a `reload` of its own"));
+    }
 }
 
 /// What users show besides. A name that no schema knows is a slip; what is never returned is nobody's to see.
@@ -136,7 +180,9 @@ fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
     ];
     for (own, keys) in groups {
         for value in keys.iter().filter_map(|key| section.get(key)) {
-            if matches!(kind, Some(Type::File | Type::Webhook)) && kind != Some(own) {
+            let is_file = matches!(kind, Some(Type::File | Type::Tree | Type::Set));
+            let is_meant = if own == Type::File { is_file } else { kind == Some(own) };
+            if (is_file || kind == Some(Type::Webhook)) && !is_meant {
                 let own = if own == Type::File { "file" } else { "webhook" };
                 value.fail_key(what(format!("`{}` belongs to a target of `type = \"{own}\"`", value.path())));
             }
@@ -148,15 +194,15 @@ fn kind(value: &Value<'_>) -> Option<Type> {
     let kind = value.word(&[
         ("file", Type::File),
         ("webhook", Type::Webhook),
-        ("tree", Type::Later),
-        ("set", Type::Later),
+        ("tree", Type::Tree),
+        ("set", Type::Set),
         ("exec", Type::Later),
         ("nats", Type::Later),
     ])?;
     if kind == Type::Later {
         value.fail(
             what(format!("`{}` = `{}` is not supported by this version", value.path(), value.text()?))
-                .help("use `file` or `webhook`"),
+                .help("use `file`, `tree`, `set` or `webhook`"),
         );
     }
     Some(kind)
@@ -164,8 +210,6 @@ fn kind(value: &Value<'_>) -> Option<Type> {
 
 /// Keys that are documented and not built: refused, never ignored.
 fn later(section: &Table<'_>) {
-    section.planned("via", "root-owned destinations and their installer come later");
-    section.planned("map", "what a role is called at a reader stands in the format's `options`");
     section.planned("ordering", "deliveries are in order per target");
     section.planned("bootstrap", "sending the present state first comes later");
     section.planned("batch", "one event is one delivery");
@@ -192,16 +236,38 @@ fn wait(value: &Value<'_>) -> Wait {
     wait
 }
 
-fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> Option<FileSettings> {
-    let publish = publish(section);
-    let path = match publish {
-        // Nobody but readers is shown it, from a file of our own.
-        Publish::Only => Some(state.join("published").join(name.as_str())),
-        Publish::Off | Publish::Beside => section
-            .require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
-            .and_then(|value| destination(&value, files)),
+fn file(
+    section: &Table<'_>,
+    files: &Files,
+    state: &Path,
+    name: &TargetName,
+    kind: Type,
+) -> Option<FileSettings> {
+    let publish = publish(section, kind);
+    let written = match publish {
+        Publish::Only => None,
+        Publish::Off | Publish::Beside => {
+            section.require("path", "the file to keep true, such as `/srv/rosterd/access.json`")
+        }
     };
-    let content = content(section, files, Options::new(name.clone()));
+    let place = match &written {
+        // Nobody but readers is shown it, from a file of our own.
+        None if publish == Publish::Only => Some(shape::Place { shape: Shape::File, folder: None }),
+        written => written.as_ref().and_then(|value| shape::place(section, value, kind)),
+    };
+    let path = if publish == Publish::Only {
+        Some(state.join("published").join(name.as_str()))
+    } else {
+        place
+            .as_ref()
+            .and_then(|place| place.folder.as_deref().map(|folder| files.path(folder)))
+            .or_else(|| written.filter(|_| place.is_some()).and_then(|value| destination(&value, files)))
+    };
+    let drawn = match kind {
+        Type::Set => shape::parts(section, files, name).map(|(parts, first)| (first, Shape::Set(parts))),
+        _ => shape::content(section, files, Options::new(name.clone()), place.as_ref())
+            .zip(place.map(|place| place.shape)),
+    };
     let mode = section.get("mode").and_then(|value| value.parsed(parse_mode));
     let check = section.get("check").and_then(|value| {
         let check = argv(&value)?;
@@ -218,34 +284,47 @@ fn file(section: &Table<'_>, files: &Files, state: &Path, name: &TargetName) -> 
     let drift = section
         .get("drift")
         .and_then(|value| value.word(&[("repair", Drift::Repair), ("report", Drift::Report)]));
+    let poll = section
+        .get("poll")
+        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_secs(86_400))));
     let on_illegal = section
         .get("on_illegal")
         .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));
     let keep = section.get("keep").and_then(|value| value.integer(0..=1_000));
 
-    let mut spec = FileSpec::new(path?, state.join("targets").join(name.as_str()));
+    let mut spec = FileSpec::new(name.clone(), path?, state.join("targets").join(name.as_str()));
     spec.mode = mode.unwrap_or(spec.mode);
     spec.check = check;
     spec.verify = verify;
     spec.keep = keep.and_then(|keep| usize::try_from(keep).ok()).unwrap_or(spec.keep);
-    let (format, options) = content?;
+    via(section, files, &mut spec, kind);
+    let ((format, options), shape) = drawn?;
     Some(FileSettings {
         spec,
+        shape,
         format,
         options,
         reload,
         drift: drift.unwrap_or_default(),
+        poll: poll.unwrap_or(POLL_DEFAULT),
         on_illegal: on_illegal.unwrap_or_default(),
         publish,
     })
 }
 
-fn publish(section: &Table<'_>) -> Publish {
-    let is_published = section.get("publish").and_then(|value| value.bool()).unwrap_or_default();
-    match (is_published, section.get("path")) {
+fn publish(section: &Table<'_>, kind: Type) -> Publish {
+    let Some(value) = section.get("publish") else { return Publish::Off };
+    match (value.bool().unwrap_or_default(), kind) {
         (false, _) => Publish::Off,
-        (true, Some(_)) => Publish::Beside,
-        (true, None) => Publish::Only,
+        (true, Type::File) if section.get("path").is_some() => Publish::Beside,
+        (true, Type::File) => Publish::Only,
+        (true, _) => {
+            value.fail(
+                what(format!("`{}`: readers are served one file, never several", value.path()))
+                    .help("publish a target of `type = \"file\"` beside this one"),
+            );
+            Publish::Off
+        }
     }
 }
 
@@ -282,137 +361,6 @@ fn destination(value: &Value<'_>, files: &Files) -> Option<PathBuf> {
         return None;
     }
     Some(files.path(text))
-}
-
-/// The format that templates are rendered by.
-const TEMPLATE: &str = "template";
-
-fn content(section: &Table<'_>, files: &Files, mut options: Options) -> Option<(&'static Format, Options)> {
-    let validate = section.get("validate");
-    let values = section.get("options");
-    let format = match (section.get("format"), section.get("template")) {
-        (Some(_), Some(template)) => {
-            template.fail_key(
-                what(format!("`{}` has both `format` and `template`", section.path()))
-                    .help("keep one of them"),
-            );
-            None
-        }
-        (Some(format), None) => named_format(&format),
-        (None, Some(template)) => {
-            options.template = read_template(&template, validate.as_ref(), files);
-            options.template.as_ref().and_then(|_| format::find(TEMPLATE))
-        }
-        (None, None) => {
-            section.fail(
-                what(format!("`{}` has neither `format` nor `template`", section.path()))
-                    .help("set `format = \"json\"` or `template = \"….j2\"`"),
-            );
-            None
-        }
-    };
-    if let (Some(validate), None) = (&validate, section.get("template")) {
-        validate
-            .fail_key(what(format!("`{}` belongs to a `template`; a format checks itself", validate.path())));
-    }
-    let format = format?;
-    if let Some(value) = values {
-        options.values = option_values(&value)?;
-        for complaint in format.check_options(&options.values) {
-            value.fail(what(complaint));
-        }
-    } else {
-        for complaint in format.check_options(&options.values) {
-            section.fail(what(format!("`{}`: {complaint}", section.path())));
-        }
-    }
-    if let (Some(value), Some(template)) = (section.get("template"), &options.template) {
-        try_template(&value, template);
-    }
-    Some((format, options))
-}
-
-/// Renders made-up people. A name that is missing there may exist with the operator's own roles and groups, so that
-/// is a warning; whatever else stops the template would stop it always.
-fn try_template(value: &Value<'_>, template: &Template) {
-    let Err(error) = template.try_example() else { return };
-    let text = what(format!("`{}`, tried on made-up people: {error}", value.path()));
-    if error.what.contains("undefined") { value.warn(text) } else { value.fail(text) }
-}
-
-fn named_format(value: &Value<'_>) -> Option<&'static Format> {
-    let words: Vec<_> = format::FORMATS
-        .iter()
-        .filter(|format| format.name != TEMPLATE)
-        .map(|format| (format.name, format))
-        .collect();
-    value.word(&words)
-}
-
-/// A format's options as the renderer takes them: texts, numbers, flags, lists of texts, and tables of these.
-fn option_values(value: &Value<'_>) -> Option<serde_json::Map<String, Json>> {
-    let table = value.table()?;
-    table.entries().map(|(name, value)| Some((name.to_owned(), option_value(&value)?))).collect()
-}
-
-fn option_value(value: &Value<'_>) -> Option<Json> {
-    if value.is_text() {
-        value.text().map(Json::from)
-    } else if value.is_integer() {
-        value.integer(0..=u64::from(u32::MAX)).map(Json::from)
-    } else if value.is_list() {
-        value.texts().map(Json::from)
-    } else if value.is_table() {
-        option_values(value).map(Json::from)
-    } else {
-        value.bool().map(Json::from)
-    }
-}
-
-/// Longest template that is read.
-const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
-
-fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files) -> Option<Arc<Template>> {
-    let words = [
-        ("lines", Validate::Lines),
-        ("json", Validate::Json),
-        ("toml", Validate::Toml),
-        ("csv", Validate::Csv),
-    ];
-    let validate = validate.map_or(Some(Validate::default()), |value| value.word(&words));
-    let name = value.text()?;
-    let path = files.path(name);
-    let text = template_text(value, &path)?;
-    files.templates.borrow_mut().insert(name.to_owned(), text.clone());
-    match Template::compile(name, text, validate?) {
-        Ok(template) => Some(Arc::new(template)),
-        Err(error) => {
-            value.fail(what(format!("`{}`: {error}", value.path())));
-            None
-        }
-    }
-}
-
-pub(super) fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
-    let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
-    if is_long {
-        value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
-        return None;
-    }
-    std::fs::read_to_string(path)
-        .map_err(|error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::NotFound => Kind::MissingFile,
-                std::io::ErrorKind::PermissionDenied => Kind::Denied,
-                _ => Kind::Invalid,
-            };
-            value.fail_as(
-                kind,
-                what(format!("cannot read the template `{}`: {error}", path.display()))
-                    .help("a relative path counts from the config file"),
-            );
-        })
-        .ok()
 }
 
 /// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.

@@ -26,6 +26,8 @@ pub(super) fn files(folder: &Path, secrets: Secrets) -> Files {
         groups,
         secrets,
         templates: std::cell::RefCell::default(),
+        installer: via::socket_default(),
+        daemon: None,
     }
 }
 
@@ -55,6 +57,9 @@ fn only_wrong(text: &str, line: usize, parts: &[&str]) {
 const FILE: &str =
     "[[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"/srv/rosterd/access.json\"\n";
 const HOOK: &str = "[[target]]\nname = \"app\"\ntype = \"webhook\"\nurl = \"https://app.example.com/\"\nsecret_file = \"absent\"\n";
+
+#[path = "map_tests.rs"]
+mod map;
 
 #[test]
 fn an_empty_config_is_the_defaults() {
@@ -104,9 +109,8 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     ] {
         only_wrong(text, line, &[&format!("`{key}` is not supported by this version")]);
     }
-    only_wrong(&format!("{FILE}via = \"installer\"\n"), 6, &["`target.opa.via` is not supported"]);
     only_wrong(&format!("{HOOK}batch = {{}}\n"), 6, &["not supported"]);
-    for kind in ["tree", "set", "exec"] {
+    for kind in ["exec"] {
         only_wrong(
             &format!("[[target]]\nname = \"x\"\ntype = \"{kind}\"\n"),
             3,

@@ -8,6 +8,7 @@ pub mod client;
 mod config_watch;
 pub mod demo;
 mod error;
+pub mod installer;
 pub mod local;
 pub mod notify;
 pub mod owner;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::access::{Entitlement, Verdict};
 use crate::http::admin_api::{AdminError, Answering, Targets};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
-use crate::model::{Clock, Origin, Subject, TargetName};
-use crate::reconcile::{self, Decision, Reconciler, Refused, Settings, TargetSettings};
+use crate::model::{Clock, Origin, Seq, Subject, TargetName};
+use crate::reconcile::{self, Decision, Reconciler, Refused, Settings, TargetSettings, manage};
 
 /// The targets of a running daemon.
 pub(super) struct Running(pub(super) Reconciler);
@@ -26,7 +26,32 @@ impl Running {
 
 impl Targets for Running {
     fn status(&self) -> Answering<'_> {
-        Box::pin(async { serde_json::to_value(self.0.status()).map_err(|cause| bug(&cause)) })
+        Box::pin(async {
+            let mut all = self.0.status();
+            all.extend(self.0.orphans().map_err(refused)?);
+            serde_json::to_value(all).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn detail(&self, target: TargetName) -> Answering<'_> {
+        Box::pin(async move {
+            let detail = self.0.detail(&target).await.map_err(refused)?;
+            serde_json::to_value(detail).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn roll_back(&self, target: TargetName, to: Option<Seq>, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let report = self.0.roll_back(&target, to, origin).await.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn forget(&self, target: TargetName, delete: bool, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let report = self.0.forget(&target, delete, origin).await.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
     }
 
     fn plan(&self, target: Option<TargetName>) -> Answering<'_> {
@@ -86,6 +111,10 @@ pub(super) struct Resting {
 }
 
 impl Resting {
+    fn names(&self) -> Vec<TargetName> {
+        self.settings.targets.iter().map(|one| one.name.clone()).collect()
+    }
+
     fn remembered(&self, tx: &mut ReadTx<'_>) -> Result<Value, StoreError> {
         let mut shown = Vec::new();
         for TargetSettings { name, kind, .. } in &self.settings.targets {
@@ -105,7 +134,11 @@ impl Resting {
                 "last_error": stored.record.last_error,
                 "held_removals": held,
                 "problems": [],
+                "drift": stored.record.extra.get("drift").cloned().unwrap_or_else(|| json!([])),
             }));
+        }
+        for orphan in manage::orphans(tx, &self.names())? {
+            shown.push(serde_json::to_value(orphan).map_err(|cause| StoreError::Bug(cause.to_string()))?);
         }
         Ok(Value::Array(shown))
     }
@@ -142,6 +175,34 @@ impl Targets for Resting {
     fn sync(&self, _: Option<TargetName>, _: bool) -> Answering<'_> {
         Box::pin(async { Err(needs_daemon()) })
     }
+
+    fn detail(&self, target: TargetName) -> Answering<'_> {
+        Box::pin(async move {
+            let detail = manage::detail(&self.mirror, &target)?;
+            serde_json::to_value(detail).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn roll_back(&self, target: TargetName, to: Option<Seq>, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let (mirror, settings) = (self.mirror.clone(), self.settings.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                manage::roll_back(&mirror, &settings, &target, to, origin)
+            });
+            let report = done.await.map_err(|cause| bug(&cause))?.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn forget(&self, target: TargetName, delete: bool, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let (mirror, names) = (self.mirror.clone(), self.names());
+            let done =
+                tokio::task::spawn_blocking(move || manage::forget(&mirror, &names, &target, delete, origin));
+            let report = done.await.map_err(|cause| bug(&cause))?.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
+    }
 }
 
 fn needs_daemon() -> AdminError {
@@ -161,6 +222,17 @@ fn refused(error: reconcile::Error) -> AdminError {
             "it may have changed since: `rosterd plan` shows what is held now",
         ),
         reconcile::Error::Refused(..) => AdminError::new(409, error.to_string(), "rosterd plan"),
+        reconcile::Error::NotAFile(_) => AdminError::new(409, error.to_string(), "rosterd target list"),
+        reconcile::Error::NoVersion(ref name, _) => {
+            let hint = format!("rosterd target show {name}");
+            AdminError::new(409, error.to_string(), hint)
+        }
+        reconcile::Error::Configured(_) => AdminError::new(409, error.to_string(), "rosterd target list"),
+        reconcile::Error::Forget(..) => AdminError::new(
+            409,
+            error.to_string(),
+            "without --delete its files stay and it is forgotten all the same",
+        ),
         reconcile::Error::Setup(..) => AdminError::new(409, error.to_string(), "rosterd status"),
         reconcile::Error::Closed => AdminError::new(503, error.to_string(), "try again in a moment"),
         reconcile::Error::Store(cause) => cause.into(),

@@ -7,4 +7,5 @@
 pub mod command;
 pub mod file;
 pub mod format;
+pub mod installer;
 pub mod webhook;

@@ -109,6 +109,14 @@ kinds! {
     HistoryPruned = "history.pruned",
     /// What was kept of a user who is gone was erased.
     UserForgotten = "user.forgotten",
+    /// A target was put back to what it held at an earlier version, less what was revoked since, and pinned there.
+    TargetRolledBack = "target.rolled_back",
+    /// A pinned target follows access again.
+    TargetUnpinned = "target.unpinned",
+    /// A stranger's file was taken over by a target.
+    TargetAdopted = "target.adopted",
+    /// A target that the configuration dropped was forgotten.
+    TargetForgotten = "target.forgotten",
 }
 
 impl std::fmt::Display for Kind {

@@ -20,8 +20,10 @@ pub mod facts;
 pub mod filter_sql;
 pub mod group_commit;
 pub mod history;
+pub mod loaded;
 pub mod member;
 pub mod named;
+pub mod owned;
 pub mod query;
 pub mod resource;
 pub mod sqlite;
@@ -29,8 +31,10 @@ pub mod target;
 pub mod token;
 pub mod tx;
 pub mod unique;
+pub mod unix_id;
 pub mod upkeep;
 pub mod verify;
+pub mod version;
 
 #[cfg(test)]
 mod tests;

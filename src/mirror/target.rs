@@ -187,6 +187,10 @@ pub fn save_state(tx: &mut WriteTx<'_>, target: &TargetName, state: &State) -> R
 pub fn forget(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<(), StoreError> {
     for sql in [
         "DELETE FROM passed WHERE target = ?1",
+        "DELETE FROM loaded WHERE target = ?1",
+        "DELETE FROM owned WHERE target = ?1",
+        "DELETE FROM version_undo WHERE target = ?1",
+        "DELETE FROM version WHERE target = ?1",
         "DELETE FROM target WHERE name = ?1",
         "DELETE FROM holding WHERE target = ?1",
         "DELETE FROM exception WHERE target = ?1",

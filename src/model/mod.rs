@@ -7,7 +7,9 @@ mod actor;
 mod id;
 mod secret;
 mod seq;
+mod slug;
 mod time;
+mod unix_id;
 
 pub use actor::{Actor, Origin};
 pub use id::{
@@ -16,4 +18,6 @@ pub use id::{
 };
 pub use secret::Secret;
 pub use seq::{ChangeId, Epoch, EventId, Seq};
+pub use slug::slug;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use unix_id::{UnixIdOwner, UnixIdOwnerError, UnixIdWanted};

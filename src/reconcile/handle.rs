@@ -12,8 +12,11 @@ use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
 use super::explain::{AtTarget, at_target};
+use super::file::pin::NoVersion;
+use super::file::reload::Reloads;
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
+use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
 use super::pull::Pull;
 use super::shelf::Shelf;
 use super::snapshot::{Rules, Snapshot, Source};
@@ -34,6 +37,14 @@ pub enum Error {
     Setup(TargetName, String),
     /// The mirror could not be read or written.
     Store(StoreError),
+    /// A webhook holds no versions.
+    NotAFile(TargetName),
+    /// No version to roll back to.
+    NoVersion(TargetName, NoVersion),
+    /// A target that is still in the configuration cannot be forgotten.
+    Configured(TargetName),
+    /// A file of a target to be forgotten cannot be removed.
+    Forget(TargetName, String),
     /// An `approve` or `reject` that cannot be carried out.
     Refused(TargetName, Refused),
     /// It is shutting down.
@@ -48,6 +59,18 @@ impl fmt::Display for Error {
             }
             Self::Setup(name, why) => write!(f, "cannot set up target `{name}`: {why}"),
             Self::Store(error) => error.fmt(f),
+            Self::NotAFile(name) => write!(f, "target `{name}` is a webhook: it keeps no versions"),
+            Self::NoVersion(name, NoVersion::None) => {
+                write!(f, "target `{name}` keeps no earlier version; `keep` says how many")
+            }
+            Self::NoVersion(name, NoVersion::Unknown(seq, kept)) => {
+                let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
+                write!(f, "target `{name}` keeps no version of change {seq}; kept are {}", kept.join(", "))
+            }
+            Self::Configured(name) => {
+                write!(f, "target `{name}` is in the config; take it out there and reload first")
+            }
+            Self::Forget(name, why) => write!(f, "target `{name}` is not forgotten: {why}"),
             Self::Refused(name, why) => write!(f, "target `{name}`: {why}"),
             Self::Closed => f.write_str("the daemon is shutting down"),
         }
@@ -76,6 +99,7 @@ struct Inner {
     stop_pulse: watch::Sender<bool>,
     shelf: Arc<Shelf>,
     targets: Mutex<Targets>,
+    reloads: Arc<Reloads>,
 }
 
 #[derive(Default)]
@@ -117,7 +141,9 @@ impl Reconciler {
         let targets_running = Mutex::new(Targets::default());
         let shelf = Arc::new(Shelf::default());
         shelf.publish_only(&published(&targets));
-        let inner = Inner { mirror, clock, source, pulse, stop_pulse, shelf, targets: targets_running };
+        let reloads = Arc::new(Reloads::default());
+        let inner =
+            Inner { mirror, clock, source, pulse, stop_pulse, shelf, targets: targets_running, reloads };
         let reconciler = Self { inner: Arc::new(inner) };
         let started = targets.into_iter().zip(clients).map(|(target, client)| {
             let board = reconciler.board(&target)?;
@@ -211,6 +237,78 @@ impl Reconciler {
     /// Every target's state, in the order of the configuration.
     pub fn status(&self) -> Vec<TargetStatus> {
         self.targets().running.iter().map(|one| one.board.read()).collect()
+    }
+
+    /// Targets that the configuration dropped and nobody forgot.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn orphans(&self) -> Result<Vec<TargetStatus>, Error> {
+        let configured = self.names();
+        Ok(self.inner.mirror.read(|tx: &mut ReadTx<'_>| manage::orphans(tx, &configured))?)
+    }
+
+    fn names(&self) -> Vec<TargetName> {
+        self.targets().running.iter().map(|one| one.settings.name.clone()).collect()
+    }
+
+    /// What is remembered of `target` besides its status; `None` if nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn detail(&self, target: &TargetName) -> Result<Option<TargetDetail>, Error> {
+        let (mirror, name) = (self.inner.mirror.clone(), target.clone());
+        let read = tokio::task::spawn_blocking(move || manage::detail(&mirror, &name)).await;
+        Ok(read.map_err(|error| StoreError::Bug(format!("target: {error}")))??)
+    }
+
+    /// Puts `target` back to what it held at the change `to`, or before the last, less what was revoked since; pins it
+    /// there until `sync`, and waits for the run.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::NotAFile`], [`Error::NoVersion`], [`Error::Store`]: nothing was changed.
+    /// [`Error::Closed`].
+    pub async fn roll_back(
+        &self,
+        target: &TargetName,
+        to: Option<Seq>,
+        origin: Origin,
+    ) -> Result<RollbackReport, Error> {
+        for _ in 0..2 {
+            let orders = {
+                let targets = self.targets();
+                let found = targets.running.iter().find(|one| one.settings.name == *target);
+                found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
+            };
+            let (reply, report) = oneshot::channel();
+            if orders.send(Order::RollBack { to, origin: origin.clone(), reply }).await.is_ok()
+                && let Ok(report) = report.await
+            {
+                return report;
+            }
+        }
+        Err(Error::Closed)
+    }
+
+    /// Forgets a target that the configuration dropped; with `delete` its files go, as far as they are still ours.
+    ///
+    /// # Errors
+    /// [`Error::Configured`], [`Error::UnknownTarget`], [`Error::Forget`], [`Error::Store`].
+    pub async fn forget(
+        &self,
+        target: &TargetName,
+        delete: bool,
+        origin: Origin,
+    ) -> Result<ForgetReport, Error> {
+        let (mirror, configured, name) = (self.inner.mirror.clone(), self.names(), target.clone());
+        let leaving: Vec<JoinHandle<()>> = std::mem::take(&mut self.targets().leaving);
+        for task in leaving {
+            // Its last run might write once more.
+            let _ended = task.await;
+        }
+        let forgotten =
+            tokio::task::spawn_blocking(move || manage::forget(&mirror, &configured, &name, delete, origin));
+        forgotten.await.map_err(|error| StoreError::Bug(format!("forget: {error}")))?
     }
 
     /// Targets whose task has ended although nobody told it to: a bug. The daemon ends the process then, since a daemon
@@ -323,6 +421,7 @@ impl Reconciler {
         })?;
         let held = exceptions.iter().filter(|one| one.verdict == Verdict::Held).count();
         let saved = saved.unwrap_or_default();
+        let drift = super::record::drift(&saved);
         Ok(Arc::new(Board::new(TargetStatus {
             name: target.name.clone(),
             kind: target.kind.as_str(),
@@ -334,6 +433,7 @@ impl Reconciler {
             open: 0,
             parked: 0,
             problems: Vec::new(),
+            drift,
         })))
     }
 
@@ -357,6 +457,7 @@ impl Reconciler {
             settings: Arc::clone(&settings),
             board: Arc::clone(&board),
             pulse: inner.pulse.clone(),
+            reloads: Arc::clone(&inner.reloads),
             wake: Arc::new(Notify::new()),
             shelf: Arc::clone(&inner.shelf),
         };

@@ -60,9 +60,15 @@ impl World {
 
     fn file(&self, name: &str) -> TargetSettings {
         let target = TargetName::parse(name).unwrap();
-        let spec = FileSpec::new(self.path(&format!("{name}.json")), self.path(&format!("state-{name}")));
+        let spec = FileSpec::new(
+            TargetName::parse(name).unwrap(),
+            self.path(&format!("{name}.json")),
+            self.path(&format!("state-{name}")),
+        );
         TargetSettings {
             name: target.clone(),
+            map: std::collections::BTreeMap::new(),
+            unix_ids: self.folder.path().join("unix-ids.log"),
             subject: crate::access::SubjectAttribute::default(),
             attributes: Vec::new(),
             apply: Apply::Auto,
@@ -71,6 +77,8 @@ impl World {
             guard: crate::reconcile::guard::Guard::default(),
             wait: Wait { revoke: Duration::ZERO, min: Duration::from_millis(1), max: Duration::from_secs(1) },
             kind: TargetKind::File(FileSettings {
+                shape: crate::reconcile::Shape::File,
+                poll: crate::reconcile::POLL_DEFAULT,
                 spec,
                 format: format::find("json").unwrap(),
                 options: Options::new(target),
@@ -575,3 +583,6 @@ mod guard_run;
 
 #[path = "measure_tests.rs"]
 mod measure;
+
+#[path = "file/crash_tests.rs"]
+mod crash_tests;

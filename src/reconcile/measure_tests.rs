@@ -50,7 +50,8 @@ async fn phases_of_a_run() {
     let first = timed("snapshot afresh", || Snapshot::take(&world.mirror, Arc::clone(&rules), &*clock, None));
     let first = first.unwrap();
     let shelf = crate::reconcile::Shelf::default();
-    let run = FileRun { mirror: &world.mirror, clock: &clock, settings: &target, file, shelf: &shelf };
+    let (mirror, settings) = (&world.mirror, &target);
+    let mut run = FileRun { mirror, clock: &clock, settings, file, shelf: &shelf, turn: None };
     timed("first run", || run.run(&first, Cause::Start));
     world.members(&sre, MemberEdit::Remove(vec![users[0].id.to_string()])).await;
     println!("-- one member removed");

@@ -22,18 +22,21 @@ mod task;
 
 pub mod event;
 pub mod guard;
+pub mod manage;
 pub mod plan;
 pub mod pull;
 pub mod timing;
 pub mod webhook;
 
 pub use explain::AtTarget;
+pub use file::look::Evidence;
+pub use file::pin::NoVersion;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{
-    Apply, DirectorySettings, Drift, FileSettings, OnIllegal, Publish, Settings, TargetKind, TargetSettings,
-    WebhookSettings,
+    Apply, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal, POLL_DEFAULT, Part,
+    Publish, Settings, Shape, TargetKind, TargetSettings, Tree, WebhookSettings,
 };
 pub use shelf::{Edition, Shelf, Shown};
 pub use status::{DecisionReport, State, SyncReport, TargetStatus};

@@ -252,6 +252,50 @@ pub fn only_held(view: &View, holdings: &[Holding]) -> View {
     shown
 }
 
+/// The same people and groups under the names and attributes that the target last showed. For a view of which
+/// everybody is held ([`only_held`]).
+pub fn as_last_shown(view: &View, holdings: &[Holding]) -> View {
+    let before: BTreeMap<&Subject, &Holding> = holdings.iter().map(|one| (&one.subject, one)).collect();
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let mut shown = view.clone();
+    for user in &mut shown.users {
+        let Some(old) = before.get(&user.subject()) else { continue };
+        let text = |key: &str| old.attributes.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+        names.insert(user.name.clone(), old.name.clone());
+        user.name.clone_from(&old.name);
+        user.user_name = text("userName").unwrap_or_else(|| user.user_name.clone());
+        (user.display_name, user.email, user.external_id) =
+            (text("displayName"), text("emails"), text("externalId"));
+    }
+    let group = |name: &str, id: &(DirectoryId, ResourceId)| {
+        let entitlement = Entitlement::Group(id.0.clone(), id.1);
+        let held = holdings.iter().find(|one| one.entitlement == entitlement);
+        held.map_or_else(|| name.to_owned(), label)
+    };
+    let mut groups: BTreeMap<String, String> = BTreeMap::new();
+    for one in &mut shown.groups {
+        let old = group(&one.name, &(one.directory.clone(), one.id));
+        groups.insert(std::mem::replace(&mut one.name, old.clone()), old);
+    }
+    let rename = |list: &mut Vec<String>, names: &BTreeMap<String, String>| {
+        for name in list.iter_mut() {
+            if let Some(old) = names.get(name) {
+                name.clone_from(old);
+            }
+        }
+        list.sort();
+    };
+    shown.users.iter_mut().for_each(|user| rename(&mut user.groups, &groups));
+    shown.roles.iter_mut().for_each(|role| rename(&mut role.members, &names));
+    for group in &mut shown.groups {
+        rename(&mut group.members, &names);
+        rename(&mut group.all_members, &names);
+    }
+    shown.users.sort_by(|a, b| a.name.cmp(&b.name));
+    shown.groups.sort_by(|a, b| a.name.cmp(&b.name));
+    shown
+}
+
 /// What of the holdings goes and what comes or is shown differently.
 pub fn difference(holdings: &[Holding], wanted: &Wanted) -> (Vec<Key>, Vec<Holding>) {
     let before: BTreeMap<Key, &Holding> =

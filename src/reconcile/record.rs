@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::mirror::owned::{self, Owned};
 use crate::mirror::target::{self, Holding, State as Saved};
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx};
 use crate::model::{Epoch, EventId, Origin, Seq, TargetName, Timestamp};
 
 use super::State;
+use super::file::look::Evidence;
 use super::guard::book::{Book, Hold};
 use super::plan::{self, Key};
+use super::settings::FileSettings;
 
 /// Runs kept of each target.
 pub(crate) const RUNS_KEPT: u32 = 200;
@@ -20,6 +23,8 @@ pub(crate) struct Stored {
     pub(crate) saved: Option<Saved>,
     pub(crate) holdings: Vec<Holding>,
     pub(crate) book: Book,
+    /// Files of a tree that are ours.
+    pub(crate) owned: Vec<Owned>,
 }
 
 /// Reads everything stored of `name` in one snapshot. Blocking.
@@ -27,7 +32,8 @@ pub(crate) fn load(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreEr
     mirror.read(|tx: &mut ReadTx<'_>| {
         let saved = target::state(tx, name)?;
         let book = book_in(tx, name, saved.as_ref())?;
-        Ok(Stored { book, holdings: target::holdings(tx, name)?, saved })
+        let owned = owned::all(tx, name)?;
+        Ok(Stored { book, holdings: target::holdings(tx, name)?, saved, owned })
     })
 }
 
@@ -121,6 +127,60 @@ pub(crate) fn shown_since(saved: &Saved) -> Option<Timestamp> {
     saved.record.extra.get("shown_since").and_then(Value::as_i64).map(Timestamp)
 }
 
+/// Whether a reload has succeeded since the file last changed: what it says is what its reader holds.
+pub(crate) fn is_loaded(saved: &Saved) -> bool {
+    saved.record.extra.get("loaded").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// What [`is_loaded`] reads.
+pub(crate) fn set_loaded(saved: &mut Saved, is_loaded: bool) {
+    set_extra(saved, "loaded", is_loaded.then_some(Value::Bool(true)));
+}
+
+/// One further fact of the record that is a text.
+pub(crate) fn extra_text(saved: &Saved, key: &str) -> Option<String> {
+    saved.record.extra.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Where a target's files are, kept so that one the configuration drops can still be shown and forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Key `type`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The file, the folder of a tree, the symlink of a set.
+    pub(crate) path: String,
+}
+
+impl Place {
+    pub(crate) fn of(file: &FileSettings) -> Self {
+        Self { kind: file.shape.as_str().to_owned(), path: file.spec.path.display().to_string() }
+    }
+}
+
+/// Where the target's files are, if it ever wrote any.
+pub(crate) fn place(saved: &Saved) -> Option<Place> {
+    serde_json::from_value(saved.record.extra.get("place")?.clone()).ok()
+}
+
+/// What [`place`] reads.
+pub(crate) fn set_place(saved: &mut Saved, place: &Place) {
+    set_extra(saved, "place", serde_json::to_value(place).ok());
+}
+
+/// Who touched the target's files last, as far as could be told.
+pub(crate) fn drift(saved: &Saved) -> Vec<Evidence> {
+    let kept = saved.record.extra.get("drift").cloned();
+    kept.and_then(|kept| serde_json::from_value(kept).ok()).unwrap_or_default()
+}
+
+/// What [`drift`] reads; without news the last stays.
+pub(crate) fn set_drift(saved: &mut Saved, found: &[Evidence]) {
+    if !found.is_empty() {
+        set_extra(saved, "drift", serde_json::to_value(found).ok());
+    }
+}
+
 /// The last event made for a webhook.
 pub(crate) fn last_event(saved: &Saved) -> Option<EventId> {
     let [epoch, seq, n] = saved.record.extra.get("last_event")?.as_array()?.as_slice() else { return None };
@@ -165,6 +225,8 @@ impl State {
             Self::Drifted => "drifted",
             Self::Foreign => "foreign",
             Self::Disabled => "disabled",
+            Self::Pinned => "pinned",
+            Self::Orphaned => "orphaned",
             Self::Waiting => "waiting",
         }
     }

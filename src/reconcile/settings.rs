@@ -1,11 +1,13 @@
 //! What steers the targets; `config` fills it.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::{Role, SubjectAttribute};
+use crate::access::{Fold, Role, SubjectAttribute};
 use crate::downstream::command::Argv;
-use crate::downstream::file::FileSpec;
-use crate::downstream::format::{Format, Options};
+use crate::downstream::file::{FileSpec, Via};
+use crate::downstream::format::{Format, Options, RelativeName};
 use crate::downstream::webhook;
 use crate::model::{DirectoryId, TargetName};
 
@@ -46,6 +48,10 @@ pub struct TargetSettings {
     pub subject: SubjectAttribute,
     /// Key `attributes`: what users show here besides; for templates and the format `json`. Default none.
     pub attributes: Vec<SubjectAttribute>,
+    /// Key `map`: what somebody is called here, by the name `subject` gives. Default none.
+    pub map: BTreeMap<String, String>,
+    /// The file beside the mirror in which uids and gids outlive a restore.
+    pub unix_ids: PathBuf,
     /// Key `apply`. Default `auto`.
     pub apply: Apply,
     /// Key `on_change`: a change wakes this target. Default true.
@@ -73,7 +79,7 @@ pub enum Apply {
 /// What a target is.
 #[derive(Debug, Clone)]
 pub enum TargetKind {
-    /// `type = "file"`.
+    /// `type = "file"`, `"tree"` or `"set"`.
     File(FileSettings),
     /// `type = "webhook"`.
     Webhook(WebhookSettings),
@@ -90,18 +96,28 @@ impl TargetKind {
     /// The word in `type`.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::File(_) => "file",
+            Self::File(file) => file.shape.as_str(),
             Self::Webhook(_) => "webhook",
+        }
+    }
+
+    /// How its reader compares names; `None`: by their bytes.
+    pub fn fold(&self) -> Option<Fold> {
+        match self {
+            Self::File(file) => file.formats().into_iter().find_map(|(format, options)| format.fold(options)),
+            Self::Webhook(_) => None,
         }
     }
 }
 
-/// A file target.
+/// A file, tree or set target.
 #[derive(Debug, Clone)]
 pub struct FileSettings {
-    /// Where and how the file is put in place.
+    /// Where and how it is put in place: the file, the folder of a tree, the symlink of a set.
     pub spec: FileSpec,
-    /// How it is rendered.
+    /// How many files it is.
+    pub shape: Shape,
+    /// How it is rendered; of a set, its first file.
     pub format: &'static Format,
     /// With what options.
     pub options: Options,
@@ -109,6 +125,8 @@ pub struct FileSettings {
     pub reload: Option<Argv>,
     /// Key `drift`. Default `repair`.
     pub drift: Drift,
+    /// Key `poll`: how often what lies there is looked at besides events. Default 1 min, 1 s to 1 d.
+    pub poll: Duration,
     /// Key `on_illegal`. Default `skip`.
     pub on_illegal: OnIllegal,
     /// Key `publish`, and whether there is a `path`. Default [`Publish::Off`].
@@ -125,6 +143,104 @@ pub enum Publish {
     Beside,
     /// Only for readers: the target has no `path`, its file lies in the state directory.
     Only,
+}
+
+impl FileSettings {
+    /// Whether a swap is owed a reload. What the installer would run is its own business, so it is always asked.
+    pub fn wants_reload(&self) -> bool {
+        self.reload.is_some() || matches!(self.spec.via, Via::Installer { .. })
+    }
+}
+/// How often a target's files are looked at unless `poll` says otherwise.
+pub const POLL_DEFAULT: Duration = Duration::from_mins(1);
+
+impl FileSettings {
+    /// Every format it is written in, with its options: of a set, one for each file.
+    pub fn formats(&self) -> Vec<(&'static Format, &Options)> {
+        match &self.shape {
+            Shape::Set(parts) => parts.iter().map(|part| (part.format, &part.options)).collect(),
+            Shape::File | Shape::Tree(_) => vec![(self.format, &self.options)],
+        }
+    }
+}
+
+/// How many files a target is.
+#[derive(Debug, Clone, Default)]
+pub enum Shape {
+    /// One.
+    #[default]
+    File,
+    /// One for each subject, group or role, beneath `spec.path`.
+    Tree(Tree),
+    /// Several that change together, seen through the symlink `spec.path`.
+    Set(Vec<Part>),
+}
+
+impl Shape {
+    /// The word in `type`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Tree(_) => "tree",
+            Self::Set(_) => "set",
+        }
+    }
+}
+
+/// Where a tree's files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tree {
+    /// Key `each`: the format is rendered once for each of these.
+    Each {
+        /// For each what.
+        each: Each,
+        /// What each file is called.
+        name: NamePattern,
+    },
+    /// The format names its files itself.
+    Own,
+}
+
+/// For what a tree has one file each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Each {
+    /// Subjects that hold a role or are in a group.
+    Subject,
+    /// Groups.
+    Group,
+    /// Roles.
+    Role,
+}
+
+/// The last part of `path`: text around one placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamePattern {
+    /// What stands before it.
+    pub before: String,
+    /// What takes its place.
+    pub key: NameKey,
+    /// What stands behind it.
+    pub after: String,
+}
+
+/// What a file of a tree is named by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKey {
+    /// `{name}`: the role's name, or a slug of the subject's or group's.
+    Name,
+    /// `{id}`: the SCIM id of the subject or group.
+    Id,
+}
+
+/// One file of a set.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its name in the set.
+    pub name: RelativeName,
+    /// How it is rendered.
+    pub format: &'static Format,
+    /// With what options.
+    pub options: Options,
 }
 
 /// What is done when a target's file is not what rosterd last wrote.

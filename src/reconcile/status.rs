@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::model::{Seq, TargetName, Timestamp};
 
+use super::file::look::Evidence;
 use super::guard::book::Decided;
 
 /// The state of one target.
@@ -26,6 +27,10 @@ pub enum State {
     Foreign,
     /// A webhook that answered 410; a change of its settings enables it.
     Disabled,
+    /// Rolled back to an earlier version; stays there until `sync`.
+    Pinned,
+    /// The configuration dropped it; its files stay until `target forget`.
+    Orphaned,
     /// No directory has pushed yet, so nothing is known.
     Waiting,
 }
@@ -35,7 +40,7 @@ pub enum State {
 pub struct TargetStatus {
     /// Its name.
     pub name: TargetName,
-    /// `file` or `webhook`.
+    /// `file`, `tree`, `set` or `webhook`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Its state.
@@ -55,6 +60,8 @@ pub struct TargetStatus {
     pub parked: u64,
     /// What an operator should know: names left out, unknown groups.
     pub problems: Vec<String>,
+    /// Files: who touched what rosterd wrote, the last time that happened.
+    pub drift: Vec<Evidence>,
 }
 
 /// Where a target's parts write its status and everyone reads it.

@@ -7,17 +7,19 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::downstream::command;
-use crate::downstream::file::{self, Digest, OnDisk};
 use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, Origin, Seq, Timestamp};
 
 use super::file::drift;
+use super::file::look::{self, Known};
+use super::file::reload::{Expected, Reloads};
 use super::file::run::{Cause, FileRun, Outcome};
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
+use super::manage::{self, RollbackReport};
 use super::pulse::stopped;
-use super::settings::{FileSettings, TargetKind, TargetSettings};
+use super::settings::{POLL_DEFAULT, TargetKind, TargetSettings};
 use super::shelf::Shelf;
 use super::snapshot::Source;
 use super::status::{Board, DecisionReport, SyncReport};
@@ -30,9 +32,6 @@ use super::{Decision, State};
 /// How long a touched file may settle before it is looked at.
 const DRIFT_SETTLE: Duration = Duration::from_millis(200);
 
-/// How often a file is looked at where watching its folder is not enough.
-const DRIFT_POLL: Duration = Duration::from_mins(1);
-
 /// An order to one target.
 pub(super) enum Order {
     /// Run now and answer.
@@ -41,6 +40,15 @@ pub(super) enum Order {
         adopt: bool,
         /// Where the report goes.
         reply: oneshot::Sender<SyncReport>,
+    },
+    /// Pin to an earlier version, run and answer.
+    RollBack {
+        /// The change it shows; `None`: the one before the present.
+        to: Option<Seq>,
+        /// By whom.
+        origin: Origin,
+        /// Where the report goes.
+        reply: oneshot::Sender<Result<RollbackReport, Error>>,
     },
     /// Carry out a person's decision, run and answer.
     Decide {
@@ -61,6 +69,8 @@ pub(super) struct Task {
     pub(super) settings: Arc<TargetSettings>,
     pub(super) board: Arc<Board>,
     pub(super) pulse: watch::Receiver<Pulse>,
+    /// The reload commands of all targets.
+    pub(super) reloads: Arc<Reloads>,
     /// Wakes the sender of a webhook.
     pub(super) wake: Arc<Notify>,
     /// Where a published target shows its bytes.
@@ -81,7 +91,9 @@ struct Life {
     release_at: Option<Timestamp>,
     /// The beginning of the hold that was told of last.
     told: Option<Timestamp>,
-    on_disk: Option<Digest>,
+    on_disk: Known,
+    /// The run that a change has been promised.
+    expected: Option<Expected>,
 }
 
 impl Task {
@@ -89,7 +101,7 @@ impl Task {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut stop: watch::Receiver<bool>) {
         let (touched, mut touches) = mpsc::channel(1);
         let _watcher = match &self.settings.kind {
-            TargetKind::File(file) => drift::watch(&file.spec.path, touched.clone()),
+            TargetKind::File(file) => drift::watch(file, touched.clone()),
             TargetKind::Webhook(_) => None,
         };
         let mut life = Life {
@@ -99,11 +111,12 @@ impl Task {
             seen: Seq::ZERO,
             retry_at: None,
             drift_at: None,
-            poll_at: Instant::now() + DRIFT_POLL,
+            poll_at: Instant::now() + self.poll(),
             failures: 0,
             release_at: None,
             told: None,
-            on_disk: None,
+            on_disk: Known::new(),
+            expected: None,
         };
         self.show_again().await;
         self.pass(&mut life, Cause::Start).await;
@@ -117,6 +130,10 @@ impl Task {
                     Some(Order::Sync { adopt, reply }) => {
                         let report = self.pass(&mut life, Cause::Sync { adopt }).await;
                         // Whoever asked may have gone.
+                        let _gone = reply.send(report);
+                    }
+                    Some(Order::RollBack { to, origin, reply }) => {
+                        let report = self.roll_back(&mut life, to, origin).await;
                         let _gone = reply.send(report);
                     }
                     Some(Order::Decide { decision, origin, reply }) => {
@@ -135,6 +152,7 @@ impl Task {
                     } else if pulse.seq > life.seen && self.settings.on_change {
                         // The last run may have seen it already.
                         life.debounce.change(life.born.elapsed(), pulse.revoke > life.seen);
+                        self.expect(&mut life);
                     }
                 }
                 Some(()) = touches.recv() => {
@@ -159,11 +177,28 @@ impl Task {
         let shown = tokio::task::spawn_blocking(move || {
             if let TargetKind::File(file) = &settings.kind {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
-                FileRun { mirror, clock, settings, file, shelf }.show_again();
+                FileRun { mirror, clock, settings, file, shelf, turn: None }.show_again();
             }
         });
         // Whatever went wrong, the run that follows shows what it applies.
         let _shown = shown.await;
+    }
+
+    /// How often the files are looked at where watching their folder is not enough.
+    fn poll(&self) -> Duration {
+        match &self.settings.kind {
+            TargetKind::File(file) => file.poll,
+            TargetKind::Webhook(_) => POLL_DEFAULT,
+        }
+    }
+
+    /// Tells those that share its reload command when this target runs.
+    fn expect(&self, life: &mut Life) {
+        let due = life.debounce.due(&self.settings.wait).map(|due| (life.born + due).into_std());
+        life.expected = match (&self.settings.kind, due) {
+            (TargetKind::File(file), Some(due)) => self.reloads.expect(file, due),
+            _ => None,
+        };
     }
 
     fn deadline(&self, life: &Life) -> Instant {
@@ -190,21 +225,21 @@ impl Task {
         let is_touched = life.drift_at.is_some_and(|at| at <= now);
         if is_touched || life.poll_at <= now {
             life.drift_at = None;
-            life.poll_at = now + DRIFT_POLL;
-            if self.is_drifted(life.on_disk).await {
+            life.poll_at = now + self.poll();
+            if self.is_drifted(life.on_disk.clone()).await {
                 self.pass(life, Cause::Drift).await;
             }
         }
     }
 
     /// Whether the file is not what the last run left; our own writes are.
-    async fn is_drifted(&self, known: Option<Digest>) -> bool {
+    async fn is_drifted(&self, known: Known) -> bool {
         if !matches!(self.settings.kind, TargetKind::File(_)) {
             return false;
         }
         let settings = Arc::clone(&self.settings);
         let looked = tokio::task::spawn_blocking(move || match &settings.kind {
-            TargetKind::File(file) => differs(file, known),
+            TargetKind::File(file) => look::differs(file, &known),
             TargetKind::Webhook(_) => false,
         });
         looked.await.unwrap_or(true)
@@ -215,17 +250,17 @@ impl Task {
         life.debounce.clear();
         life.retry_at = None;
         life.drift_at = None;
-        let (outcome, seen) = self.outcome(cause).await;
+        let (outcome, seen) = self.outcome(cause, life.expected.take()).await;
         life.seen = seen.unwrap_or(life.seen);
-        life.on_disk = outcome.on_disk;
-        life.poll_at = Instant::now() + DRIFT_POLL;
+        life.on_disk.clone_from(&outcome.on_disk);
+        life.poll_at = Instant::now() + self.poll();
         if outcome.state == State::Failing {
             life.failures = life.failures.saturating_add(1);
             life.retry_at = Some(Instant::now() + backoff::run(life.failures, random()));
         } else {
             life.failures = 0;
         }
-        let is_applied = matches!(outcome.state, State::InSync | State::Held);
+        let is_applied = matches!(outcome.state, State::InSync | State::Held | State::Pinned);
         self.tell(&outcome, seen.filter(|_| is_applied));
         // A run that failed is tried again anyway; a moment in the past would be due for ever.
         life.release_at = outcome.guarded.as_ref().and_then(|guarded| guarded.until);
@@ -251,6 +286,25 @@ impl Task {
             renamed: outcome.renamed,
             error: outcome.error,
         }
+    }
+
+    /// A rollback and the run that puts it in place.
+    async fn roll_back(
+        &self,
+        life: &mut Life,
+        to: Option<Seq>,
+        origin: Origin,
+    ) -> Result<RollbackReport, Error> {
+        let (mirror, settings) = (self.mirror.clone(), Arc::clone(&self.settings));
+        let done = tokio::task::spawn_blocking(move || {
+            manage::pinned(&mirror, &settings.kind, &settings.name, to, origin)
+        });
+        let pinned = done.await.map_err(|error| StoreError::Bug(format!("rollback: {error}")))??;
+        let (target, to_seq, seq) = (&self.settings.name, pinned.to_seq, pinned.seq);
+        tracing::warn!(target_name = %target, %to_seq, %seq, "a person rolled the target back; it is pinned until `sync`");
+        let report = self.pass(life, Cause::Rollback).await;
+        let (state, error) = (Some(report.state), report.error);
+        Ok(RollbackReport { state, error, added: report.added, removed: report.removed, ..pinned })
     }
 
     /// A person's decision and the run that follows from it.
@@ -308,7 +362,13 @@ impl Task {
         }));
     }
 
-    async fn outcome(&self, cause: Cause) -> (Outcome, Option<Seq>) {
+    async fn outcome(&self, cause: Cause, expected: Option<Expected>) -> (Outcome, Option<Seq>) {
+        // Before anything is read, so that others of this batch wait for this run's swap.
+        let turn = match &self.settings.kind {
+            TargetKind::File(file) => self.reloads.enter(file),
+            TargetKind::Webhook(_) => None,
+        };
+        drop(expected);
         let snapshot = match self.source.newest().await {
             Ok(snapshot) => snapshot,
             Err(error) => return (Outcome::failed(error.to_string()), None),
@@ -320,7 +380,7 @@ impl Task {
         let run = tokio::task::spawn_blocking(move || match &settings.kind {
             TargetKind::File(file) => {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
-                FileRun { mirror, clock, settings, file, shelf }.run(&snapshot, cause)
+                FileRun { mirror, clock, settings, file, shelf, turn }.run(&snapshot, cause)
             }
             TargetKind::Webhook(webhook) => {
                 if settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. }) {
@@ -349,7 +409,15 @@ impl Task {
             tracing::info!(target_name = %name, added, removed, renamed = outcome.renamed, "target brought up to date");
         }
         let is_file = matches!(self.settings.kind, TargetKind::File(_));
+        for one in &outcome.drift {
+            let (path, what, uid, modified) = (&one.path, &one.what, one.uid, one.modified.as_deref());
+            tracing::warn!(target_name = %name, path, what, uid, modified, repaired = one.repaired,
+                "somebody touched what rosterd wrote");
+        }
         self.board.update(|status| {
+            if !outcome.drift.is_empty() {
+                status.drift.clone_from(&outcome.drift);
+            }
             status.problems.clone_from(&outcome.problems);
             if let Some(guarded) = &outcome.guarded {
                 status.held_removals = guarded.held;
@@ -367,14 +435,6 @@ impl Task {
                 status.state = State::Pending;
             }
         });
-    }
-}
-
-fn differs(file: &FileSettings, known: Option<Digest>) -> bool {
-    match file::inspect(&file.spec) {
-        Ok(OnDisk::File(facts)) => known.is_none() || facts.digest != known || facts.mode != file.spec.mode,
-        Ok(OnDisk::Absent) => known.is_some(),
-        Ok(OnDisk::Other(_)) | Err(_) => true,
     }
 }
 

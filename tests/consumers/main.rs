@@ -22,6 +22,7 @@ mod apache;
 mod border0;
 mod casbin;
 mod cedar;
+mod examples;
 mod haproxy;
 mod harness;
 mod kubernetes;

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::harness::{Stage, story};
+use crate::support::wait_until;
 
 type Tuple = (String, String, String);
 
@@ -50,9 +51,82 @@ fn check(all: &BTreeSet<Tuple>, user: &str, relation: &str, object: &str, depth:
         })
 }
 
+/// A store that has been given every file, one Write after the other, as OpenFGA answers: what is deleted is there no
+/// more, what is written is added, and nothing ever goes by itself.
+fn load(store: &mut BTreeSet<Tuple>, bytes: &[u8]) {
+    for line in std::str::from_utf8(bytes).unwrap().lines() {
+        let request: Value = serde_json::from_str(line).unwrap();
+        let keys = |half: &str| tuples(&serde_json::to_vec(&request[half]["tuple_keys"]).unwrap());
+        match (request.get("deletes"), request.get("writes")) {
+            (Some(half), None) => {
+                assert_eq!(half["on_missing"], "ignore");
+                let keys = keys("deletes");
+                assert!((1..=100).contains(&keys.len()));
+                store.retain(|tuple| !keys.contains(tuple));
+            }
+            (None, Some(half)) => {
+                assert_eq!(half["on_duplicate"], "ignore");
+                let keys = keys("writes");
+                assert!((1..=100).contains(&keys.len()));
+                store.extend(keys);
+            }
+            _ => panic!("not one half: {line}"),
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_only_added_to_lets_nobody_stay() {
+    // Without a reload no delete may ever leave the file, since nobody says that it was loaded.
+    let store = std::cell::RefCell::new(BTreeSet::new());
+    story(Stage::start("format = \"openfga-tuples\""), &|bytes, users| {
+        let mut store = store.borrow_mut();
+        load(&mut store, bytes);
+        users.iter().map(|user| check(&store, &format!("user:{user}"), "assignee", "role:admin", 0)).collect()
+    });
+}
+
+#[test]
+fn a_delete_is_loaded_although_the_reload_failed_when_it_was_written() {
+    let reload = "[\"/bin/sh\", \"-c\", \"test -e {dir}/up && cat {dir}/out/policy >> {dir}/loaded\"]";
+    let mut stage = Stage::start(&format!("format = \"openfga-tuples\"\nreload = {reload}"));
+    let up = stage.daemon.path("up");
+    std::fs::write(&up, "").unwrap();
+    let alice = stage.scim.create_user(crate::harness::ALICE);
+    let bob = stage.scim.create_user(crate::harness::BOB);
+    let group = stage.scim.create_group("sre", &[&alice, &bob]);
+    let loaded = stage.daemon.path("loaded");
+    let holders = || {
+        let mut store = BTreeSet::new();
+        load(&mut store, &std::fs::read(&loaded).unwrap_or_default());
+        [crate::harness::ALICE, crate::harness::BOB]
+            .map(|user| check(&store, &format!("user:{user}"), "assignee", "role:admin", 0))
+    };
+    wait_until("both are in the store", || holders() == [true, true]);
+    // The store is away while alice leaves; then bob leaves too, and only then is it back.
+    std::fs::remove_file(&up).unwrap();
+    stage.scim.remove_member(&group, &alice);
+    wait_until("her delete is written", || stage.text().contains("deletes"));
+    stage.scim.remove_member(&group, &bob);
+    wait_until("his too", || {
+        let text = stage.text();
+        let deletes: Vec<&str> = text.lines().filter(|line| line.contains("deletes")).collect();
+        deletes.concat().contains("user:alice") && deletes.concat().contains("user:bob")
+    });
+    assert_eq!(holders(), [true, true]);
+    std::fs::write(&up, "").unwrap();
+    wait_until("nobody is in the store", || holders() == [false, false]);
+    // What was loaded leaves the file with the next change.
+    stage.scim.add_member(&group, &bob);
+    wait_until("bob is back", || holders() == [false, true]);
+    let text = stage.text();
+    assert!(!text.contains("\"deletes\""), "{text}");
+}
+
 #[test]
 fn a_check_allows_whom_the_tuples_say() {
-    story(Stage::start("format = \"openfga-tuples\""), &|bytes, users| {
+    let stage = Stage::start("format = \"openfga-tuples\"\noptions = { form = \"json\" }");
+    story(stage, &|bytes, users| {
         let all = tuples(bytes);
         users.iter().map(|user| check(&all, &format!("user:{user}"), "assignee", "role:admin", 0)).collect()
     });
@@ -62,7 +136,8 @@ fn a_check_allows_whom_the_tuples_say() {
 fn encoded_ids_take_every_name() {
     use base64::Engine as _;
     let code = |name: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(name);
-    let stage = Stage::start("format = \"openfga-tuples\"\noptions = { encode = \"base64url\" }");
+    let stage =
+        Stage::start("format = \"openfga-tuples\"\noptions = { encode = \"base64url\", form = \"json\" }");
     story(stage, &|bytes, users| {
         let all = tuples(bytes);
         let role = format!("role:{}", code("admin"));

@@ -47,9 +47,48 @@ fn code(name: &str) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(name)
 }
 
+/// What SpiceDB does with each request: TOUCH adds or leaves, DELETE takes away or finds nothing.
+fn load(store: &mut BTreeSet<Relationship>, bytes: &[u8]) {
+    for line in std::str::from_utf8(bytes).unwrap().lines() {
+        let request: serde_json::Value = serde_json::from_str(line).unwrap();
+        let updates = request["updates"].as_array().unwrap();
+        assert!((1..=1000).contains(&updates.len()));
+        for update in updates {
+            let one = &update["relationship"];
+            let object = |object: &serde_json::Value| {
+                format!("{}:{}", object["objectType"].as_str().unwrap(), object["objectId"].as_str().unwrap())
+            };
+            let relation = one["relation"].as_str().unwrap();
+            let text =
+                format!("{}#{relation}@{}", object(&one["resource"]), object(&one["subject"]["object"]));
+            let mut found = relationships(&text);
+            match update["operation"].as_str().unwrap() {
+                "OPERATION_TOUCH" => store.append(&mut found),
+                "OPERATION_DELETE" => store.retain(|known| !found.contains(known)),
+                other => panic!("{other} cannot be repeated"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_only_added_to_lets_nobody_stay() {
+    let store = std::cell::RefCell::new(BTreeSet::new());
+    story(Stage::start("format = \"spicedb-relationships\""), &|bytes, users| {
+        let mut store = store.borrow_mut();
+        load(&mut store, bytes);
+        let role = format!("role:{}", code("admin"));
+        users
+            .iter()
+            .map(|user| check(&store, &role, "assignee", &format!("user:{}", code(user)), 0))
+            .collect()
+    });
+}
+
 #[test]
 fn a_check_allows_whom_the_relationships_say() {
-    story(Stage::start("format = \"spicedb-relationships\""), &|bytes, users| {
+    let stage = Stage::start("format = \"spicedb-relationships\"\noptions = { form = \"lines\" }");
+    story(stage, &|bytes, users| {
         let all = relationships(std::str::from_utf8(bytes).unwrap());
         let role = format!("role:{}", code("admin"));
         users.iter().map(|user| check(&all, &role, "assignee", &format!("user:{}", code(user)), 0)).collect()

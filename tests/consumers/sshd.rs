@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::story::{ROLE, Server, Story, free_port, has, is_root, run, wait_port};
-use crate::support::daemon::Daemon;
+use crate::story::{Server, Story, as_installed, free_port, has, is_root, is_roots, run, wait_port};
+use crate::support::installer::RootPlace;
 
 #[test]
 fn sshd_lets_in_whom_the_principals_file_names() {
@@ -13,16 +13,22 @@ fn sshd_lets_in_whom_the_principals_file_names() {
         return;
     }
     // sshd refuses files below folders that others may write to, such as /tmp.
-    let place = tempfile::Builder::new().prefix("rosterd-test-").tempdir_in("/run").unwrap();
-    let place_path = place.path().display().to_string();
-    std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut place = RootPlace::new();
     std::fs::create_dir_all("/run/sshd").unwrap();
-    let target = format!(
-        "[[target]]\nname = \"ssh\"\ntype = \"file\"\nformat = \"ssh-principals\"\npath = \"{place_path}/nobody\"\nmode = \"0644\"\n\
-         options = {{ roles = [\"admin\"] }}\n"
+    let principals = place.folder("principals").display().to_string();
+    // The account that every machine has, for the example's `deploy`.
+    let mut daemon = as_installed(
+        &mut place,
+        "sshd",
+        &[
+            ("/etc/ssh/principals/deploy", "{place}/principals/nobody"),
+            // The names that bite are of no domain.
+            ("[\"*@example.com\"]", "[\"*\"]"),
+        ],
     );
-    let mut daemon = Daemon::prepare(&format!("{ROLE}{target}"));
-    let key = |name: &str| place.path().join(name);
+    let place_path = place.path("").display().to_string();
+    let place_path = place_path.trim_end_matches('/');
+    let key = |name: &str| place.path(name);
     for name in ["ca", "host", "user"] {
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key(name)));
     }
@@ -30,7 +36,7 @@ fn sshd_lets_in_whom_the_principals_file_names() {
     let conf = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {place_path}/host\nPidFile none\nUsePAM no\nStrictModes yes\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nAuthorizedKeysFile none\nMaxStartups 100\n\
-         TrustedUserCAKeys {place_path}/ca.pub\nAuthorizedPrincipalsFile {place_path}/%u\n"
+         TrustedUserCAKeys {place_path}/ca.pub\nAuthorizedPrincipalsFile {principals}/%u\n"
     );
     std::fs::write(key("sshd.conf"), conf).unwrap();
     let _sshd = Server::start(
@@ -39,12 +45,12 @@ fn sshd_lets_in_whom_the_principals_file_names() {
     );
     wait_port(port);
     daemon.run();
-    let story = Story::open(&daemon, &format!("{place_path}/nobody"), "@example.com");
+    let story = Story::open(&daemon, &format!("{principals}/nobody"), "@example.com");
     let mut certificates: BTreeMap<String, PathBuf> = BTreeMap::new();
     story.play(&mut |who| {
         let n = certificates.len();
         let certificate = certificates.entry(who.to_owned()).or_insert_with(|| {
-            let base = place.path().join(format!("user{n}"));
+            let base = place.path(&format!("user{n}"));
             std::fs::copy(key("user.pub"), base.with_extension("pub")).unwrap();
             run(Command::new("ssh-keygen")
                 .arg("-q")
@@ -52,7 +58,7 @@ fn sshd_lets_in_whom_the_principals_file_names() {
                 .arg(key("ca"))
                 .args(["-I", "x", "-n", who])
                 .arg(base.with_extension("pub")));
-            place.path().join(format!("user{n}-cert.pub"))
+            place.path(&format!("user{n}-cert.pub"))
         });
         let out = Command::new("ssh")
             .args([
@@ -84,4 +90,5 @@ fn sshd_lets_in_whom_the_principals_file_names() {
             _ => Some(true),
         }
     });
+    is_roots(std::path::Path::new(&format!("{principals}/nobody")), 0o644);
 }

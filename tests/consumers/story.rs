@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::support::daemon::{Daemon, Scim};
+use crate::support::installer::{RootPlace, owned};
 use crate::support::{wait_for, wait_until};
 
 /// The role that every story is about, given by the group `Crew`. Names that bite come and go in crowds, which the guard
@@ -171,6 +172,48 @@ impl<'a> Story<'a> {
         let seen = watch.stop();
         assert!(seen.len() <= 2, "{} states of the file in one rename: {seen:?}", seen.len());
     }
+}
+
+/// A daemon without any rights and the installer, as `config/examples` has them, each place moved beneath a folder of
+/// root, and the names of the story in the place of the example's. The daemon is still to be run.
+pub fn as_installed(place: &mut RootPlace, example: &str, changed: &[(&str, &str)]) -> Daemon {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
+    let read = |name: String| std::fs::read_to_string(folder.join(name)).unwrap();
+    let (daemons, roots) = (read(format!("{example}.toml")), read(format!("installer/{example}.toml")));
+    let daemons = &daemons[daemons.find("[[role]]").unwrap()..];
+    let roots = &roots[roots.find("[[target]]").unwrap()..];
+    let here = place.path("").display().to_string();
+    let here = here.trim_end_matches('/');
+    let change = |text: &str| {
+        let mut text = text.replace("\"Operations\"", "\"Crew\"").replace("acme.example.com", "example.com");
+        // The names of the story are accounts as they stand.
+        text = text.replace("userName.local", "userName");
+        for (from, to) in changed {
+            text = text.replace(from, &to.replace("{place}", here));
+        }
+        text
+    };
+    let (roots, daemons) = (change(roots), change(daemons));
+    for (from, _) in changed {
+        assert!(!roots.contains(from) && !daemons.contains(from), "{from}");
+    }
+    place.start(&roots);
+    unprivileged(place, &daemons)
+}
+
+/// A daemon without any rights that knows the installer of `place`; still to be run.
+pub fn unprivileged(place: &RootPlace, config: &str) -> Daemon {
+    let section = place.daemon_section();
+    let mut daemon = Daemon::prepare(&format!("[guard]\nmin_removals = 1000\n{section}{config}"));
+    daemon.unprivileged();
+    daemon
+}
+
+/// What a reader of root's files wants: root's, with this mode, and nothing of ours left beside it.
+pub fn is_roots(file: &Path, mode: u32) {
+    assert_eq!(owned(file), (0, 0, mode), "{}", file.display());
+    let folder = file.parent().unwrap();
+    wait_until("the swap is settled", || crate::support::daemon::leftovers(folder).is_empty());
 }
 
 /// Waits until the reader answers so.

@@ -29,7 +29,11 @@ pub struct Daemon {
     notify: UnixDatagram,
     notes: Vec<String>,
     environment: Vec<(String, String)>,
+    user: Option<u32>,
 }
+
+/// A user that owns nothing else on any machine.
+pub const NOBODYS_UID: u32 = 61_999;
 
 impl Daemon {
     /// Starts with `extra` appended to a minimal config; `{dir}` in it becomes the test's own directory.
@@ -45,13 +49,42 @@ impl Daemon {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let notify = UnixDatagram::bind(dir.path().join("notify.sock")).unwrap();
         notify.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let daemon = Self { dir, address, process: None, notify, notes: Vec::new(), environment: Vec::new() };
+        let daemon = Self {
+            dir,
+            address,
+            process: None,
+            notify,
+            notes: Vec::new(),
+            environment: Vec::new(),
+            user: None,
+        };
         daemon.write_config(extra);
         daemon
     }
 
     pub fn environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The process runs as [`NOBODYS_UID`], who owns the test's directory and has no rights besides. Needs root.
+    pub fn unprivileged(&mut self) {
+        self.user = Some(NOBODYS_UID);
+    }
+
+    /// The binary, or a second name of it where a user without rights can run it.
+    fn program(&self) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let is_open = |folder: &Path| {
+            std::fs::metadata(folder).is_ok_and(|facts| facts.permissions().mode() & 0o001 != 0)
+        };
+        if self.user.is_none() || Path::new(BINARY).ancestors().all(is_open) {
+            return BINARY.into();
+        }
+        let own = self.path("rosterd");
+        if !own.exists() && std::fs::hard_link(BINARY, &own).is_err() {
+            std::fs::copy(BINARY, &own).unwrap();
+        }
+        own
     }
 
     pub fn write_config(&self, extra: &str) {
@@ -89,7 +122,14 @@ impl Daemon {
         self.notes.clear();
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
-        let process = Command::new(BINARY)
+        let mut command = Command::new(self.program());
+        if let Some(uid) = self.user {
+            use std::os::unix::process::CommandExt as _;
+            give(self.dir.path(), uid);
+            // Without the groups of root, too: the standard library drops them with the user.
+            command.uid(uid).gid(uid);
+        }
+        let process = command
             .args(["serve", "--config"])
             .arg(self.config())
             .env("NOTIFY_SOCKET", self.path("notify.sock"))
@@ -207,6 +247,23 @@ impl Drop for Daemon {
         }
         if std::thread::panicking() {
             eprintln!("--- the daemon's log\n{}", self.log());
+        }
+    }
+}
+
+/// Gives a folder and all in it to a user; everybody may look into it.
+fn give(folder: &Path, uid: u32) {
+    std::os::unix::fs::chown(folder, Some(uid), Some(uid)).unwrap();
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name == "rosterd") {
+            continue;
+        }
+        if path.is_dir() && !path.is_symlink() {
+            give(&path, uid);
+        } else {
+            std::os::unix::fs::lchown(&path, Some(uid), Some(uid)).unwrap();
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod daemon;
 pub mod http;
+pub mod installer;
 pub mod receiver;
 pub mod trace;
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Mode, Stat};
+use rustix::fs::{FileType, Gid, Mode, Stat, Uid};
 use sha2::{Digest as _, Sha256};
 
 use crate::downstream::command::{self, Argv, Output};
@@ -13,8 +13,8 @@ use crate::downstream::command::{self, Argv, Output};
 use super::folder::{Folder, modified};
 use super::staging::{self, WayBack};
 use super::{
-    Applied, ApplyError, Cause, Digest, Expect, FileFacts, FileSpec, OnDisk, ParseCheck, Step, Swapped,
-    versions,
+    Applied, ApplyError, Cause, Digest, Expect, FileFacts, FileSpec, OnDisk, Owner, ParseCheck, Removed,
+    Step, Swapped, Via, installed, versions,
 };
 
 /// Puts `bytes` in place if they are not there already (DESIGN §6.1, up to and including `verify`).
@@ -31,6 +31,9 @@ pub fn apply(
     expect: Expect,
     parse: ParseCheck<'_>,
 ) -> Result<Applied, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::apply(spec, socket, bytes, expect, parse);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     staging::clean(&folder).map_err(|error| run.io(Step::Stage, error))?;
@@ -77,6 +80,9 @@ pub fn apply(
 /// # Errors
 /// The version could not be kept (the swap is ended all the same), or the way back could not be removed.
 pub fn settle(spec: &FileSpec, swapped: &Swapped, label: u64) -> Result<(), ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::settle(spec, socket, swapped, label);
+    }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
     let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Keep, error))?;
@@ -87,11 +93,192 @@ pub fn settle(spec: &FileSpec, swapped: &Swapped, label: u64) -> Result<(), Appl
     kept.map_err(|error| run.io(Step::Keep, error))
 }
 
+/// Takes the destination away, if what is there is what `expect` says; then no reload is owed by this function.
+///
+/// # Errors
+/// What is there is something else, or no regular file; or the operating system says no.
+pub fn remove(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::remove(spec, socket, expect);
+    }
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let (found, seen) = run.look(folder.name())?;
+    let before = run.before(&WayBack::None, &found)?;
+    if found == OnDisk::Absent {
+        return Ok(Removed::Absent);
+    }
+    run.must_be(expect, &WayBack::None, &found, before)?;
+    let now = folder.stat(folder.name()).map_err(|error| run.io(Step::Remove, error))?;
+    let mark = |stat: &Stat| (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    if expect != Expect::Anything && now.as_ref().map(mark) != seen.as_ref().map(mark) {
+        return Err(run.fail(Step::Remove, Cause::Changed));
+    }
+    folder.unlink(folder.name()).and_then(|()| folder.sync()).map_err(|error| run.io(Step::Remove, error))?;
+    Ok(Removed::Gone)
+}
+
+/// As [`remove`], but the file stays under a staging name until [`drop_aside`] or [`revert`] decides.
+///
+/// # Errors
+/// As [`remove`].
+pub fn set_aside(spec: &FileSpec, expect: Expect) -> Result<Removed, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::set_aside(spec, socket, expect);
+    }
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let (found, _) = run.look(folder.name())?;
+    let before = run.before(&WayBack::None, &found)?;
+    if found == OnDisk::Absent {
+        return Ok(Removed::Absent);
+    }
+    run.must_be(expect, &WayBack::None, &found, before)?;
+    let failed = |error| run.io(Step::Remove, error);
+    let name = staging::name(folder.name(), staging::PREVIOUS).map_err(failed)?;
+    folder.rename(folder.name(), &name).and_then(|()| folder.sync()).map_err(failed)?;
+    Ok(Removed::Gone)
+}
+
+/// Puts back what an unsettled `apply` or [`set_aside`] took away; nothing if there is no such.
+///
+/// # Errors
+/// The operating system says no.
+pub fn revert(spec: &FileSpec) -> Result<(), ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::revert(spec, socket);
+    }
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Restore, error))?;
+    run.restore(&way_back).map_err(|error| run.io(Step::Restore, error))
+}
+
+/// Removes for good what [`set_aside`] took away.
+///
+/// # Errors
+/// The operating system says no.
+pub fn drop_aside(spec: &FileSpec) -> Result<(), ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::drop_aside(spec, socket);
+    }
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Remove, error))?;
+    match way_back.name() {
+        Some(name) => {
+            folder.unlink(name).and_then(|()| folder.sync()).map_err(|error| run.io(Step::Remove, error))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether the folder of `spec` holds a way back of any swap: one listing, so that a tree asks for each of its files
+/// only after a crash.
+///
+/// # Errors
+/// The folder is one that `apply` would refuse, or cannot be read.
+pub fn has_way_back(spec: &FileSpec) -> Result<bool, ApplyError> {
+    // The installer ends what its own swaps left, each time it is asked for the file.
+    if matches!(spec.via, Via::Installer { .. }) {
+        return Ok(false);
+    }
+    let folder = Folder::open(spec)?;
+    let names = folder.names().map_err(|error| Run { spec, folder: &folder }.io(Step::Compare, error))?;
+    Ok(names.iter().filter_map(|name| name.to_str()).any(|name| {
+        name.starts_with(super::STAGING_PREFIX)
+            && (name.ends_with(staging::PREVIOUS) || name.ends_with(staging::NONE_BEFORE))
+    }))
+}
+
+/// Makes the destination a symlink to its neighbour `to`, or leaves it if it is that already; true if it was changed.
+/// Only a symlink is ever replaced.
+///
+/// # Errors
+/// Something else stands there, or the operating system says no.
+pub fn put_link(spec: &FileSpec, to: &str) -> Result<bool, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::put_link(spec, socket, to);
+    }
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let failed = |error| run.io(Step::Swap, error);
+    if let Some(stat) = folder.stat(folder.name()).map_err(failed)? {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            let why = "something stands where a symlink of ours should be; move it away";
+            return Err(run.fail(Step::Compare, Cause::Refused(why.into())));
+        }
+        if folder.read_link(folder.name()).map_err(failed)? == to {
+            return Ok(false);
+        }
+    }
+    let staged = staging::name(folder.name(), staging::LINK).map_err(failed)?;
+    folder.symlink(OsStr::new(to), &staged).map_err(failed)?;
+    let renamed = folder.rename(&staged, folder.name()).and_then(|()| folder.sync());
+    renamed.map_err(|error| {
+        let _stays = folder.unlink(&staged);
+        failed(error)
+    })?;
+    Ok(true)
+}
+
+/// Where the symlink at the destination points to; `None` if there is none.
+///
+/// # Errors
+/// The folder is one that `apply` would refuse, or cannot be read.
+pub fn read_link(spec: &FileSpec) -> Result<Option<OsString>, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::read_link(spec, socket);
+    }
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let failed = |error| run.io(Step::Compare, error);
+    match folder.stat(folder.name()).map_err(failed)? {
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+            folder.read_link(folder.name()).map(Some).map_err(failed)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Takes away a symlink of ours; done if there is none.
+///
+/// # Errors
+/// Something else stands there, or the operating system says no.
+pub fn remove_link(spec: &FileSpec) -> Result<Removed, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::remove_link(spec, socket);
+    }
+    if read_link(spec)?.is_none() {
+        return Ok(Removed::Absent);
+    }
+    let folder = Folder::open(spec)?;
+    let run = Run { spec, folder: &folder };
+    let removed = folder.unlink(folder.name()).and_then(|()| folder.sync());
+    removed.map_err(|error| run.io(Step::Remove, error))?;
+    Ok(Removed::Gone)
+}
+
+/// Runs the `verify` of a spec on what is in place, `{file}` being its path.
+///
+/// # Errors
+/// It said no, or could not be started.
+pub fn verify(spec: &FileSpec) -> Result<Option<Output>, ApplyError> {
+    let failed = |cause| ApplyError { path: spec.path.clone(), step: Step::Verify, cause };
+    let Some(argv) = &spec.verify else { return Ok(None) };
+    let output =
+        command::run(argv, Some(&spec.path), &spec.limits).map_err(|error| failed(Cause::Start(error)))?;
+    if output.is_success() { Ok(Some(output)) } else { Err(failed(Cause::Command(Box::new(output)))) }
+}
+
 /// What is at the destination now, for plan, drift and the rule on strangers' files.
 ///
 /// # Errors
 /// The folder is one that `apply` would refuse, or cannot be read.
 pub fn inspect(spec: &FileSpec) -> Result<OnDisk, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::inspect(spec, socket);
+    }
     let folder = Folder::open(spec)?;
     Ok(Run { spec, folder: &folder }.look(folder.name())?.0)
 }
@@ -99,8 +286,40 @@ pub fn inspect(spec: &FileSpec) -> Result<OnDisk, ApplyError> {
 /// Removes staged files that an earlier life left beside this destination (exact name pattern, own uid); how many.
 /// Call at start. An unsettled swap's way back stays for [`apply`].
 pub fn clean_stale(spec: &FileSpec) -> Result<usize, ApplyError> {
+    if let Via::Installer { .. } = spec.via {
+        // It cleans up itself, whenever it writes.
+        return Ok(0);
+    }
     let folder = Folder::open(spec)?;
     staging::clean(&folder).map_err(|error| Run { spec, folder: &folder }.io(Step::Stage, error))
+}
+
+/// Makes the reader read again: by the target's own `argv`, or by the installer's, which knows by itself whether there
+/// is one and whether it is owed. `None` if there was nothing to run.
+///
+/// # Errors
+/// The command could not be started; one that ran and failed is an [`Output`].
+pub fn reload(spec: &FileSpec, argv: Option<&Argv>) -> Result<Option<Output>, ApplyError> {
+    if let Via::Installer { socket } = &spec.via {
+        return installed::reload(spec, socket);
+    }
+    let Some(argv) = argv else { return Ok(None) };
+    command::run(argv, Some(&spec.path), &spec.limits).map(Some).map_err(|error| ApplyError {
+        path: spec.path.clone(),
+        step: Step::Reload,
+        cause: Cause::Start(error),
+    })
+}
+
+/// Keeps what is at the destination now as a stranger's version under `label`, before it is removed.
+///
+/// # Errors
+/// It cannot be read or kept.
+pub fn keep_found(spec: &FileSpec, label: u64) -> Result<(), ApplyError> {
+    let folder = Folder::open(spec)?;
+    let kept =
+        read_whole(&folder, folder.name()).and_then(|bytes| versions::keep(spec, label, false, &bytes));
+    kept.map_err(|error| Run { spec, folder: &folder }.io(Step::Keep, error))
 }
 
 /// One destination in its open folder.
@@ -183,8 +402,12 @@ impl Run<'_> {
 
     fn is_as_wanted(&self, found: &OnDisk, digest: Digest) -> bool {
         let us = rustix::process::geteuid().as_raw();
+        let is_owned = |facts: &FileFacts| match self.spec.owner {
+            Some(owner) => owner == Owner { uid: facts.uid, gid: facts.gid },
+            None => facts.uid == us,
+        };
         matches!(found, OnDisk::File(facts)
-            if facts.digest == Some(digest) && facts.mode == self.spec.mode & 0o777 && facts.uid == us)
+            if facts.digest == Some(digest) && facts.mode == self.spec.mode & 0o777 && is_owned(facts))
     }
 
     /// Writes the new file under a staging name: whole, with its mode, on disk.
@@ -203,6 +426,9 @@ impl Run<'_> {
 
     fn fill(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
+        if let Some(Owner { uid, gid }) = self.spec.owner {
+            rustix::fs::fchown(file.as_fd(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
         rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(self.spec.mode & 0o777))?;
         // Before the rename: otherwise a power cut could leave the new name with no content.
         file.sync_all()

@@ -57,7 +57,11 @@ mod tests {
     #[test]
     fn what_was_written_is_found_in_place_or_among_the_kept_and_nothing_else_is() {
         let base = tempfile::tempdir().unwrap();
-        let spec = FileSpec::new(base.path().join("own/opa"), base.path().join("state"));
+        let spec = FileSpec::new(
+            crate::model::TargetName::parse("opa").unwrap(),
+            base.path().join("own/opa"),
+            base.path().join("state"),
+        );
         make_private_folder(&spec).unwrap();
         make_private_folder(&spec).unwrap();
         let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));

@@ -40,6 +40,12 @@ pub enum Step {
     Restore,
     /// Storing the version under the state directory.
     Keep,
+    /// Taking a file of ours away.
+    Remove,
+    /// The operator's `reload`.
+    Reload,
+    /// Asking the installer, which does all the others.
+    Installer,
 }
 
 /// What went wrong.
@@ -59,6 +65,19 @@ pub enum Cause {
     Command(Box<Output>),
     /// `verify` said no and the old file could not be put back: the new one is still in place.
     NotRestored(Box<Output>, io::Error),
+    /// The installer refused, or did not answer.
+    Installer(Box<Installed>),
+}
+
+/// What came back from the installer instead of a deed.
+#[derive(Debug)]
+pub struct Installed {
+    /// The class it gave.
+    pub kind: Kind,
+    /// The whole message: what, where, what to do.
+    pub message: String,
+    /// What the command that said no has written.
+    pub output: Option<Output>,
 }
 
 /// What the caller does about it.
@@ -81,6 +100,7 @@ impl ApplyError {
             Cause::Command(output) if output.status == Status::TimedOut => Kind::Transient,
             Cause::Command(_) | Cause::Parse(_) => Kind::Refused,
             Cause::Refused(_) | Cause::Start(_) | Cause::NotRestored(..) => Kind::NeedsOperator,
+            Cause::Installer(said) => said.kind,
         }
     }
 
@@ -101,7 +121,7 @@ impl ApplyError {
             Cause::NotRestored(..) => {
                 "the new file is in place although `verify` refused it; put the `.prev` beside it back by hand"
             }
-            Cause::Refused(_) => "",
+            Cause::Refused(_) | Cause::Installer(_) => "",
         }
     }
 
@@ -109,6 +129,7 @@ impl ApplyError {
     pub fn output(&self) -> Option<&Output> {
         match &self.cause {
             Cause::Command(output) | Cause::NotRestored(output, _) => Some(output),
+            Cause::Installer(said) => said.output.as_ref(),
             _ => None,
         }
     }
@@ -157,6 +178,9 @@ impl fmt::Display for Step {
             Self::Verify => "`verify`",
             Self::Restore => "putting the old file back",
             Self::Keep => "storing the version",
+            Self::Remove => "removing it",
+            Self::Reload => "`reload`",
+            Self::Installer => "through the installer",
         })
     }
 }
@@ -174,6 +198,7 @@ impl fmt::Display for ApplyError {
                 said(f, output)?;
                 write!(f, "; and the old file could not be put back: {error}")?;
             }
+            Cause::Installer(said) => f.write_str(&said.message)?,
         }
         let hint = self.hint();
         if hint.is_empty() { Ok(()) } else { write!(f, "; {hint}") }

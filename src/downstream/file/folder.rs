@@ -76,6 +76,17 @@ impl Folder {
         Ok(File::from(open_beneath(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
+    /// Where the symlink `name` points to.
+    pub(super) fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
+        let to = rustix::fs::readlinkat(&self.fd, name, Vec::new())?;
+        Ok(OsStr::from_bytes(to.to_bytes()).to_owned())
+    }
+
+    /// A new symlink `name`.
+    pub(super) fn symlink(&self, to: &OsStr, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::symlinkat(to, &self.fd, name)?)
+    }
+
     /// A second name for a file.
     pub(super) fn link(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())?)

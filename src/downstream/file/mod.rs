@@ -2,13 +2,16 @@
 //!
 //! INVARIANTS: a reader sees the old file or the new one, whole. Nothing but rosterd's own staging names appears
 //! beside the destination, and these only while a swap is under way. A destination that is a symlink, a special
-//! file or a mount point of its own is refused, never followed. Owners are never changed. Blocking: run it on a
+//! file or a mount point of its own is refused, never followed. Owners are set only where [`FileSpec::owner`] says so, which is the
+//! installer's doing. Blocking: run it on a
 //! blocking thread; one apply per destination at a time.
 
 mod apply;
 mod content;
 mod error;
 mod folder;
+pub mod generation;
+mod installed;
 mod staging;
 mod versions;
 
@@ -22,8 +25,12 @@ use std::time::SystemTime;
 use sha2::{Digest as _, Sha256};
 
 use crate::downstream::command::{Argv, Limits, Output};
+use crate::model::TargetName;
 
-pub use apply::{apply, clean_stale, inspect, settle};
+pub use apply::{
+    apply, clean_stale, drop_aside, has_way_back, inspect, keep_found, put_link, read_link, reload, remove,
+    remove_link, revert, set_aside, settle, verify,
+};
 pub use content::{content, make_private_folder};
 pub use error::{ApplyError, Cause, Kind, Step};
 pub use versions::{Kept, kept};
@@ -37,10 +44,18 @@ pub const STAGING_PREFIX: &str = ".rosterd-";
 /// What steers one file destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSpec {
+    /// The target it belongs to: what an installer knows it by.
+    pub target: TargetName,
+    /// Its name inside a tree; `None` for a single file.
+    pub member: Option<String>,
+    /// Who writes it.
+    pub via: Via,
     /// Absolute path of the destination; no `.` or `..`, no symlink in it.
     pub path: PathBuf,
     /// Permission bits, of which the lower nine count. Default 0640.
     pub mode: u32,
+    /// Who is to own it; `None`: whoever writes it, in the folder's group where that is set-group-id. Default `None`.
+    pub owner: Option<Owner>,
     /// Runs on the staged file before the swap, `{file}` being its path. Non-zero: the old file stays.
     pub check: Option<Argv>,
     /// Runs after the swap, e.g. `nginx -t`. Non-zero: the old file is put back.
@@ -54,6 +69,28 @@ pub struct FileSpec {
     /// Accepts a folder that its group may write to, whatever group that is (the reader group). A flag and no number,
     /// because in a sandbox with `PrivateUsers=` every foreign group shows as the same one. Default false.
     pub group_may_write: bool,
+}
+
+/// Who owns a file; only root can give files away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// Who puts a file in place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Via {
+    /// This process.
+    #[default]
+    Direct,
+    /// The root-owned installer, which knows path, owner, mode and commands by target and member.
+    Installer {
+        /// Its socket.
+        socket: PathBuf,
+    },
 }
 
 /// SHA-256 of a file's bytes.
@@ -110,6 +147,15 @@ pub enum Applied {
     Swapped(Swapped),
 }
 
+/// What `remove` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// Nothing was there.
+    Absent,
+    /// It is gone, and that is durable.
+    Gone,
+}
+
 /// A file that has just been put in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Swapped {
@@ -124,11 +170,28 @@ pub struct Swapped {
 }
 
 impl FileSpec {
-    /// A destination with every default.
-    pub fn new(path: PathBuf, state: PathBuf) -> Self {
+    /// The file `name` of a tree whose folder is this spec's path. Its way back is the tree's to keep, so its own
+    /// `verify` and versions are off.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Self {
         Self {
+            member: Some(name.to_owned()),
+            path: self.path.join(name),
+            verify: None,
+            keep: 0,
+            ..self.clone()
+        }
+    }
+
+    /// A destination with every default.
+    pub fn new(target: TargetName, path: PathBuf, state: PathBuf) -> Self {
+        Self {
+            target,
+            member: None,
+            via: Via::Direct,
             path,
             mode: 0o640,
+            owner: None,
             check: None,
             verify: None,
             limits: Limits::default(),
@@ -148,6 +211,23 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "a SHA-256 is 64 lower-case hexadecimal digits";
+        let mut digest = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(WRONG);
+        }
+        for (n, byte) in digest.iter_mut().enumerate() {
+            let pair = text.get(2 * n..2 * n + 2).ok_or(WRONG)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| WRONG)?;
+        }
+        Ok(Self(digest))
     }
 }
 

@@ -15,6 +15,8 @@ use super::{Digest, STAGING_PREFIX, folder::Folder};
 pub(super) const TEMP: &str = ".tmp";
 /// The file before the swap.
 pub(super) const PREVIOUS: &str = ".prev";
+/// A staged symlink.
+pub(super) const LINK: &str = ".link";
 /// There was no file before the swap.
 pub(super) const NONE_BEFORE: &str = ".none";
 

@@ -19,7 +19,11 @@ impl Place {
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
         fs::set_permissions(&out, fs::Permissions::from_mode(0o750)).unwrap();
-        let spec = FileSpec::new(out.join("access.json"), folder.path().join("state"));
+        let spec = FileSpec::new(
+            TargetName::parse("opa").unwrap(),
+            out.join("access.json"),
+            folder.path().join("state"),
+        );
         Self { _folder: folder, spec }
     }
 

@@ -72,9 +72,31 @@ pub(super) fn reject(spec: &FileSpec, bytes: &[u8]) -> io::Result<PathBuf> {
     Ok(spec.state.join(name))
 }
 
+/// Remembers what an installer has put in place, which may not be readable here, until the swap is settled.
+pub(super) fn stash(spec: &FileSpec, bytes: &[u8]) -> io::Result<()> {
+    store(&spec.state, &own_name(spec, "installed"), bytes)
+}
+
+/// What was stashed last, if it is that.
+pub(super) fn take_stash(spec: &FileSpec, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+    let path = spec.state.join(own_name(spec, "installed"));
+    match fs::read(&path) {
+        Ok(bytes) => {
+            fs::remove_file(path)?;
+            Ok(Some(bytes).filter(|bytes| Digest::of(bytes) == digest))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn rejected_name(spec: &FileSpec) -> String {
+    own_name(spec, "rejected")
+}
+
+fn own_name(spec: &FileSpec, suffix: &str) -> String {
     let name = spec.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    format!("{name}.rejected").replace(['\0', '/'], "_")
+    format!("{name}.{suffix}").replace(['\0', '/'], "_")
 }
 
 fn folder(spec: &FileSpec) -> PathBuf {

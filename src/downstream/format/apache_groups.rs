@@ -23,9 +23,10 @@ pub(super) const FORMAT: Format = Format {
         },
         people::ROLES,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 #[expect(clippy::unnecessary_wraps, reason = "every format has this signature")]
@@ -52,7 +53,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     }
     let listed: BTreeSet<&str> =
         lines.iter().flat_map(|(_, members)| members.iter().map(String::as_str)).collect();
-    let notation = Notation { write: &member, fold: None };
+    let notation = Notation { write: &member };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
     let mut text = String::new();
     for (name, members) in lines {

@@ -39,9 +39,10 @@ pub(super) const FORMAT: Format = Format {
             description: "Whose holders the policy lets in.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example,
+    ..super::PLAIN
 };
 
 /// What can be permitted without further settings.

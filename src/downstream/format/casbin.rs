@@ -36,9 +36,10 @@ pub(super) const FORMAT: Format = Format {
             description: "What stands before each user. If empty, users named `group:…` or `role:…` are left out.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 /// The first line, so that a file without lines is told from one that was cut short.

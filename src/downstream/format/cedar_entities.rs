@@ -32,9 +32,10 @@ pub(super) const FORMAT: Format = Format {
         type_option("role_type", "\"Role\"", "Entity type of roles."),
         type_option("user_type", "\"User\"", "Entity type of users."),
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: whole::placeholder_options,
+    ..super::PLAIN
 };
 
 const fn type_option(name: &'static str, default: &'static str, description: &'static str) -> OptionDoc {

@@ -23,9 +23,10 @@ pub(super) const FORMAT: Format = Format {
             description: "One row for each user and group or role, or one for each user.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 const ACCESS_COLUMNS: &str = "user,kind,name,user_id,directory";

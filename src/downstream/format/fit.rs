@@ -196,6 +196,22 @@ pub(super) fn with_local_names(view: &View) -> View {
     }
 }
 
+/// One person, who holds all of `roles`.
+pub(super) fn only_one(name: &str, roles: &BTreeSet<String>) -> View {
+    let mut view = example_view();
+    view.groups.clear();
+    let roles: Vec<RoleName> = roles.iter().filter_map(|role| RoleName::parse(role).ok()).collect();
+    let held: Vec<String> = roles.iter().map(ToString::to_string).collect();
+    view.users.truncate(1);
+    for user in &mut view.users {
+        name.clone_into(&mut user.name);
+        (user.groups, user.roles) = (Vec::new(), held.clone());
+    }
+    let members = vec![name.to_owned()];
+    view.roles = roles.into_iter().map(|role| ViewRole { name: role, members: members.clone() }).collect();
+    view
+}
+
 /// The data set of the documentation: alice in engineering, bob in engineering through sre, sre holds role admin.
 pub fn example_view() -> View {
     let Ok(directory) = DirectoryId::parse("acme-okta") else { return View::default() };

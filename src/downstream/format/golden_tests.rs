@@ -13,7 +13,7 @@ use crate::access::{
 };
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Timestamp};
 
-use super::{FORMATS, Format, fit, json as whole};
+use super::{FORMATS, Format, fit, json as whole, testing};
 
 /// Names that mean something to one reader or another (docs/formats.md).
 pub(super) const DANGEROUS: &[&str] = &[
@@ -147,6 +147,8 @@ fn model(people: &[Person<'_>], groups: &[(&str, &[usize], &[usize])], role_grou
         attributes: &[],
         exceptions: &[],
         names: &BTreeMap::new(),
+        map: &BTreeMap::new(),
+        fold: None,
     };
     view(&facts, &access, input).0
 }
@@ -206,10 +208,15 @@ fn variants(format: &str) -> Vec<(&'static str, Value)> {
         }
         "openfga-tuples" => vec![
             ("csv", json!({"form": "csv"})),
+            ("json", json!({"form": "json"})),
             ("jsonl-encoded", json!({"form": "jsonl", "encode": "base64url"})),
         ],
         "spicedb-relationships" => {
-            vec![("plain", json!({"encode": "none"})), ("yaml", json!({"form": "yaml"}))]
+            vec![
+                ("lines", json!({"form": "lines"})),
+                ("plain", json!({"encode": "none", "form": "lines"})),
+                ("yaml", json!({"form": "yaml"})),
+            ]
         }
         "apache-groups" => vec![("groups", json!({"list": "groups"}))],
         "haproxy-map" => {
@@ -223,6 +230,11 @@ fn variants(format: &str) -> Vec<(&'static str, Value)> {
         "pam-access" => {
             vec![("always", json!({"roles": ["admin"], "always": ["root"], "origins": "tty1 10.0.0.0/8"}))]
         }
+        "userdb" => vec![(
+            "homes",
+            json!({"gids": [60_000, 60_499], "uids": [60_500, 64_999], "home": "/srv/home", "shell": "/bin/bash",
+                "names": {"admin": "sre"}}),
+        )],
         "pg-ident" => vec![("named", json!({"map": "scim", "names": {"admin": "dba"}}))],
         "pg-roles" => vec![("create", json!({"create_users": true, "names": {"admin": "dba"}}))],
         _ => Vec::new(),
@@ -235,21 +247,21 @@ fn compare(format: &Format, case: &str, view: &View, values: Option<Value>) {
         options.values = values;
     }
     assert_eq!(format.check_options(&options.values), Vec::<String>::new());
-    let rendered = format.render(view, &options).unwrap();
-    format.check(&rendered.bytes, &options).unwrap_or_else(|error| panic!("{} {case}: {error}", format.name));
-    assert_eq!(
-        rendered,
-        format.render(view, &options).unwrap(),
-        "{} {case}: two renderings differ",
-        format.name
-    );
-    let out = if format.is_text() {
-        String::from_utf8(rendered.bytes).unwrap()
+    let options = format.with_made_up_ids(view, options);
+    let (files, left_out) = testing::files(format, view, &options);
+    for bytes in &files {
+        format.check(bytes, &options).unwrap_or_else(|error| panic!("{} {case}: {error}", format.name));
+    }
+    let again = testing::files(format, view, &options);
+    assert_eq!((&files, &left_out), (&again.0, &again.1), "{} {case}: two renderings differ", format.name);
+    let out = if format.is_tree() {
+        format.render_tree(view, &options).unwrap().listing()
+    } else if format.is_text() {
+        String::from_utf8(files.concat()).unwrap()
     } else {
-        super::opa_bundle::listing(&rendered.bytes).unwrap()
+        super::opa_bundle::listing(&files[0]).unwrap()
     };
-    let left_out: Vec<String> =
-        rendered.left_out.iter().map(|one| format!("{:?}: {one}\n", one.text)).collect();
+    let left_out: Vec<String> = left_out.iter().map(|one| format!("{:?}: {one}\n", one.text)).collect();
     let left_out = left_out.concat();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format.name).join(case);
     for (name, text) in [("out", out), ("left_out", left_out)] {
@@ -276,7 +288,7 @@ fn every_format_writes_its_golden_files() {
         compare(format, "dangerous", &dangerous(), None);
         compare(format, "emptied", &emptied(), None);
         compare(format, "nothing", &View::default(), None);
-        if matches!(format.name, "extrausers" | "pam-access" | "sudoers") {
+        if matches!(format.name, "extrausers" | "pam-access" | "sudoers" | "userdb") {
             compare(format, "accounts", &fit::with_local_names(&documented()), None);
         }
         for (case, values) in variants(format.name) {
@@ -289,8 +301,9 @@ fn every_format_writes_its_golden_files() {
 #[test]
 fn the_inactive_are_in_no_file() {
     for format in FORMATS {
-        let rendered = format.render(&documented(), &(format.example)()).unwrap();
-        assert!(!String::from_utf8_lossy(&rendered.bytes).contains("carl"), "{}", format.name);
+        let options = format.with_made_up_ids(&documented(), (format.example)());
+        let (files, _) = testing::files(format, &documented(), &options);
+        assert!(!String::from_utf8_lossy(&files.concat()).contains("carl"), "{}", format.name);
     }
     assert_eq!(whole::placeholder_options().target.as_str(), "example");
 }

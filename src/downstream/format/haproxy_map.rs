@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::access::View;
+use crate::access::{Fold, View};
 
 use super::nginx_map::{self, VALUE};
-use super::people::{self, Folding, Notation};
+use super::people::{self, Notation};
 use super::{Format, OptionDoc, OptionKind, Options, RenderError, Rendered, escape, json};
 
 pub(super) const FORMAT: Format = Format {
@@ -26,9 +26,14 @@ pub(super) const FORMAT: Format = Format {
         people::ROLES,
         VALUE,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    fold: |options| {
+        let fold = Fold { how: "in lower case, as `lower` writes them", key: str::to_ascii_lowercase };
+        options.flag("lower").then_some(fold)
+    },
+    ..super::PLAIN
 };
 
 /// Longest line that HAProxy reads whole, its newline not counted.
@@ -42,9 +47,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
         let name = if lower { name.to_ascii_lowercase() } else { name.to_owned() };
         escape::haproxy_word(&name).map_err(str::to_owned)
     };
-    let folding: Folding = ("in lower case", str::to_ascii_lowercase);
-    let fold = lower.then_some(folding);
-    let notation = Notation { write: &write, fold };
+    let notation = Notation { write: &write };
     let mut text = String::new();
     for (person, value) in nginx_map::rows(view, options, &notation, &|_| false, &mut left_out) {
         let line = format!("{} {value}\n", person.written);
@@ -76,7 +79,8 @@ fn check(bytes: &[u8], _options: &Options) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::downstream::format::testing::{named, options, outcome, two_named};
+    use super::*;
+    use crate::downstream::format::testing::{named, options, outcome};
     use proptest::prelude::*;
 
     #[test]
@@ -103,13 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn in_lower_case_two_may_become_one_and_the_older_stays() {
+    fn only_in_lower_case_do_two_become_one() {
         let lower = options(&serde_json::json!({"lower": true}));
-        let (text, left_out) = outcome("haproxy-map", &two_named("BOB", "bob"), &lower);
-        assert_eq!((text.as_str(), left_out.len()), ("bob admin\n", 1));
-        let (text, left_out) =
-            outcome("haproxy-map", &two_named("BOB", "bob"), &options(&serde_json::json!({})));
-        assert_eq!((text.as_str(), left_out.len()), ("BOB admin\nbob admin\n", 0));
+        assert_eq!((FORMAT.fold(&lower).unwrap().key)("BOB"), "bob");
+        assert!(FORMAT.fold(&options(&serde_json::json!({}))).is_none());
+        let (text, left_out) = outcome("haproxy-map", &named("BOB"), &lower);
+        assert_eq!((text.as_str(), left_out.len()), ("bob admin\n", 0));
     }
 
     proptest! {

@@ -18,9 +18,10 @@ pub(super) const FORMAT: Format = Format {
         default: "false",
         description: "Writes one line without blanks instead of two-space indents.",
     }],
-    render,
+    render: super::Render::One(render),
     check,
     example: placeholder_options,
+    ..super::PLAIN
 };
 
 pub(super) fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {

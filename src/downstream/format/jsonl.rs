@@ -19,9 +19,10 @@ pub(super) const FORMAT: Format = Format {
         default: "\"all\"",
         description: "Which objects are written.",
     }],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {

@@ -55,9 +55,11 @@ pub(super) const FORMAT: Format = Format {
             description: "What the API server puts before each user (--oidc-username-prefix), such as `oidc:`.",
         },
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -109,8 +111,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let roles =
         view.roles.iter().filter(|role| wanted.as_ref().is_none_or(|set| set.contains(role.name.as_str())));
     let documents: Vec<String> = roles.map(|role| binding(role, options)).collect();
-    let text =
-        if documents.is_empty() { "# No role is bound.\n".to_owned() } else { documents.join("---\n") };
+    let text = if documents.is_empty() { nothing(options) } else { documents.join("---\n") };
     Ok(Rendered { bytes: text.into_bytes(), left_out })
 }
 
@@ -126,16 +127,7 @@ fn binding(role: &ViewRole, options: &Options) -> String {
     let namespace = options.text("namespace", "");
     let kind = if namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" };
     let quoted = escape::quoted;
-    let mut text =
-        format!("apiVersion: \"{GROUP}/v1\"\nkind: \"{kind}\"\nmetadata:\n  name: {}\n", quoted(&name));
-    if !namespace.is_empty() {
-        let _infallible = writeln!(text, "  namespace: {}", quoted(namespace));
-    }
-    let _infallible = write!(
-        text,
-        "  labels:\n    \"app.kubernetes.io/managed-by\": \"rosterd\"\n    \"rosterd/target\": {}\n",
-        quoted(options.target.as_str())
-    );
+    let mut text = header(kind, &quoted(&name), options);
     let _infallible = write!(
         text,
         "roleRef:\n  apiGroup: \"{GROUP}\"\n  kind: {}\n  name: {}\n",
@@ -154,6 +146,31 @@ fn binding(role: &ViewRole, options: &Options) -> String {
     text
 }
 
+/// A file without a binding would be refused by kubectl before it prunes anything, so one that binds nobody stands in.
+fn nothing(options: &Options) -> String {
+    let kind = if options.text("namespace", "").is_empty() { "ClusterRoleBinding" } else { "RoleBinding" };
+    let name = escape::quoted(&format!("{}nobody", options.text("prefix", "rosterd-")));
+    let head = header(kind, &name, options);
+    format!(
+        "{head}roleRef:\n  apiGroup: \"{GROUP}\"\n  kind: \"ClusterRole\"\n  name: \"view\"\nsubjects: []\n"
+    )
+}
+
+/// What a binding is and is called, with the labels to prune by.
+fn header(kind: &str, name: &str, options: &Options) -> String {
+    let mut text = format!("apiVersion: \"{GROUP}/v1\"\nkind: \"{kind}\"\nmetadata:\n  name: {name}\n");
+    let namespace = options.text("namespace", "");
+    if !namespace.is_empty() {
+        let _infallible = writeln!(text, "  namespace: {}", escape::quoted(namespace));
+    }
+    let _infallible = write!(
+        text,
+        "  labels:\n    \"app.kubernetes.io/managed-by\": \"rosterd\"\n    \"rosterd/target\": {}\n",
+        escape::quoted(options.target.as_str())
+    );
+    text
+}
+
 /// Reads each line as `key: value` with the value a JSON text, the only form that is written.
 fn check(bytes: &[u8], _options: &Options) -> Result<(), String> {
     let text = lines::text(bytes)?;
@@ -161,7 +178,7 @@ fn check(bytes: &[u8], _options: &Options) -> Result<(), String> {
     let (mut section, mut kinds, mut roles, mut subjects) = ("", 0usize, 0usize, 0usize);
     for (n, line) in lines::numbered(text) {
         let wrong = |what: &str| Err(format!("line {n}: {what}"));
-        if line == "---" || line == "# No role is bound." {
+        if line == "---" {
             continue;
         }
         let Some((key, value)) =

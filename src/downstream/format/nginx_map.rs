@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::access::{View, ViewUser};
+use crate::access::{Fold, View, ViewUser};
 
 use super::people::{self, Notation, Person};
 use super::{Carried, Format, LeftOut, OptionDoc, OptionKind, Options, RenderError, Rendered, escape, json};
@@ -27,9 +27,13 @@ pub(super) const FORMAT: Format = Format {
         people::ROLES,
         VALUE,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    fold: |_| {
+        Some(Fold { how: "without regard to ASCII case, as nginx reads them", key: str::to_ascii_lowercase })
+    },
+    ..super::PLAIN
 };
 
 /// What stands behind each user, in maps for nginx and HAProxy alike.
@@ -53,8 +57,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
         }
         escape::nginx_key(name).map_err(str::to_owned)
     };
-    let notation =
-        Notation { write: &write, fold: Some(("without regard to ASCII case", str::to_ascii_lowercase)) };
+    let notation = Notation { write: &write };
     let rows = rows(view, options, &notation, &|group| group.contains('$'), &mut left_out);
     let mut text = String::new();
     let needed = rows.iter().map(|(person, _)| bucket_size(&person.user.name)).max().unwrap_or(0);
@@ -154,7 +157,7 @@ fn check(bytes: &[u8], _options: &Options) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::downstream::format::testing::{named, options, outcome, two_named};
+    use crate::downstream::format::testing::{named, options, outcome};
     use proptest::prelude::*;
 
     #[test]
@@ -178,15 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn two_that_differ_in_ascii_case_only_are_one_and_the_older_stays() {
-        let (text, left_out) =
-            outcome("nginx-map", &two_named("BOB", "bob"), &options(&serde_json::json!({})));
-        assert!(text.contains("\\\\BOB") && !text.contains("bob"), "{text}");
-        let [one] = &left_out[..] else { panic!("{left_out:?}") };
-        assert!(
-            one.why.contains("acme-okta/") && one.to_string().matches("acme-okta/").count() == 2,
-            "{one}"
-        );
+    fn who_would_be_one_to_nginx_collides_before_a_line_is_written() {
+        let fold = FORMAT.fold(&options(&serde_json::json!({}))).unwrap();
+        assert_eq!((fold.key)("BOB"), (fold.key)("bob"));
+        assert_ne!((fold.key)("É"), (fold.key)("é"), "nginx folds ASCII alone");
+        let check = |text: &str| FORMAT.check(text.as_bytes(), &options(&serde_json::json!({})));
+        assert!(check("\"\\\\BOB\" \"admin\";\n\"\\\\bob\" \"admin\";\n").unwrap_err().contains("twice"));
     }
 
     proptest! {

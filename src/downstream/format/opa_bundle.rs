@@ -24,9 +24,10 @@ pub(super) const FORMAT: Format = Format {
     summary: "Open Policy Agent: a bundle (tar.gz) of `opa-data` with a manifest",
     content_type: CONTENT_TYPE,
     options: opa_data::OPTIONS,
-    render,
+    render: super::Render::One(render),
     check,
     example: whole::placeholder_options,
+    ..super::PLAIN
 };
 
 /// A tar archive is made of blocks of this size.

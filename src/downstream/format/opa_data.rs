@@ -13,9 +13,10 @@ pub(super) const FORMAT: Format = Format {
     summary: "Open Policy Agent: `data.json` with users, groups and roles by name",
     content_type: "application/json",
     options: OPTIONS,
-    render,
+    render: super::Render::One(render),
     check,
     example: whole::placeholder_options,
+    ..super::PLAIN
 };
 
 /// The same for a bundle.

@@ -1,12 +1,13 @@
 //! What may stand in a target's `options`, and how a format asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::Template;
-use crate::model::TargetName;
+use crate::model::{TargetName, UnixIdOwner};
 
 /// One documented option of a format.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +41,8 @@ pub enum OptionKind {
     Map(&'static str, fn(&str) -> bool),
     /// A whole number from the first to the second.
     Number(u64, u64),
-    /// A table of such numbers, none of them twice.
-    Numbers(u64, u64),
+    /// Two such numbers, the lowest and the highest of a range.
+    Range(u64, u64),
 }
 
 /// Stands as the default of an option that every target of its format must set.
@@ -74,14 +75,18 @@ impl OptionKind {
                 value.as_u64().is_some_and(|number| (low..=high).contains(&number)),
                 format!("a whole number from {low} to {high}"),
             ),
-            Self::Numbers(low, high) => {
-                let is_right = |table: &Map<String, Value>| {
-                    let numbers: BTreeSet<u64> = table.values().filter_map(Value::as_u64).collect();
-                    numbers.len() == table.len() && numbers.iter().all(|number| (low..=high).contains(number))
-                };
+            Self::Range(low, high) => {
+                let ends: Vec<u64> =
+                    value.as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+                let is_right =
+                    |ends: &[u64]| matches!(ends, [from, to] if low <= *from && from <= to && *to <= high);
                 (
-                    value.as_object().is_some_and(is_right),
-                    format!("a table, each value a whole number of its own from {low} to {high}"),
+                    value.as_array().is_some_and(|list| list.len() == 2) && is_right(&ends),
+                    format!(
+                        "a range, such as `[{}, {}]`, within {low} and {high}",
+                        low.max(60_500),
+                        high.min(64_999)
+                    ),
                 )
             }
         };
@@ -98,12 +103,24 @@ pub struct Options {
     pub template: Option<Arc<Template>>,
     /// The target's `options` table, checked by [`super::Format::check_options`].
     pub values: Map<String, Value>,
+    /// The numbers of those that [`super::Format::unix_ids`] asked for.
+    pub ids: BTreeMap<UnixIdOwner, u32>,
+    /// Relations that the reader may hold and should not, of the kind [`super::Format::relations`] gives.
+    pub deletes: BTreeSet<String>,
 }
 
 impl Options {
     /// No template and every option at its default.
     pub fn new(target: TargetName) -> Self {
-        Self { target, template: None, values: Map::new() }
+        Self { target, template: None, values: Map::new(), ids: BTreeMap::new(), deletes: BTreeSet::new() }
+    }
+
+    /// Every role that stands in an option, and one more.
+    pub(super) fn roles_named(&self) -> BTreeSet<String> {
+        let listed = self.values.values().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+        let keyed = self.values.values().filter_map(Value::as_object).flat_map(Map::keys).map(String::as_str);
+        let one = self.values.get("role").and_then(Value::as_str);
+        listed.chain(keyed).chain(one).chain(["admin"]).map(str::to_owned).collect()
     }
 
     /// A flag, false unless set.
@@ -128,11 +145,10 @@ impl Options {
         entries.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
     }
 
-    /// A table of whole numbers, empty unless set.
-    pub(crate) fn numbers(&self, name: &str) -> BTreeMap<&str, u64> {
-        let table = self.values.get(name).and_then(Value::as_object);
-        let entries = table.into_iter().flatten();
-        entries.filter_map(|(key, value)| Some((key.as_str(), value.as_u64()?))).collect()
+    /// A range of whole numbers, both ends in it; `None` unless set.
+    pub(crate) fn range(&self, name: &str) -> Option<RangeInclusive<u32>> {
+        let [low, high] = self.values.get(name)?.as_array()?.as_slice() else { return None };
+        Some(u32::try_from(low.as_u64()?).ok()?..=u32::try_from(high.as_u64()?).ok()?)
     }
 }
 
@@ -164,10 +180,10 @@ mod tests {
             ),
             (OptionKind::Number(1, 5), json!(5), json!(6), "a whole number from 1 to 5"),
             (
-                OptionKind::Numbers(1, 5),
-                json!({"a": 1, "b": 2}),
-                json!({"a": 1, "b": 1}),
-                "a table, each value a whole number of its own from 1 to 5",
+                OptionKind::Range(1, 99_999),
+                json!([60_500, 60_500]),
+                json!([2, 1]),
+                "a range, such as `[60500, 64999]`, within 1 and 99999",
             ),
         ];
         for (kind, good, bad, wanted) in cases {

@@ -31,9 +31,11 @@ pub(super) const FORMAT: Format = Format {
         },
         people::ROLES_REQUIRED,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 /// The end of every file.
@@ -61,7 +63,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let origins = Some(options.text("origins", "ALL")).filter(|text| are_origins(text)).unwrap_or("ALL");
     let mut left_out = Vec::new();
     let listed = people::holders(&people::roles(view, options));
-    let notation = Notation { write: &|name| account::account(name).map_err(str::to_owned), fold: None };
+    let notation = Notation { write: &|name| account::account(name).map_err(str::to_owned) };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
     let always = options.texts("always").unwrap_or_default();
     let mut text = String::from("# Written by rosterd; changes here are undone.\n");

@@ -1,5 +1,6 @@
 //! Who a file lists: the holders of the roles it is about, each written in the reader's notation. Who cannot be
-//! written, and who would be somebody else after the reader's own folding, is left out and reported.
+//! written is left out and reported. Who would be somebody else after the reader's own folding is not in the view
+//! (`Format::fold`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,12 +32,7 @@ pub(super) fn is_role(text: &str) -> bool {
 pub(super) struct Notation<'a> {
     /// Writes one name, or says why it cannot be.
     pub(super) write: &'a dyn Fn(&str) -> Result<String, String>,
-    /// What two names that the reader takes for one have in common, and what to call that; `None`: it compares bytes.
-    pub(super) fold: Option<Folding>,
 }
-
-/// What it is called, and what it makes of a name.
-pub(super) type Folding = (&'static str, fn(&str) -> String);
 
 /// One user as the file will have it.
 pub(super) struct Person<'a> {
@@ -63,17 +59,8 @@ pub(super) fn written<'a>(
     notation: &Notation<'_>,
     left_out: &mut Vec<LeftOut>,
 ) -> BTreeMap<&'a str, Person<'a>> {
-    let winners = notation.fold.map(|(_, fold)| winners(view, fold));
     let mut people = BTreeMap::new();
     for user in &view.users {
-        if let (Some((what, fold)), Some(winners)) = (notation.fold, &winners)
-            && let Some(holder) = winners.get(&fold(&user.name))
-            && holder.id != user.id
-        {
-            let why = format!("{what}, the name is that of {}, who had it first", holder.subject());
-            left_out.push(refused(user, why));
-            continue;
-        }
         if !wanted(user) {
             continue;
         }
@@ -85,19 +72,6 @@ pub(super) fn written<'a>(
         }
     }
     people
-}
-
-/// Who keeps a name that several would share: who was created first. Everybody counts, also who is not listed, since
-/// the reader would take them for whoever is.
-fn winners(view: &View, fold: fn(&str) -> String) -> BTreeMap<String, &ViewUser> {
-    let mut winners: BTreeMap<String, &ViewUser> = BTreeMap::new();
-    for user in &view.users {
-        let holder = winners.entry(fold(&user.name)).or_insert(user);
-        if (user.id, &user.directory) < (holder.id, &holder.directory) {
-            *holder = user;
-        }
-    }
-    winners
 }
 
 /// A user left out for `why`.

@@ -16,9 +16,11 @@ pub(super) const FORMAT: Format = Format {
     summary: "a list of database users for `@file` in PostgreSQL's pg_hba.conf",
     content_type: "text/plain; charset=utf-8",
     options: &[people::ROLES_REQUIRED],
-    render,
+    render: super::Render::One(render),
     check,
     example,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 /// What a list without anybody holds.
@@ -37,7 +39,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     }
     let mut left_out = Vec::new();
     let listed = people::holders(&people::roles(view, options));
-    let notation = Notation { write: &|name| user(name).map_err(str::to_owned), fold: None };
+    let notation = Notation { write: &|name| user(name).map_err(str::to_owned) };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
     let mut lines: Vec<&str> = people.values().map(|person| person.written.as_str()).collect();
     if lines.is_empty() {

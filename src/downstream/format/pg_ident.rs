@@ -23,9 +23,11 @@ pub(super) const FORMAT: Format = Format {
         NAMES,
         people::ROLES,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 /// What roles are called in the database, for every format of PostgreSQL.
@@ -86,7 +88,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let listed = people::holders(&roles);
     let write =
         |name: &str| account::not_taken(name).and_then(|()| escape::pg_ident(name)).map_err(str::to_owned);
-    let notation = Notation { write: &write, fold: None };
+    let notation = Notation { write: &write };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
     let mut lines = Vec::new();
     for (role, database_role) in database_roles(roles, options, &mut left_out) {

@@ -27,9 +27,11 @@ pub(super) const FORMAT: Format = Format {
         pg_ident::NAMES,
         people::ROLES,
     ],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 const OPENING: &str = "\
@@ -125,7 +127,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
         }
         member(name).map_err(str::to_owned)
     };
-    let notation = Notation { write: &write, fold: None };
+    let notation = Notation { write: &write };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
     let mut grants = BTreeSet::new();
     for (role, name) in &roles {

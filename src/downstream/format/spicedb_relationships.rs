@@ -1,22 +1,26 @@
 //! `spicedb-relationships`: relationships for SpiceDB, nested groups flattened. An id takes few characters there (no
 //! `@`, no `.`), so names are written in base64url unless told otherwise.
 //!
-//! Loading relationships only adds; taking out what is no longer here needs what was loaded before, and is not written
-//! yet.
+//! Loading relationships only adds. So the form `changes` has both halves, as requests that `WriteRelationships` takes
+//! one by one: TOUCH for what is, and DELETE for what was in the file before, until a `reload` has succeeded.
 
-use std::collections::BTreeSet;
+use serde_json::{Value, json};
 
 use crate::access::View;
 
 use super::escape::{self, Refused};
-use super::fit::{self, Kind};
-use super::{Format, OptionDoc, OptionKind, Options, RenderError, Rendered, json, lines};
+use super::fit::Kind;
+use super::relations::{self, Relation, Store};
+use super::{Format, OptionDoc, OptionKind, Options, RenderError, Rendered, json as whole, lines};
 
 const NAME: &str = "spicedb-relationships";
 
+const WORDS: [OptionDoc; 5] =
+    relations::words("3 to 64 of a-z, 0-9 and _, a letter first and no _ last", is_word);
+
 pub(super) const FORMAT: Format = Format {
     name: NAME,
-    summary: "SpiceDB: relationships of users with their groups and roles",
+    summary: "SpiceDB: relationships of users with their groups and roles, and which to delete",
     content_type: "text/plain; charset=utf-8",
     options: &[
         OptionDoc {
@@ -27,28 +31,30 @@ pub(super) const FORMAT: Format = Format {
         },
         OptionDoc {
             name: "form",
-            kind: OptionKind::Choice(&["lines", "yaml"]),
-            default: "\"lines\"",
-            description: "One relationship a line, or the `relationships` of a validation file.",
+            kind: OptionKind::Choice(&["changes", "lines", "yaml"]),
+            default: "\"changes\"",
+            description: "Write requests, a line each, deletes first; or the relationships alone, which only add, one a line or as the `relationships` of a validation file.",
         },
-        word("group_relation", "\"member\"", "Relation of a user to a group."),
-        word("group_type", "\"group\"", "Object type of groups."),
-        word("role_relation", "\"assignee\"", "Relation of a user to a role."),
-        word("role_type", "\"role\"", "Object type of roles."),
-        word("user_type", "\"user\"", "Object type of users."),
+        WORDS[0],
+        WORDS[1],
+        WORDS[2],
+        WORDS[3],
+        WORDS[4],
     ],
-    render,
+    render: super::Render::One(render),
     check,
-    example: json::placeholder_options,
+    example: whole::placeholder_options,
+    relations: |view, options| relations::remembered(view, options, &STORE),
+    ..super::PLAIN
 };
+
+const STORE: Store = Store { format: NAME, id };
 
 /// Longest id.
 const ID_BYTES_MAX: usize = 1024;
 
-const fn word(name: &'static str, default: &'static str, description: &'static str) -> OptionDoc {
-    let kind = OptionKind::Shaped("3 to 64 of a-z, 0-9 and _, a letter first and no _ last", is_word);
-    OptionDoc { name, kind, default, description }
-}
+/// Updates that one WriteRelationships takes.
+const WRITE_MAX: usize = 1000;
 
 fn is_word(text: &str) -> bool {
     (3..=64).contains(&text.len())
@@ -62,8 +68,7 @@ fn is_id(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '|' | '-' | '=' | '+'))
 }
 
-/// The id under which a name goes, if it can.
-fn id(options: &Options, name: &str) -> Result<String, Refused> {
+fn id(options: &Options, _kind: Kind, name: &str) -> Result<String, Refused> {
     let is_encoded = options.text("encode", "base64url") == "base64url";
     let id = if is_encoded { escape::base64url(name) } else { name.to_owned() };
     match (is_id(&id), is_encoded) {
@@ -74,31 +79,15 @@ fn id(options: &Options, name: &str) -> Result<String, Refused> {
 }
 
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
-    let types = ["user", "group", "role"];
-    let type_of = |kind: &'static str| options.text(types_key(kind), kind);
-    if types.map(type_of).iter().collect::<BTreeSet<_>>().len() < types.len() {
-        return Err(RenderError {
-            name: NAME.into(),
-            line: None,
-            what: "two kinds have one type".into(),
-            hint: "set user_type, group_type and role_type to different words",
-        });
+    let (found, left_out) = relations::wanted(view, options, &STORE)?;
+    let form = options.text("form", "changes");
+    if form == "changes" {
+        let deletes = relations::deletes(options, &found);
+        let bytes = relations::requests(NAME, (&found, &deletes), WRITE_MAX, &request)?;
+        return Ok(Rendered { bytes, left_out });
     }
-    let (view, left_out) = fit::without_refused(view, &|_: Kind, name| id(options, name).err());
-    // What was not refused has an id.
-    let id = |name: &str| id(options, name).unwrap_or_default();
-    let mut found = BTreeSet::new();
-    for user in &view.users {
-        let groups = user.groups.iter().map(|name| ("group", "group_relation", "member", name));
-        let roles = user.roles.iter().map(|name| ("role", "role_relation", "assignee", name));
-        for (kind, option, default, name) in groups.chain(roles) {
-            let (resource, relation) = (type_of(kind), options.text(option, default));
-            let (subject, user, name) = (type_of("user"), id(&user.name), id(name));
-            found.insert(format!("{resource}:{name}#{relation}@{subject}:{user}"));
-        }
-    }
-    let found: Vec<String> = found.into_iter().collect();
-    let text = match (options.text("form", "lines"), found.is_empty()) {
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let text = match (form, found.is_empty()) {
         // A blank line is no relationship, and an empty file could be one that was cut short.
         ("lines", true) => "\n".to_owned(),
         ("lines", false) => found.join("\n") + "\n",
@@ -108,17 +97,27 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     Ok(Rendered { bytes: text.into_bytes(), left_out })
 }
 
-fn types_key(kind: &str) -> &'static str {
-    match kind {
-        "user" => "user_type",
-        "group" => "group_type",
-        _ => "role_type",
-    }
+/// One WriteRelationships. Neither a TOUCH of what is there nor a DELETE of what is gone is an error.
+fn request(is_delete: bool, relations: &[&Relation]) -> Value {
+    let operation = if is_delete { "OPERATION_DELETE" } else { "OPERATION_TOUCH" };
+    let object = |text: &str| {
+        let (kind, id) = text.split_once(':').unwrap_or_default();
+        json!({ "objectType": kind, "objectId": id })
+    };
+    let update = |one: &&Relation| {
+        json!({ "operation": operation, "relationship": {
+            "resource": object(&one.object),
+            "relation": one.relation,
+            "subject": { "object": object(&one.user) },
+        } })
+    };
+    json!({ "updates": relations.iter().map(update).collect::<Vec<_>>() })
 }
 
 fn check(bytes: &[u8], options: &Options) -> Result<(), String> {
     let text = lines::text(bytes)?;
-    let (indent, skipped) = match options.text("form", "lines") {
+    let (indent, skipped) = match options.text("form", "changes") {
+        "changes" => return relations::check_requests(text, WRITE_MAX, &updates_of),
         "lines" => ("", 0),
         _ if text == "relationships: \"\"\n" => return Ok(()),
         _ if text.starts_with("relationships: |-\n") => ("  ", 1),
@@ -128,18 +127,70 @@ fn check(bytes: &[u8], options: &Options) -> Result<(), String> {
         return Ok(());
     }
     for (n, line) in lines::numbered(text).skip(skipped) {
-        let is_whole = line.strip_prefix(indent).is_some_and(is_relationship);
-        if !is_whole {
+        let relation = line.strip_prefix(indent).and_then(Relation::parse);
+        if !relation.is_some_and(|one| is_relationship(&one)) {
             return Err(format!("line {n} is not `type:id#relation@type:id`"));
         }
     }
     Ok(())
 }
 
+fn updates_of(request: &Value) -> Result<Vec<(bool, Relation)>, String> {
+    let updates = request.get("updates").and_then(Value::as_array).ok_or("no updates")?;
+    let update = |update: &Value| {
+        let is_delete = match update["operation"].as_str() {
+            Some("OPERATION_DELETE") => true,
+            Some("OPERATION_TOUCH") => false,
+            _ => return Err("an update that cannot be repeated".to_owned()),
+        };
+        let object = |object: &Value| {
+            let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+            format!("{}:{}", text("objectType"), text("objectId"))
+        };
+        let one = &update["relationship"];
+        let relation = Relation {
+            object: object(&one["resource"]),
+            relation: one["relation"].as_str().unwrap_or_default().to_owned(),
+            user: object(&one["subject"]["object"]),
+        };
+        if is_relationship(&relation) {
+            Ok((is_delete, relation))
+        } else {
+            Err(format!("`{relation}` is not `type:id#relation@type:id`"))
+        }
+    };
+    updates.iter().map(update).collect()
+}
+
 /// SpiceDB's grammar, as far as it is used here.
-fn is_relationship(text: &str) -> bool {
+fn is_relationship(one: &Relation) -> bool {
     let is_object = |text: &str| text.split_once(':').is_some_and(|(kind, id)| is_word(kind) && is_id(id));
-    let Some((resource, subject)) = text.split_once('@') else { return false };
-    let Some((resource, relation)) = resource.split_once('#') else { return false };
-    is_object(resource) && is_word(relation) && is_object(subject)
+    is_object(&one.object) && is_word(&one.relation) && is_object(&one.user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downstream::format::testing::{named, options, outcome};
+    use std::collections::BTreeSet;
+
+    /// Everything that the store would hold after a file, from nothing.
+    fn touched(text: &str) -> BTreeSet<String> {
+        let requests = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let updates = requests.flat_map(|request| updates_of(&request).unwrap());
+        updates.filter(|(is_delete, _)| !is_delete).map(|(_, one)| one.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_is_touched_and_what_was_is_deleted() {
+        let mut with = options(&json!({}));
+        let relations = FORMAT.relations(&named("bob"), &with).unwrap();
+        let gone = format!("role:{}#assignee@user:{}", escape::base64url("admin"), escape::base64url("carl"));
+        with.deletes = [gone.clone()].into();
+        let (text, _) = outcome(NAME, &named("bob"), &with);
+        assert_eq!(touched(&text), relations);
+        let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let [(true, one)] = &updates_of(&first).unwrap()[..] else { panic!("{first}") };
+        assert_eq!(one.to_string(), gone);
+    }
 }

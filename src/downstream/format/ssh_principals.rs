@@ -16,9 +16,11 @@ pub(super) const FORMAT: Format = Format {
     summary: "OpenSSH's AuthorizedPrincipalsFile of one account: who may log in as it by certificate",
     content_type: "text/plain; charset=utf-8",
     options: &[people::ROLES_REQUIRED],
-    render,
+    render: super::Render::One(render),
     check,
     example,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 fn example() -> Options {
@@ -34,7 +36,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     }
     let mut left_out = Vec::new();
     let listed = people::holders(&people::roles(view, options));
-    let notation = Notation { write: &|name| principal(name).map_err(str::to_owned), fold: None };
+    let notation = Notation { write: &|name| principal(name).map_err(str::to_owned) };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
     let lines = people.values().map(|person| format!("{}\n", person.written));
     Ok(Rendered { bytes: lines.collect::<String>().into_bytes(), left_out })

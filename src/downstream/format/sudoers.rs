@@ -28,9 +28,11 @@ pub(super) const FORMAT: Format = Format {
         default: super::REQUIRED,
         description: "What each role may run and as whom, such as `{ ops = \"ALL=(root) /usr/bin/systemctl restart app\" }`.",
     }],
-    render,
+    render: super::Render::One(render),
     check,
     example,
+    has_local_power: true,
+    ..super::PLAIN
 };
 
 fn example() -> Options {
@@ -64,7 +66,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     let mut left_out = Vec::new();
     let roles: Vec<_> = view.roles.iter().filter(|role| rules.contains_key(role.name.as_str())).collect();
     let listed = people::holders(&roles);
-    let notation = Notation { write: &|name| user(name).map_err(str::to_owned), fold: None };
+    let notation = Notation { write: &|name| user(name).map_err(str::to_owned) };
     let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
     let mut text = String::from("# Written by rosterd; changes here are undone.\n");
     for role in roles {
@@ -112,8 +114,9 @@ fn check(bytes: &[u8], _options: &Options) -> Result<(), String> {
     let mut alias: Option<&str> = None;
     for (n, line) in people::lines(bytes)? {
         if line.starts_with('#') {
-            if line.starts_with("#include") || line.starts_with("#includedir") {
-                return Err(format!("line {n} includes another file"));
+            // `#1000 ALL=(ALL) ALL` is a rule for a user by number, and `#include` reads another file.
+            if !line.starts_with("# ") || line.ends_with('\\') {
+                return Err(format!("line {n} is not a comment to sudo"));
             }
         } else if let Some(definition) = line.strip_prefix("User_Alias ") {
             let Some((name, users)) = definition.split_once(" = ") else {

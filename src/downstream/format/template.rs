@@ -27,9 +27,10 @@ pub(super) const FORMAT: Format = Format {
     summary: "your own MiniJinja template over the access model; set `template = \"file.j2\"`",
     content_type: "text/plain; charset=utf-8",
     options: &[],
-    render,
+    render: super::Render::One(render),
     check,
     example,
+    ..super::PLAIN
 };
 
 /// Most bytes that a template may write.

@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use crate::access::View;
-use crate::model::ResourceId;
 
-use super::{LeftOut, Options, example_view, find, json};
+use super::{Format, LeftOut, Options, example_view, find, json};
 
 /// Alice in engineering, and a user of that name in engineering and sre with role admin.
 pub(super) fn named(name: &str) -> View {
@@ -18,19 +17,14 @@ pub(super) fn named(name: &str) -> View {
     view
 }
 
-/// Two holders of admin; the first was created first.
-pub(super) fn two_named(older: &str, newer: &str) -> View {
-    let mut view = named(older);
-    view.users.remove(0);
-    let mut user = view.users[0].clone();
-    user.id = ResourceId::new(1_700_000_000_001, &[9; 10]);
-    newer.clone_into(&mut user.name);
-    view.users.push(user);
-    view.users.sort_by(|a, b| a.name.cmp(&b.name));
-    view.groups.clear();
-    view.users.iter_mut().for_each(|user| user.groups.clear());
-    view.roles[0].members = view.users.iter().map(|user| user.name.clone()).collect();
-    view
+/// Every file of a rendering, and who is left out.
+pub(super) fn files(format: &Format, view: &View, options: &Options) -> (Vec<Vec<u8>>, Vec<LeftOut>) {
+    if format.is_tree() {
+        let done = format.render_tree(view, options).unwrap();
+        return (done.files.into_values().collect(), done.left_out);
+    }
+    let done = format.render(view, options).unwrap();
+    (vec![done.bytes], done.left_out)
 }
 
 /// Options of the target `example`.

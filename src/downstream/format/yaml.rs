@@ -14,9 +14,10 @@ pub(super) const FORMAT: Format = Format {
     summary: "the whole access model (users, groups, roles) as YAML",
     content_type: "application/yaml",
     options: &[],
-    render,
+    render: super::Render::One(render),
     check,
     example: json::placeholder_options,
+    ..super::PLAIN
 };
 
 fn render(view: &View, _options: &Options) -> Result<Rendered, RenderError> {

@@ -70,7 +70,14 @@ fn render(
     attribute: &SubjectAttribute,
 ) -> Result<Value, AdminError> {
     let past::Then { facts, access, time, .. } = past::then(tx, running, at)?;
-    let input = ViewInput { attribute, attributes: &[], exceptions: &[], names: &BTreeMap::new() };
+    let input = ViewInput {
+        attribute,
+        attributes: &[],
+        exceptions: &[],
+        names: &BTreeMap::new(),
+        map: &BTreeMap::new(),
+        fold: format.fold(options),
+    };
     let (view, problems) = access::view(&facts, &access, input);
     let rendered = format.render(&view, options).map_err(|error| {
         AdminError::new(409, error.to_string(), "`rosterd export --list` shows the options")

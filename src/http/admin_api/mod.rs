@@ -12,6 +12,7 @@ mod export;
 mod past;
 mod resources;
 mod socket;
+mod target;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ use super::health::Health;
 use super::metrics::{self, Metrics};
 use crate::access::{Entitlement, Role};
 use crate::mirror::{self, Mirror, Refusal, StoreError};
-use crate::model::{Actor, DirectoryId, Origin, Subject, TargetName};
+use crate::model::{Actor, DirectoryId, Origin, Seq, Subject, TargetName};
 use crate::reconcile::Decision;
 use crate::scim;
 use crate::scim::schema::Registry;
@@ -180,6 +181,12 @@ pub trait Targets: Send + Sync {
     fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
         Box::pin(async { Ok(json!([])) })
     }
+    /// What is remembered of one target besides its status; null if nothing.
+    fn detail(&self, target: TargetName) -> Answering<'_>;
+    /// Pins one target to an earlier version: `{"target","to_seq","seq","state","added","removed","error"}`.
+    fn roll_back(&self, target: TargetName, to: Option<Seq>, origin: Origin) -> Answering<'_>;
+    /// Forgets a target that the configuration dropped: `{"target","seq","deleted","left"}`.
+    fn forget(&self, target: TargetName, delete: bool, origin: Origin) -> Answering<'_>;
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
@@ -370,6 +377,10 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("POST", ["approve"]) => targets::approve(request).await?,
         ("POST", ["reject"]) => targets::reject(request).await?,
         ("POST", ["reload"]) => targets::reload(request).await?,
+        ("GET", ["targets"]) => target::list(request).await?,
+        ("GET", ["targets", name]) => target::show(request, name).await?,
+        ("POST", ["targets", name, "rollback"]) => target::roll_back(request, name).await?,
+        ("POST", ["targets", name, "forget"]) => target::forget(request, name).await?,
         ("GET", ["directories"]) => directories::list(request).await?,
         ("POST", ["directories"]) => return directories::add(request).await.map(created),
         ("GET", ["directories", id]) => directories::show(request, id).await?,
@@ -427,6 +438,10 @@ const ENDPOINTS: &[(&str, &[&str])] = &[
     ("approve", &["POST"]),
     ("reject", &["POST"]),
     ("reload", &["POST"]),
+    ("targets", &["GET"]),
+    ("targets/ID", &["GET"]),
+    ("targets/ID/rollback", &["POST"]),
+    ("targets/ID/forget", &["POST"]),
     ("directories", &["GET", "POST"]),
     ("directories/ID", &["GET", "PATCH", "DELETE"]),
     ("shut", &["GET", "POST"]),
@@ -455,6 +470,7 @@ fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
     let shape = match segments {
         [one] => (*one).to_owned(),
         [one, _] => format!("{one}/ID"),
+        [one, _, verb] => format!("{one}/ID/{verb}"),
         _ => String::new(),
     };
     match ENDPOINTS.iter().find(|(path, _)| *path == shape) {

@@ -6,11 +6,11 @@ use super::{AdminError, Request, Targets, decisions, directories, text, truth};
 use crate::model::TargetName;
 use crate::reconcile::Decision;
 
-fn target(name: &str) -> Result<TargetName, AdminError> {
+pub(super) fn target(name: &str) -> Result<TargetName, AdminError> {
     TargetName::parse(name).map_err(|error| AdminError::invalid(format!("`{name}`: {error}")))
 }
 
-fn targets<'a>(request: &'a Request<'_>) -> Result<&'a dyn Targets, AdminError> {
+pub(super) fn targets<'a>(request: &'a Request<'_>) -> Result<&'a dyn Targets, AdminError> {
     request.state.targets.as_deref().ok_or_else(|| {
         AdminError::new(503, "this needs the running daemon", "start it: `systemctl start rosterd`")
     })

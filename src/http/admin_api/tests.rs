@@ -25,6 +25,18 @@ impl Fake {
 }
 
 impl Targets for Fake {
+    fn detail(&self, _: TargetName) -> Answering<'_> {
+        Box::pin(async { Ok(json!({ "versions": [] })) })
+    }
+
+    fn roll_back(&self, target: TargetName, to: Option<crate::model::Seq>, _: Origin) -> Answering<'_> {
+        Box::pin(async move { Ok(json!({ "target": target, "to_seq": to })) })
+    }
+
+    fn forget(&self, target: TargetName, delete: bool, _: Origin) -> Answering<'_> {
+        Box::pin(async move { Ok(json!({ "target": target, "delete": delete })) })
+    }
+
     fn status(&self) -> Answering<'_> {
         Box::pin(async { Ok(json!([{"name": "opa", "state": "in_sync"}])) })
     }

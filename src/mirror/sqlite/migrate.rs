@@ -10,9 +10,11 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 6] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_guard.sql"),
+    include_str!("migrations/0003_ownership.sql"),
+    include_str!("migrations/0005_unix_id.sql"),
     include_str!("migrations/0006_decisions.sql"),
     include_str!("migrations/0007_retention.sql"),
 ];
@@ -129,8 +131,8 @@ mod tests {
         let path = folder.path().join("mirror.db");
         let mut connection = Connection::open(&path).unwrap();
         run(&mut connection, &path, true, Timestamp(1)).unwrap();
-        let mut broken = STEPS.to_vec();
-        broken.push("CREATE TABLE later (x INTEGER) STRICT; SELECT nonsense;");
+        let broken =
+            [STEPS.as_slice(), &["CREATE TABLE later (x INTEGER) STRICT; SELECT nonsense;"]].concat();
         run_steps(&mut connection, &path, false, Timestamp(2), &broken).unwrap_err();
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, NEWEST);

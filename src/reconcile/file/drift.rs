@@ -1,21 +1,27 @@
-//! Notices that somebody touched a target's file. It only wakes; the run compares, so our own writes are no drift.
+//! Notices that somebody touched a target's files. It only wakes; the run compares, so our own writes are no drift.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-/// Watches the folder of `path` and puts one wake-up into `wake` for whatever happens to that name. The watch ends with
-/// the returned value. `None`: it cannot be watched (no such folder, no inotify left); the slow poll has to do.
-pub(crate) fn watch(path: &Path, wake: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    let folder = path.parent()?.to_owned();
-    let name = path.file_name()?.to_owned();
+use crate::downstream::file::STAGING_PREFIX;
+use crate::reconcile::settings::{FileSettings, Shape};
+
+/// Watches the folder in which `file` lies, of a tree its own folder and the one above (it may be made anew), and puts
+/// one wake-up into `wake` for whatever happens there. The watch ends with the returned value. `None`: it cannot be
+/// watched (no such folder, no inotify left); the slow poll has to do, as it does for what lies inside a set.
+pub(crate) fn watch(file: &FileSettings, wake: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+    let path = file.spec.path.as_path();
+    let (own, beneath) = (path.file_name()?.to_owned(), path.to_owned());
+    let is_tree = matches!(file.shape, Shape::Tree(_));
     let told = move |event: notify::Result<notify::Event>| {
         let is_ours = match event {
             Ok(event) => {
                 !matches!(event.kind, EventKind::Access(_))
                     && (event.need_rescan()
-                        || event.paths.iter().any(|path| path.file_name() == Some(&*name)))
+                        || event.paths.iter().any(|path| counts(path, &own, &beneath, is_tree)))
             }
             Err(_) => true,
         };
@@ -25,6 +31,16 @@ pub(crate) fn watch(path: &Path, wake: mpsc::Sender<()>) -> Option<RecommendedWa
         }
     };
     let mut watcher = notify::recommended_watcher(told).ok()?;
-    watcher.watch(&folder, RecursiveMode::NonRecursive).ok()?;
+    watcher.watch(path.parent()?, RecursiveMode::NonRecursive).ok()?;
+    if is_tree {
+        // A folder that does not exist yet fails the run as well; once it is there, `sync` or the poll finds it.
+        let _polled = watcher.watch(path, RecursiveMode::NonRecursive);
+    }
     Some(watcher)
+}
+
+fn counts(path: &Path, own: &OsString, beneath: &Path, is_tree: bool) -> bool {
+    let is_staging =
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(STAGING_PREFIX.as_bytes()));
+    path.file_name() == Some(own) || (is_tree && path.parent() == Some(beneath) && !is_staging)
 }

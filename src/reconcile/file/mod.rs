@@ -1,4 +1,17 @@
 //! File targets: one run of one, and the watch on what lies at its destination.
 
 pub(super) mod drift;
+mod less;
+pub(super) mod look;
+pub(super) mod make;
+pub(super) mod parts;
+pub(super) mod pin;
+pub(super) mod reload;
 pub(super) mod run;
+mod set;
+mod show;
+pub(super) mod tree;
+pub(crate) mod unix_ids;
+
+#[cfg(test)]
+mod revoked_tests;
