@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, check, demo, diff, directory, events, explain, export, grant, group, history, installer,
-    open, plan, reject, reload, serve, shut, status, subject, sync, target, token, user, verify,
+    access, approve, check, delivery, demo, diff, directory, events, explain, export, grant, group, history,
+    installer, open, plan, reject, reload, serve, shut, status, subject, sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -72,6 +72,8 @@ pub enum Command {
     Approve(approve::Args),
     /// Keep what the guard holds
     Reject(reject::Args),
+    /// Events on their way to webhooks and programs: list, show, retry, skip, replay, snapshot
+    Delivery(delivery::Args),
     /// Somebody out of every target now, whatever the identity provider says, until `open`
     Shut(shut::Args),
     /// Let somebody in again who was shut

@@ -12,6 +12,7 @@ pub mod output;
 mod access;
 mod approve;
 mod check;
+mod delivery;
 mod demo;
 mod diff;
 mod directory;
@@ -95,6 +96,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Target(args) => target::run(args, config),
         Command::Approve(args) => approve::run(args, config),
         Command::Reject(args) => reject::run(args, config),
+        Command::Delivery(args) => delivery::run(args, config),
         Command::Shut(args) => shut::run(args, config),
         Command::Open(args) => open::run(args, config),
         Command::Grant(args) => grant::run(args, config),

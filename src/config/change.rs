@@ -5,10 +5,11 @@
 
 use super::{Config, Directory, Reader};
 use crate::access::Role;
+use crate::downstream::webhook;
 use crate::http::{limits, listener, tls};
 use crate::model::DirectoryId;
 use crate::reconcile::event::body::BodyFormat;
-use crate::reconcile::{self, FileSettings, Shape, TargetKind, TargetSettings, WebhookSettings};
+use crate::reconcile::{self, FileSettings, Sending, Shape, TargetKind, TargetSettings, WebhookSettings};
 use crate::scim::schema::Extension;
 
 /// How a new config differs from the one that is running. Each entry is a key with what happens to it, for people.
@@ -229,9 +230,7 @@ fn targets(old: &Config, new: &Config, found: &mut Difference) {
         }
         match (&was.kind, &is.kind) {
             (TargetKind::File(was), TargetKind::File(is)) => file(&key, (old, was), (new, is), found),
-            (TargetKind::Webhook(was), TargetKind::Webhook(is)) => {
-                webhook(&key, (old, was), (new, is), found)
-            }
+            (TargetKind::Webhook(was), TargetKind::Webhook(is)) => told(&key, (old, was), (new, is), found),
             _ => found.removes.push(format!("{key}.type changes")),
         }
     }
@@ -292,18 +291,25 @@ fn file(
     }
 }
 
-fn webhook(
+fn told(
     key: &str,
     (old, was): (&Config, &WebhookSettings),
     (new, is): (&Config, &WebhookSettings),
     found: &mut Difference,
 ) {
-    let (from, to) = (&was.webhook, &is.webhook);
-    if from.url != to.url || from.insecure != to.insecure {
-        found.removes.push(format!("{key}: url or insecure changes"));
+    match (&was.send, &is.send) {
+        (Sending::Http(from), Sending::Http(to)) => http(key, from, to, found),
+        (Sending::Exec(from), Sending::Exec(to)) if from != to => {
+            found.removes.push(format!("{key}: argv or timeout changes"));
+        }
+        (Sending::Exec(_), Sending::Exec(_)) => {}
+        _ => found.removes.push(format!("{key}.type changes")),
     }
-    if from.secrets != to.secrets {
-        found.note(has_all(&to.secrets, &from.secrets), format!("{key}.secret_file changes"));
+    if was.ordering != is.ordering || was.batch != is.batch || was.after != is.after {
+        found.removes.push(format!("{key}: ordering, batch or after changes"));
+    }
+    if was.bootstrap != is.bootstrap {
+        found.adds.push(format!("{key}.bootstrap changes"));
     }
     if was.events != is.events {
         found.removes.push(format!("{key}: events or filter changes"));
@@ -312,11 +318,27 @@ fn webhook(
         BodyFormat::Template(template) => config.templates.get(template.name()).cloned(),
         _ => None,
     };
-    if was.body != is.body || from.headers != to.headers || template(old, was) != template(new, is) {
-        found.removes.push(format!("{key}: format, template, payload, headers or a signing key changes"));
+    if was.body != is.body || template(old, was) != template(new, is) {
+        found.removes.push(format!("{key}: format, template, payload or a signing key changes"));
     }
-    if from.timeout != to.timeout {
-        found.adds.push(format!("{key}.timeout changes"));
+}
+
+fn http(key: &str, from: &webhook::Settings, to: &webhook::Settings, found: &mut Difference) {
+    if from.url != to.url || from.insecure != to.insecure || from.proxy != to.proxy {
+        found.removes.push(format!("{key}: url, insecure or proxy changes"));
+    }
+    if from.secrets != to.secrets {
+        found.note(has_all(&to.secrets, &from.secrets), format!("{key}.secret_file changes"));
+    }
+    let is_other_credential = from.authorization != to.authorization
+        || from.identity != to.identity
+        || from.extra_ca != to.extra_ca
+        || from.headers != to.headers;
+    if is_other_credential {
+        found.removes.push(format!("{key}: headers, credentials, client certificate or CA change"));
+    }
+    if from.timeout != to.timeout || from.connect_timeout != to.connect_timeout {
+        found.adds.push(format!("{key}: a time limit changes"));
     }
 }
 

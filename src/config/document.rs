@@ -92,6 +92,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let sections = root.tables("target");
     unique(&sections, "name");
     unique_paths(&sections);
+    check_after(&sections);
     let targets: Vec<_> = sections
         .into_iter()
         .filter_map(|section| target::target(section, files, &state, &general, &registry))
@@ -131,6 +132,30 @@ fn unique(sections: &[Table<'_>], key: &'static str) {
 /// Two targets that write one file would undo each other for ever.
 fn unique_paths(sections: &[Table<'_>]) {
     report_repeats(sections.iter().filter_map(|section| section.get("path")));
+}
+
+/// What a target waits for must be there and enforce something itself: no circle can come of it.
+fn check_after(sections: &[Table<'_>]) {
+    let kind_of = |name: &str| {
+        let found = sections
+            .iter()
+            .find(|section| section.get("name").and_then(|value| value.peek_text()) == Some(name));
+        found.map(|section| section.get("type").and_then(|value| value.peek_text()).unwrap_or_default())
+    };
+    for value in sections.iter().filter_map(|section| section.get("after")) {
+        for value in value.list_or_one() {
+            let Some(name) = value.peek_text() else { continue };
+            let why = match kind_of(name) {
+                None => "no target is called so",
+                Some("webhook" | "exec") => "it is told of events itself and enforces nothing",
+                Some(_) => continue,
+            };
+            value.fail(
+                what(format!("`{}` = `{}`: {why}", value.path(), crate::telemetry::escape(name)))
+                    .help("name targets that are files"),
+            );
+        }
+    }
 }
 
 fn report_repeats<'a>(values: impl Iterator<Item = Value<'a>>) {

@@ -41,6 +41,13 @@ fn webhook(keys: &str) -> WebhookSettings {
     }
 }
 
+fn http(webhook: &WebhookSettings) -> &crate::downstream::webhook::Settings {
+    match &webhook.send {
+        crate::reconcile::Sending::Http(http) => http,
+        crate::reconcile::Sending::Exec(_) => panic!("no webhook"),
+    }
+}
+
 fn wrong(keys: &str, words: &str) {
     let problems = load(keys).map(|_| ()).unwrap_err().to_string();
     assert!(problems.contains(words), "{keys}: {problems}");
@@ -48,14 +55,14 @@ fn wrong(keys: &str, words: &str) {
 
 #[test]
 fn each_form_has_its_media_type_and_its_own_keys() {
-    assert_eq!(webhook(SECRET).webhook.content_type, "application/json");
+    assert_eq!(webhook(SECRET).body.content_type(), "application/json");
     let cloud = webhook(&format!("{SECRET}\nformat = \"cloudevents\"\nsource = \"urn:x\""));
-    assert_eq!(cloud.webhook.content_type, "application/cloudevents+json");
+    assert_eq!(cloud.body.content_type(), "application/cloudevents+json");
     let scim = "format = \"scim-events\"\nissuer = \"https://i\"\naudience = [\"a\", \"b\"]\n";
     let signed = format!("{scim}signing_key_file = \"key.pem\"");
     let tokens = webhook(&signed);
-    assert_eq!(tokens.webhook.content_type, "application/secevent+jwt");
-    assert!(tokens.webhook.secrets.is_empty());
+    assert_eq!(tokens.body.content_type(), "application/secevent+jwt");
+    assert!(http(&tokens).secrets.is_empty());
     let words: Vec<&str> = tokens.events.kinds().map(|kind| kind.family()).collect();
     assert!(!words.is_empty() && words.iter().all(|family| matches!(*family, "user" | "group")), "{words:?}");
     wrong(&format!("{signed}\nevents = [\"access.*\"]"), "no form as a SCIM event");
@@ -75,7 +82,7 @@ fn a_filter_is_bound_to_the_schema_when_the_config_is_read() {
 #[test]
 fn a_template_is_tried_on_every_type_it_will_meet() {
     let told = webhook("template = \"body.j2\"\nevents = [\"user.*\"]");
-    assert!(told.webhook.secrets.is_empty());
+    assert!(http(&told).secrets.is_empty());
     let mixed = "template = \"body.j2\"\nevents = [\"user.*\", \"group.created\"]";
     wrong(mixed, "tried on a made-up `group.created`");
     wrong("template = \"body.j2\"\nformat = \"standard\"", "both `format` and `template`");
@@ -85,7 +92,7 @@ fn a_template_is_tried_on_every_type_it_will_meet() {
 #[test]
 fn headers_are_added_and_ours_are_refused() {
     let both = "headers = { X-Routing = \"r\" }\nheaders_file = { authorization = \"token\" }";
-    let headers = webhook(&format!("{SECRET}\n{both}")).webhook.headers;
+    let headers = http(&webhook(&format!("{SECRET}\n{both}"))).headers.clone();
     assert_eq!((headers[0].0.as_str(), headers[0].1.to_str().unwrap()), ("x-routing", "r"));
     assert_eq!(headers[1].1.to_str().unwrap(), "Bearer abc");
     assert!(headers[1].1.is_sensitive() && !format!("{:?}", headers[1].1).contains("abc"));
@@ -100,7 +107,7 @@ fn headers_are_added_and_ours_are_refused() {
 
 #[test]
 fn old_and_new_secret_of_either_kind_stand_side_by_side() {
-    let secrets = webhook("secret_file = [\"secret-a\", \"secret\"]").webhook.secrets;
+    let secrets = http(&webhook("secret_file = [\"secret-a\", \"secret\"]")).secrets.clone();
     let public: Vec<Option<String>> = secrets.iter().map(SigningSecret::public).collect();
     assert!(matches!(&public[..], [Some(key), None] if key.starts_with("whpk_")), "{public:?}");
 }

@@ -34,6 +34,7 @@ mod shape;
 mod target;
 mod value;
 mod via;
+mod webhook;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -12,19 +12,17 @@ use super::server::span;
 use super::shape;
 use super::value::parse_mode;
 use super::via::via;
+use super::webhook;
 use crate::access::{SubjectAttribute, View};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
 use crate::downstream::format::{Format, Options};
-use crate::downstream::webhook::{self, SigningSecret};
 use crate::model::{ResourceType, TargetName};
-use crate::reconcile::event::body::BodyFormat;
 use crate::reconcile::guard::Guard;
 use crate::reconcile::timing::cron::Cron;
 use crate::reconcile::timing::schedule::Wait;
 use crate::reconcile::{
     Apply, Drift, FileSettings, OnIllegal, POLL_DEFAULT, Publish, Shape, TargetKind, TargetSettings,
-    WebhookSettings,
 };
 use crate::scim::filter;
 use crate::scim::schema::Registry;
@@ -36,6 +34,7 @@ pub(super) enum Type {
     Tree,
     Set,
     Webhook,
+    Exec,
     Later,
 }
 
@@ -58,7 +57,6 @@ const FILE_KEYS: [&str; 16] = [
     "map",
     "via",
 ];
-const WEBHOOK_KEYS: [&str; 4] = ["url", "secret_file", "insecure", "timeout"];
 
 /// Reads one `[[target]]`; `None` after a report.
 pub(super) fn target(
@@ -71,7 +69,8 @@ pub(super) fn target(
     let name = section
         .require("name", "what commands and messages call it, such as `opa`")
         .and_then(|value| value.parsed(TargetName::parse));
-    let kind = section.require("type", "use one of file, tree, set, webhook").and_then(|value| kind(&value));
+    let kind =
+        section.require("type", "use one of file, tree, set, webhook, exec").and_then(|value| kind(&value));
     refuse_foreign(&section, kind);
     let subject = section.get("subject").and_then(|value| value.parsed(str::parse::<SubjectAttribute>));
     let attributes = section.get("attributes").map_or_else(Vec::new, |value| attributes(&value, registry));
@@ -82,14 +81,16 @@ pub(super) fn target(
     let schedule = schedule(section.get("schedule"), section.get("time_zone"));
     let wait = section.get("wait").map_or_else(Wait::default, |value| wait(&value));
     let guard = guard(section.table("guard"), general);
-    later(&section);
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
     let mut kind = match kind {
         Some(kind @ (Type::File | Type::Tree | Type::Set)) => {
             file(&section, files, state, &own, kind).map(TargetKind::File)
         }
-        Some(Type::Webhook) => webhook(&section, files, registry).map(TargetKind::Webhook),
+        Some(Type::Webhook) => {
+            webhook::webhook(&section, files, registry, state, &own).map(TargetKind::Webhook)
+        }
+        Some(Type::Exec) => webhook::exec(&section, files, registry, state, &own).map(TargetKind::Webhook),
         Some(Type::Later) | None => None,
     };
     let mut names = std::collections::BTreeMap::new();
@@ -173,18 +174,27 @@ fn schedule(text: Option<Value<'_>>, zone: Option<Value<'_>>) -> Option<Cron> {
 fn refuse_foreign(section: &Table<'_>, kind: Option<Type>) {
     // Both types have these, each with words of its own.
     let _both = (section.get("format"), section.get("template"));
-    let groups = [
-        (Type::File, FILE_KEYS.as_slice()),
-        (Type::Webhook, WEBHOOK_KEYS.as_slice()),
-        (Type::Webhook, event::KEYS.as_slice()),
+    let told: &[Type] = &[Type::Webhook, Type::Exec];
+    let files: &[Type] = &[Type::File, Type::Tree, Type::Set];
+    let groups: [(&[Type], &[&str], &str); 5] = [
+        (files, &FILE_KEYS, "`type = \"file\"`, `\"tree\"` or `\"set\"`"),
+        (&[Type::Webhook], &webhook::WEBHOOK_KEYS, "`type = \"webhook\"`"),
+        (&[Type::Exec], &webhook::EXEC_KEYS, "`type = \"exec\"`"),
+        (told, &webhook::BOTH_KEYS, "`type = \"webhook\"` or `\"exec\"`"),
+        (told, &event::KEYS, "`type = \"webhook\"` or `\"exec\"`"),
     ];
-    for (own, keys) in groups {
+    let Some(kind) = kind.filter(|kind| *kind != Type::Later) else {
+        for (_, keys, _) in groups {
+            for key in keys {
+                drop(section.get(key));
+            }
+        }
+        return;
+    };
+    for (own, keys, word) in groups {
         for value in keys.iter().filter_map(|key| section.get(key)) {
-            let is_file = matches!(kind, Some(Type::File | Type::Tree | Type::Set));
-            let is_meant = if own == Type::File { is_file } else { kind == Some(own) };
-            if (is_file || kind == Some(Type::Webhook)) && !is_meant {
-                let own = if own == Type::File { "file" } else { "webhook" };
-                value.fail_key(what(format!("`{}` belongs to a target of `type = \"{own}\"`", value.path())));
+            if !own.contains(&kind) {
+                value.fail_key(what(format!("`{}` belongs to a target of {word}", value.path())));
             }
         }
     }
@@ -196,24 +206,16 @@ fn kind(value: &Value<'_>) -> Option<Type> {
         ("webhook", Type::Webhook),
         ("tree", Type::Tree),
         ("set", Type::Set),
-        ("exec", Type::Later),
+        ("exec", Type::Exec),
         ("nats", Type::Later),
     ])?;
     if kind == Type::Later {
         value.fail(
             what(format!("`{}` = `{}` is not supported by this version", value.path(), value.text()?))
-                .help("use `file`, `tree`, `set` or `webhook`"),
+                .help("use `file`, `tree`, `set`, `webhook` or `exec`"),
         );
     }
     Some(kind)
-}
-
-/// Keys that are documented and not built: refused, never ignored.
-fn later(section: &Table<'_>) {
-    section.planned("ordering", "deliveries are in order per target");
-    section.planned("bootstrap", "sending the present state first comes later");
-    section.planned("batch", "one event is one delivery");
-    section.planned("after", "waiting for other targets comes later");
 }
 
 fn wait(value: &Value<'_>) -> Wait {
@@ -361,79 +363,4 @@ fn destination(value: &Value<'_>, files: &Files) -> Option<PathBuf> {
         return None;
     }
     Some(files.path(text))
-}
-
-/// Standard Webhooks asks for at least one secret; more than eight signatures would make a header of their own.
-const SECRETS_MAX: usize = 8;
-
-fn webhook(section: &Table<'_>, files: &Files, registry: &Registry) -> Option<WebhookSettings> {
-    let insecure = section.get("insecure").and_then(|value| value.bool()).unwrap_or_default();
-    let url = section
-        .require("url", "where events are sent, such as `https://app.example.com/hooks/roster`")
-        .and_then(|value| value.parsed(|text| check_url(text, insecure)));
-    let told = event::told(section, files, registry);
-    let secrets = match section.get("secret_file") {
-        Some(value) => secrets(&value, files),
-        None => {
-            // Tokens are signed themselves, and a receiver of the operator's own form knows no such signature.
-            let body = told.as_ref().map(|told| &told.body.format);
-            if !matches!(body, Some(BodyFormat::ScimEvents(_) | BodyFormat::Template(_))) {
-                let about = "a file with `whsec_` or `whsk_` and base64; such events are never sent unsigned";
-                section.require("secret_file", about);
-            }
-            Vec::new()
-        }
-    };
-    let timeout = section
-        .get("timeout")
-        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_mins(5))));
-    let mut settings = webhook::Settings::new(url?, secrets);
-    settings.insecure = insecure;
-    settings.timeout = timeout.unwrap_or(settings.timeout);
-    let told = told?;
-    told.body.content_type().clone_into(&mut settings.content_type);
-    settings.headers = told.headers;
-    Some(WebhookSettings { webhook: settings, events: told.events, body: told.body })
-}
-
-fn secrets(value: &Value<'_>, files: &Files) -> Vec<SigningSecret> {
-    let list = value.list_or_one();
-    if list.is_empty() || list.len() > SECRETS_MAX {
-        value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
-    }
-    list.iter()
-        .filter_map(|value| {
-            let secret = files.secret(value)?;
-            SigningSecret::parse(&secret).map_err(|error| value.fail(what(error))).ok()
-        })
-        .collect()
-}
-
-/// The rules of DESIGN §6.10 that need no look-up of the name.
-fn check_url(text: &str, insecure: bool) -> Result<String, String> {
-    let uri: hyper::Uri = text.parse().map_err(|_| "it is not a URL".to_owned())?;
-    let authority = uri.authority().ok_or_else(|| "it names no host".to_owned())?;
-    if authority.as_str().contains('@') {
-        return Err("a user name or password in it would end up in logs; leave it out".to_owned());
-    }
-    if text.contains('#') {
-        return Err("it must not have a fragment".to_owned());
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let address = host.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_canonical());
-    let is_loopback =
-        host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
-    if let Some(std::net::IpAddr::V4(v4)) = address
-        && (v4.is_link_local() || v4.is_multicast() || v4.octets().first() == Some(&0))
-    {
-        return Err("link-local, multicast and metadata addresses are never called".to_owned());
-    }
-    match uri.scheme_str() {
-        Some("https") => Ok(text.to_owned()),
-        Some("http") if is_loopback || insecure => Ok(text.to_owned()),
-        Some("http") => {
-            Err("plain http goes only to loopback; use https, or set `insecure = true`".to_owned())
-        }
-        _ => Err("it must begin with `https://`".to_owned()),
-    }
 }

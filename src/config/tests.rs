@@ -109,8 +109,7 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     ] {
         only_wrong(text, line, &[&format!("`{key}` is not supported by this version")]);
     }
-    only_wrong(&format!("{HOOK}batch = {{}}\n"), 6, &["not supported"]);
-    for kind in ["exec"] {
+    for kind in ["nats"] {
         only_wrong(
             &format!("[[target]]\nname = \"x\"\ntype = \"{kind}\"\n"),
             3,

@@ -9,7 +9,9 @@ use crate::access::{Entitlement, Verdict};
 use crate::http::admin_api::{AdminError, Answering, Targets};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, Seq, Subject, TargetName};
-use crate::reconcile::{self, Decision, Reconciler, Refused, Settings, TargetSettings, manage};
+use crate::reconcile::{
+    self, Decision, DeliveryOrder, DeliveryRefused, Reconciler, Refused, Settings, TargetSettings, manage,
+};
 
 /// The targets of a running daemon.
 pub(super) struct Running(pub(super) Reconciler);
@@ -75,6 +77,13 @@ impl Targets for Running {
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_> {
         Box::pin(async move {
             let report = self.0.decide(&target, decision, origin).await.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let report = self.0.deliver(order, origin).await.map_err(refused)?;
             serde_json::to_value(report).map_err(|cause| bug(&cause))
         })
     }
@@ -172,6 +181,17 @@ impl Targets for Resting {
         })
     }
 
+    fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_> {
+        Box::pin(async move {
+            let (mirror, settings) = (self.mirror.clone(), self.settings.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                reconcile::deliver_offline(&mirror, &settings, order, origin)
+            });
+            let report = done.await.map_err(|cause| bug(&cause))?.map_err(refused)?;
+            serde_json::to_value(report).map_err(|cause| bug(&cause))
+        })
+    }
+
     fn sync(&self, _: Option<TargetName>, _: bool) -> Answering<'_> {
         Box::pin(async { Err(needs_daemon()) })
     }
@@ -233,7 +253,12 @@ fn refused(error: reconcile::Error) -> AdminError {
             error.to_string(),
             "without --delete its files stay and it is forgotten all the same",
         ),
-        reconcile::Error::Setup(..) => AdminError::new(409, error.to_string(), "rosterd status"),
+        reconcile::Error::Delivery(DeliveryRefused::NotOpen(..)) => {
+            AdminError::new(404, error.to_string(), "rosterd delivery list")
+        }
+        reconcile::Error::Delivery(_) | reconcile::Error::Setup(..) => {
+            AdminError::new(409, error.to_string(), "rosterd status")
+        }
         reconcile::Error::Closed => AdminError::new(503, error.to_string(), "try again in a moment"),
         reconcile::Error::Store(cause) => cause.into(),
     }

@@ -206,6 +206,51 @@ pub(crate) fn of_targets(status: &serde_json::Value) -> String {
     text
 }
 
+/// What `status` says of deliveries, as lines of the text format.
+pub(crate) fn of_deliveries(status: &serde_json::Value) -> String {
+    use std::fmt::Write as _;
+
+    let told: Vec<&serde_json::Value> = status
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|one| one.get("traffic").is_some_and(serde_json::Value::is_object))
+        .collect();
+    let gauges = [
+        ("lag_events", "Events not acknowledged.", "/traffic/lag_events"),
+        ("lag_seconds", "Age of the oldest event not acknowledged.", "/traffic/lag_seconds"),
+        ("open", "Deliveries made and not finished.", "/open"),
+        ("parked", "Deliveries given up on until a person acts.", "/parked"),
+    ];
+    let mut text = String::new();
+    // Writing into a String does not fail.
+    for (word, help, pointer) in gauges {
+        let name = format!("rosterd_delivery_{word}");
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for one in &told {
+            let value = one.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or_default();
+            let _ = writeln!(text, "{name}{{target=\"{}\"}} {value}", target_of(one));
+        }
+    }
+    let name = "rosterd_delivery_circuit_open";
+    let _ = writeln!(text, "# HELP {name} Whether the receiver is being spared.\n# TYPE {name} gauge");
+    for one in &told {
+        let is_open = one.pointer("/traffic/circuit").is_some_and(|word| word != "closed");
+        let _ = writeln!(text, "{name}{{target=\"{}\"}} {}", target_of(one), u8::from(is_open));
+    }
+    let name = "rosterd_delivery_attempts";
+    let _ = writeln!(text, "# HELP {name} Attempts by what came of them.\n# TYPE {name} counter");
+    for one in &told {
+        for result in ["done", "retried", "parked", "gone"] {
+            let value =
+                one.get("traffic").and_then(|traffic| traffic.get(result)?.as_u64()).unwrap_or_default();
+            let target = target_of(one);
+            let _ = writeln!(text, "{name}_total{{target=\"{target}\",result=\"{result}\"}} {value}");
+        }
+    }
+    text
+}
+
 /// A gauge's name, its help and how a directory's row gives it.
 type DirectoryGauge = (&'static str, &'static str, fn(&serde_json::Value) -> u64);
 
@@ -244,8 +289,29 @@ pub(crate) fn of_decisions(status: &serde_json::Value) -> String {
     text
 }
 
+fn target_of(one: &serde_json::Value) -> &str {
+    one.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod guard_tests {
+    #[test]
+    fn deliveries_are_gauges_and_counters_of_each_target_that_is_told_of_events() {
+        let text = super::of_deliveries(
+            &serde_json::json!([{"name": "opa", "traffic": null}, {"name": "app",
+            "open": 5, "parked": 1, "traffic": {"lag_events": 9, "lag_seconds": 3, "circuit": "open", "done": 7}}]),
+        );
+        for line in [
+            "rosterd_delivery_lag_events{target=\"app\"} 9",
+            "rosterd_delivery_parked{target=\"app\"} 1",
+            "rosterd_delivery_circuit_open{target=\"app\"} 1",
+            "rosterd_delivery_attempts_total{target=\"app\",result=\"done\"} 7",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} in {text}");
+        }
+        assert!(!text.contains("opa"));
+    }
+
     #[test]
     fn held_removals_are_a_gauge_of_each_target() {
         let text =

@@ -85,6 +85,14 @@ kinds! {
     GuardApproved = "guard.approved",
     /// Held removals of a target were rejected.
     GuardRejected = "guard.rejected",
+    /// A person had deliveries of a target tried again.
+    DeliveryRetried = "delivery.retried",
+    /// A person passed over a delivery of a target.
+    DeliverySkipped = "delivery.skipped",
+    /// A person had events of a target sent again.
+    DeliveryReplayed = "delivery.replayed",
+    /// A target was to be sent the present state: by a person's word, or because it is new.
+    DeliverySnapshot = "delivery.snapshot",
     /// An operator shut a subject out of every target.
     SubjectShut = "subject.shut",
     /// An operator let a shut subject in again.

@@ -196,6 +196,7 @@ pub fn forget(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<(), StoreErro
         "DELETE FROM exception WHERE target = ?1",
         "DELETE FROM run WHERE target = ?1",
         "DELETE FROM delivery WHERE target = ?1",
+        "DELETE FROM delivery_attempt WHERE target = ?1",
     ] {
         tx.execute(sql, &[Param::Text(target.as_str())])?;
     }
@@ -249,6 +250,14 @@ pub fn update_holdings(
         )?;
     }
     Ok(())
+}
+
+/// Forgets all that a target shows; what it shows anew is told piece by piece.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn clear_holdings(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM holding WHERE target = ?1", &[Param::Text(target.as_str())]).map(|_| ())
 }
 
 /// Removals that a target does not carry out.

@@ -62,3 +62,14 @@ impl fmt::Display for EventId {
         write!(f, "{}-{}-{}", self.epoch, self.seq, self.n)
     }
 }
+
+impl EventId {
+    /// Reads what it prints: `epoch-seq-n`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let epoch = Epoch(parts.next()?.parse().ok()?);
+        let seq = Seq(parts.next()?.parse().ok()?);
+        let n = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(Self { epoch, seq, n })
+    }
+}

@@ -1,13 +1,13 @@
 //! The handle that the layers above hold.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::access::{Entitlement, Explanation, Verdict, explain};
-use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
@@ -23,9 +23,12 @@ use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
 use super::task::{Order, Task};
 use super::timing::schedule::Pulse;
+use super::webhook::Transport;
+use super::webhook::command::{self, OrderError};
+use super::webhook::deliver::Signals;
 use super::{
-    Decision, DecisionReport, Plan, Refused, Settings, State, SyncReport, TargetKind, TargetSettings,
-    TargetStatus, deadlines, pulse,
+    Decision, DecisionReport, DeliveryOrder, DeliveryRefused, DeliveryReport, Plan, Refused, Settings, State,
+    SyncReport, TargetKind, TargetSettings, TargetStatus, Traffic, deadlines, pulse,
 };
 
 /// Why an order to the reconciler cannot be carried out.
@@ -47,6 +50,8 @@ pub enum Error {
     Forget(TargetName, String),
     /// An `approve` or `reject` that cannot be carried out.
     Refused(TargetName, Refused),
+    /// An order about deliveries that cannot be carried out.
+    Delivery(DeliveryRefused),
     /// It is shutting down.
     Closed,
 }
@@ -72,6 +77,7 @@ impl fmt::Display for Error {
             }
             Self::Forget(name, why) => write!(f, "target `{name}` is not forgotten: {why}"),
             Self::Refused(name, why) => write!(f, "target `{name}`: {why}"),
+            Self::Delivery(why) => why.fmt(f),
             Self::Closed => f.write_str("the daemon is shutting down"),
         }
     }
@@ -98,6 +104,7 @@ struct Inner {
     pulse: watch::Receiver<Pulse>,
     stop_pulse: watch::Sender<bool>,
     shelf: Arc<Shelf>,
+    applied: Arc<watch::Sender<u64>>,
     targets: Mutex<Targets>,
     reloads: Arc<Reloads>,
 }
@@ -113,6 +120,7 @@ struct Targets {
 struct Running {
     settings: Arc<TargetSettings>,
     board: Arc<Board>,
+    signals: Arc<Signals>,
     orders: mpsc::Sender<Order>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -132,22 +140,23 @@ impl Reconciler {
     /// [`Error::Setup`]: a target's settings cannot work. [`Error::Store`]: the saved states cannot be read.
     pub fn start(mirror: Mirror, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let Settings { targets, roles, directories } = settings;
-        let clients = clients(&targets)?;
+        let transports = transports(&targets)?;
         let source = Source::new(mirror.clone(), Arc::clone(&clock), Rules { roles, directories });
         let source = Arc::new(source);
         let (stop_pulse, stopped) = watch::channel(false);
         deadlines::start(mirror.clone(), Arc::clone(&source), stopped.clone());
         let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
-        let targets_running = Mutex::new(Targets::default());
         let shelf = Arc::new(Shelf::default());
         shelf.publish_only(&published(&targets));
         let reloads = Arc::new(Reloads::default());
+        let applied = Arc::new(watch::Sender::new(0));
+        let running = Mutex::new(Targets::default());
         let inner =
-            Inner { mirror, clock, source, pulse, stop_pulse, shelf, targets: targets_running, reloads };
+            Inner { mirror, clock, source, pulse, stop_pulse, shelf, applied, targets: running, reloads };
         let reconciler = Self { inner: Arc::new(inner) };
-        let started = targets.into_iter().zip(clients).map(|(target, client)| {
+        let started = targets.into_iter().zip(transports).map(|(target, transport)| {
             let board = reconciler.board(&target)?;
-            Ok(reconciler.launch(target, client, board, Vec::new()))
+            Ok(reconciler.launch(target, transport, board, Vec::new()))
         });
         let running = started.collect::<Result<Vec<Running>, Error>>()?;
         reconciler.targets().running = running;
@@ -232,6 +241,30 @@ impl Reconciler {
     /// What published targets show to readers.
     pub fn shelf(&self) -> Arc<Shelf> {
         Arc::clone(&self.inner.shelf)
+    }
+
+    /// Carries out an order about deliveries and wakes the targets it touched.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::Delivery`], [`Error::Store`]: nothing was done.
+    pub async fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Result<DeliveryReport, Error> {
+        let told: command::Told = {
+            let targets = self.targets();
+            let all = targets.running.iter();
+            all.map(|one| (one.settings.name.clone(), command::webhook_of(&one.settings.kind))).collect()
+        };
+        let mirror = self.inner.mirror.clone();
+        let done =
+            tokio::task::spawn_blocking(move || command::carry_out(&mirror, &told, order, origin)).await;
+        let done = done.map_err(|error| StoreError::Bug(format!("deliveries: {error}")))?;
+        let report = done.map_err(order_error)?;
+        let targets = self.targets();
+        for one in targets.running.iter().filter(|one| report.targets.contains(&one.settings.name)) {
+            one.signals.commands.fetch_add(1, Ordering::SeqCst);
+            one.signals.wake.notify_one();
+            one.signals.refill.notify_one();
+        }
+        Ok(report)
     }
 
     /// Every target's state, in the order of the configuration.
@@ -372,7 +405,7 @@ impl Reconciler {
     )]
     pub async fn replace_settings(&self, settings: Settings) -> Result<(), Error> {
         let Settings { targets, roles, directories } = settings;
-        let clients = clients(&targets)?;
+        let transports = transports(&targets)?;
         let boards = targets.iter().map(|target| self.board(target)).collect::<Result<Vec<_>, _>>()?;
         self.inner.shelf.publish_only(&published(&targets));
         self.inner.source.set_rules(Rules { roles, directories });
@@ -381,10 +414,10 @@ impl Reconciler {
         for one in &before {
             one.stop.send_replace(true);
         }
-        for ((target, client), board) in targets.into_iter().zip(clients).zip(boards) {
+        for ((target, transport), board) in targets.into_iter().zip(transports).zip(boards) {
             let old = before.iter().position(|one| one.settings.name == target.name);
             let old = old.map(|at| before.swap_remove(at).tasks).unwrap_or_default();
-            let started = self.launch(target, client, board, old);
+            let started = self.launch(target, transport, board, old);
             all.running.push(started);
         }
         all.leaving.retain(|task| !task.is_finished());
@@ -432,6 +465,7 @@ impl Reconciler {
             held_removals: held as u64,
             open: 0,
             parked: 0,
+            traffic: matches!(target.kind, TargetKind::Webhook(_)).then(Traffic::default),
             problems: Vec::new(),
             drift,
         })))
@@ -442,7 +476,7 @@ impl Reconciler {
     fn launch(
         &self,
         settings: TargetSettings,
-        client: Option<(Client, String)>,
+        transport: Option<Transport>,
         board: Arc<Board>,
         before: Vec<JoinHandle<()>>,
     ) -> Running {
@@ -450,6 +484,7 @@ impl Reconciler {
         let settings = Arc::new(settings);
         let (stop, stopped) = watch::channel(false);
         let (orders, taken) = mpsc::channel(16);
+        let signals = Arc::new(Signals::default());
         let task = Task {
             mirror: inner.mirror.clone(),
             clock: Arc::clone(&inner.clock),
@@ -458,10 +493,11 @@ impl Reconciler {
             board: Arc::clone(&board),
             pulse: inner.pulse.clone(),
             reloads: Arc::clone(&inner.reloads),
-            wake: Arc::new(Notify::new()),
             shelf: Arc::clone(&inner.shelf),
+            signals: Arc::clone(&signals),
+            applied: Arc::clone(&inner.applied),
         };
-        let sender = client.map(|(client, url)| task.sender(client, url));
+        let sender = transport.and_then(|transport| task.sender(transport));
         let joined = tokio::spawn(async move {
             for old in before {
                 let _ended = old.await;
@@ -472,7 +508,7 @@ impl Reconciler {
                 let _ended = sending.await;
             }
         });
-        Running { settings, board, orders, stop, tasks: vec![joined] }
+        Running { settings, board, signals, orders, stop, tasks: vec![joined] }
     }
 }
 
@@ -480,15 +516,15 @@ fn published(targets: &[TargetSettings]) -> Vec<TargetName> {
     targets.iter().filter(|one| one.is_published()).map(|one| one.name.clone()).collect()
 }
 
-/// A client for each webhook, in the order of `targets`.
-fn clients(targets: &[TargetSettings]) -> Result<Vec<Option<(Client, String)>>, Error> {
-    let client = |target: &TargetSettings| match &target.kind {
+/// A way out for each target that is told of events, in the order of `targets`.
+fn transports(targets: &[TargetSettings]) -> Result<Vec<Option<Transport>>, Error> {
+    let transport = |target: &TargetSettings| match &target.kind {
         TargetKind::File(_) => Ok(None),
-        TargetKind::Webhook(webhook) => Client::new(webhook.webhook.clone())
-            .map(|client| Some((client, webhook.webhook.url.clone())))
+        TargetKind::Webhook(webhook) => Transport::new(webhook)
+            .map(Some)
             .map_err(|error| Error::Setup(target.name.clone(), error.to_string())),
     };
-    targets.iter().map(client).collect()
+    targets.iter().map(transport).collect()
 }
 
 /// What a run of `target` would do, without any task: for a command while no daemon runs. Blocking.
@@ -524,6 +560,27 @@ pub fn decide_offline(
     let done = verdict::decide(mirror, found, decision, origin);
     let (decided, held_removals, seq) = done.map_err(|error| decide_error(target, error))?;
     Ok(DecisionReport { target: target.clone(), decided, held_removals, seq, state: None, error: None })
+}
+
+/// Carries out an order about deliveries without any task; the daemon acts on it when it starts. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Delivery`], [`Error::Store`].
+pub fn deliver_offline(
+    mirror: &Mirror,
+    settings: &Settings,
+    order: DeliveryOrder,
+    origin: Origin,
+) -> Result<DeliveryReport, Error> {
+    command::carry_out(mirror, &command::told(settings), order, origin).map_err(order_error)
+}
+
+fn order_error(error: OrderError) -> Error {
+    match error {
+        OrderError::UnknownTarget(name) => Error::UnknownTarget(name),
+        OrderError::Refused(why) => Error::Delivery(why),
+        OrderError::Store(error) => Error::Store(error),
+    }
 }
 
 pub(super) fn decide_error(target: &TargetName, error: DecideError) -> Error {

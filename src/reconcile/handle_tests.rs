@@ -23,10 +23,9 @@ use crate::model::{
     DirectoryId, DirectoryKind, ManualClock, Origin, ResourceId, ResourceType, Secret, Timestamp,
 };
 use crate::reconcile::event::EventFilter;
-use crate::reconcile::event::body::BodySettings;
 use crate::reconcile::record;
 use crate::reconcile::timing::schedule::Wait;
-use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, WebhookSettings};
+use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, Sending, WebhookSettings};
 use crate::scim::etag::Precondition;
 use crate::scim::patch::{MemberEdit, Patched};
 use crate::scim::resource::{Draft, MemberRef};
@@ -96,7 +95,11 @@ impl World {
         let events = EventFilter::parse(events.iter().map(|&text| text.to_owned()).collect()).unwrap();
         let webhook = webhook::Settings::new(url.to_owned(), vec![secret]);
         TargetSettings {
-            kind: TargetKind::Webhook(WebhookSettings { webhook, events, body: BodySettings::default() }),
+            kind: TargetKind::Webhook(WebhookSettings::new(
+                Sending::Http(Box::new(webhook)),
+                events,
+                self.folder.path().join("snapshots"),
+            )),
             ..self.file(name)
         }
     }

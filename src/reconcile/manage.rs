@@ -165,6 +165,7 @@ pub fn orphans(tx: &mut ReadTx<'_>, configured: &[TargetName]) -> Result<Vec<Tar
                 "the config no longer names it and what it wrote stays; `rosterd target forget {name}` ends that"
             )],
             drift: record::drift(&saved),
+            traffic: None,
             name,
         });
     }

@@ -32,11 +32,13 @@ pub use explain::AtTarget;
 pub use file::look::Evidence;
 pub use file::pin::NoVersion;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
-pub use handle::{Error, Reconciler, decide_offline, plan_offline};
+pub use handle::{Error, Reconciler, decide_offline, deliver_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{
-    Apply, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal, POLL_DEFAULT, Part,
-    Publish, Settings, Shape, TargetKind, TargetSettings, Tree, WebhookSettings,
+    Apply, Batch, CONCURRENCY, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal,
+    Ordering, POLL_DEFAULT, Part, Publish, Sending, Settings, Shape, TargetKind, TargetSettings, Tree,
+    WebhookSettings,
 };
 pub use shelf::{Edition, Shelf, Shown};
-pub use status::{DecisionReport, State, SyncReport, TargetStatus};
+pub use status::{DecisionReport, State, SyncReport, TargetStatus, Traffic};
+pub use webhook::command::{DeliveryOrder, DeliveryRefused, DeliveryReport, ReplayFrom};

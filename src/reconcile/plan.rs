@@ -169,12 +169,6 @@ pub fn wanted(view: &View, left_out: &[NotCarried]) -> Wanted {
     wanted
 }
 
-/// Only what concerns roles: all that a webhook is told of access.
-pub fn roles_only(mut wanted: Wanted) -> Wanted {
-    wanted.retain(|(_, entitlement), _| matches!(entitlement, Entitlement::Role(_)));
-    wanted
-}
-
 /// The entitlement's name as the target shows it.
 pub fn label(holding: &Holding) -> String {
     let stored = holding.attributes.get(LABEL).and_then(serde_json::Value::as_str);

@@ -37,6 +37,19 @@ pub(crate) fn load(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreEr
     })
 }
 
+/// [`load`] without the holdings, for a run that judges nothing anew. Blocking.
+pub(crate) fn load_book(mirror: &Mirror, name: &TargetName) -> Result<Stored, StoreError> {
+    mirror.read(|tx: &mut ReadTx<'_>| {
+        let saved = target::state(tx, name)?;
+        Ok(Stored {
+            book: book_in(tx, name, saved.as_ref())?,
+            holdings: Vec::new(),
+            owned: Vec::new(),
+            saved,
+        })
+    })
+}
+
 /// The part of the guard's book that no statement looks into.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -228,6 +241,7 @@ impl State {
             Self::Pinned => "pinned",
             Self::Orphaned => "orphaned",
             Self::Waiting => "waiting",
+            Self::NeedsSnapshot => "needs_snapshot",
         }
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::{Fold, Role, SubjectAttribute};
+use crate::access::{Entitlement, Fold, Role, SubjectAttribute};
 use crate::downstream::command::Argv;
+use crate::downstream::exec;
 use crate::downstream::file::{FileSpec, Via};
 use crate::downstream::format::{Format, Options, RelativeName};
 use crate::downstream::webhook;
@@ -81,7 +82,7 @@ pub enum Apply {
 pub enum TargetKind {
     /// `type = "file"`, `"tree"` or `"set"`.
     File(FileSettings),
-    /// `type = "webhook"`.
+    /// `type = "webhook"` or `"exec"`.
     Webhook(WebhookSettings),
 }
 
@@ -97,7 +98,8 @@ impl TargetKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::File(file) => file.shape.as_str(),
-            Self::Webhook(_) => "webhook",
+            Self::Webhook(WebhookSettings { send: Sending::Http(_), .. }) => "webhook",
+            Self::Webhook(WebhookSettings { send: Sending::Exec(_), .. }) => "exec",
         }
     }
 
@@ -263,13 +265,103 @@ pub enum OnIllegal {
     Error,
 }
 
-/// A webhook target.
+/// A target that is told of events.
 #[derive(Debug, Clone)]
 pub struct WebhookSettings {
-    /// Where and how it is sent.
-    pub webhook: webhook::Settings,
+    /// Where and how they are sent.
+    pub send: Sending,
     /// Keys `events` and `filter`: which events it gets.
     pub events: EventFilter,
     /// Keys `format`, `template`, `payload`: how they look.
     pub body: BodySettings,
+    /// Key `ordering`. Default `target`.
+    pub ordering: Ordering,
+    /// Key `batch`. Default none: one event is one request.
+    pub batch: Option<Batch>,
+    /// Key `bootstrap`: a new target is sent the present state first. Default false.
+    pub bootstrap: bool,
+    /// Key `after`: `access.*` says what these targets enforce. Default none: what this one's own guard lets through.
+    pub after: Vec<TargetName>,
+    /// Where the present state is kept while it is being sent.
+    pub spool: PathBuf,
+}
+
+impl WebhookSettings {
+    /// A target with every default.
+    pub fn new(send: Sending, events: EventFilter, spool: PathBuf) -> Self {
+        Self {
+            send,
+            events,
+            body: BodySettings::default(),
+            ordering: Ordering::default(),
+            batch: None,
+            bootstrap: false,
+            after: Vec::new(),
+            spool,
+        }
+    }
+
+    /// Whether this target keeps count of who holds this: roles if it tells of access, memberships if it tells of
+    /// users and groups.
+    pub(crate) fn speaks_of(&self, entitlement: &Entitlement) -> bool {
+        match entitlement {
+            Entitlement::Role(_) => self.events.wants_access(),
+            Entitlement::Group(..) => self.events.wants_resources(),
+        }
+    }
+
+    /// Whether its own guard judges the loss of this. What the targets in `after` enforce went through theirs.
+    pub(crate) fn guards(&self, entitlement: &Entitlement) -> bool {
+        self.speaks_of(entitlement)
+            && (self.after.is_empty() || matches!(entitlement, Entitlement::Group(..)))
+    }
+}
+
+/// How events leave.
+#[derive(Debug, Clone)]
+pub enum Sending {
+    /// `type = "webhook"`: a signed request.
+    Http(Box<webhook::Settings>),
+    /// `type = "exec"`: a program with the event on its standard input.
+    Exec(exec::Settings),
+}
+
+impl Sending {
+    /// Where to, as messages and the record name it. A target that wants no more is asked again once this differs.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Http(http) => http.url.clone(),
+            Self::Exec(exec) => exec.argv.to_string(),
+        }
+    }
+}
+
+/// Which deliveries wait for which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ordering {
+    /// All of a target in the order of the log, one at a time.
+    #[default]
+    Target,
+    /// Those of one user, group or other resource; several resources at a time.
+    Resource,
+}
+
+/// Requests under way at once with `ordering = "resource"`.
+pub const CONCURRENCY: usize = 16;
+
+/// Several events in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Key `max_events`. 1 to 1,000, default 100.
+    pub max_events: usize,
+    /// Key `max_bytes`: of the events' bodies together. Default 256 KiB.
+    pub max_bytes: u64,
+    /// Key `max_wait`: how long the first event waits for others. Default 1 s, at most 1 min.
+    pub max_wait: Duration,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { max_events: 100, max_bytes: 256 * 1024, max_wait: Duration::from_secs(1) }
+    }
 }

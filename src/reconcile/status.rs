@@ -8,6 +8,7 @@ use crate::model::{Seq, TargetName, Timestamp};
 
 use super::file::look::Evidence;
 use super::guard::book::Decided;
+use super::webhook::Circuit;
 
 /// The state of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,6 +34,8 @@ pub enum State {
     Orphaned,
     /// No directory has pushed yet, so nothing is known.
     Waiting,
+    /// The log no longer holds what comes next for it; `delivery snapshot` sends the present state.
+    NeedsSnapshot,
 }
 
 /// One target in `status`.
@@ -40,7 +43,7 @@ pub enum State {
 pub struct TargetStatus {
     /// Its name.
     pub name: TargetName,
-    /// `file`, `tree`, `set` or `webhook`.
+    /// `file`, `tree`, `set`, `webhook` or `exec`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Its state.
@@ -58,10 +61,38 @@ pub struct TargetStatus {
     pub open: u64,
     /// Webhooks: deliveries given up on; the target stops there until `delivery retry` or `skip`.
     pub parked: u64,
+    /// Webhooks: how far behind, and what became of attempts; `None` for files.
+    pub traffic: Option<Traffic>,
     /// What an operator should know: names left out, unknown groups.
     pub problems: Vec<String>,
     /// Files: who touched what rosterd wrote, the last time that happened.
     pub drift: Vec<Evidence>,
+}
+
+/// How a target that is told of events gets on. Counts begin with the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Events not acknowledged; of what is still in the log, changes.
+    pub lag_events: u64,
+    /// Age of the oldest of them.
+    pub lag_seconds: u64,
+    /// Whether the receiver is being spared.
+    pub circuit: Circuit,
+    /// Attempts that were acknowledged.
+    pub done: u64,
+    /// Attempts that failed and are made again.
+    pub retried: u64,
+    /// Attempts after which the delivery was parked.
+    pub parked: u64,
+    /// Attempts answered with 410.
+    pub gone: u64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        let (lag_events, lag_seconds) = (0, 0);
+        Self { lag_events, lag_seconds, circuit: Circuit::Closed, done: 0, retried: 0, parked: 0, gone: 0 }
+    }
 }
 
 /// Where a target's parts write its status and everyone reads it.

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::downstream::command;
-use crate::downstream::webhook::Client;
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, Origin, Seq, Timestamp};
 
@@ -21,11 +20,12 @@ use super::manage::{self, RollbackReport};
 use super::pulse::stopped;
 use super::settings::{POLL_DEFAULT, TargetKind, TargetSettings};
 use super::shelf::Shelf;
-use super::snapshot::Source;
+use super::snapshot::{Snapshot, Source};
 use super::status::{Board, DecisionReport, SyncReport};
 use super::timing::backoff;
 use super::timing::schedule::{Clockwork, Debounce, Pulse};
-use super::webhook::deliver::{Sender, random};
+use super::webhook::Transport;
+use super::webhook::deliver::{Sender, Signals, random};
 use super::webhook::run::WebhookRun;
 use super::{Decision, State};
 
@@ -71,10 +71,12 @@ pub(super) struct Task {
     pub(super) pulse: watch::Receiver<Pulse>,
     /// The reload commands of all targets.
     pub(super) reloads: Arc<Reloads>,
-    /// Wakes the sender of a webhook.
-    pub(super) wake: Arc<Notify>,
     /// Where a published target shows its bytes.
     pub(super) shelf: Arc<Shelf>,
+    /// What it and the sender of its deliveries say to each other.
+    pub(super) signals: Arc<Signals>,
+    /// Grows whenever a file target was applied, for those that speak for it.
+    pub(super) applied: Arc<watch::Sender<u64>>,
 }
 
 /// What changes while the task lives.
@@ -94,6 +96,8 @@ struct Life {
     on_disk: Known,
     /// The run that a change has been promised.
     expected: Option<Expected>,
+    /// What the last run saw, to go on with when there is room for more deliveries.
+    snapshot: Option<Arc<Snapshot>>,
 }
 
 impl Task {
@@ -117,8 +121,12 @@ impl Task {
             told: None,
             on_disk: Known::new(),
             expected: None,
+            snapshot: None,
         };
         self.show_again().await;
+        let mut applied = self.applied.subscribe();
+        let speaks_for_others =
+            matches!(&self.settings.kind, TargetKind::Webhook(webhook) if !webhook.after.is_empty());
         self.pass(&mut life, Cause::Start).await;
         self.shelf.settle(&self.settings.name);
         loop {
@@ -154,6 +162,10 @@ impl Task {
                         life.debounce.change(life.born.elapsed(), pulse.revoke > life.seen);
                         self.expect(&mut life);
                     }
+                }
+                () = self.signals.refill.notified() => self.refill(&mut life).await,
+                Ok(()) = applied.changed(), if speaks_for_others => {
+                    self.pass(&mut life, Cause::Wake).await;
                 }
                 Some(()) = touches.recv() => {
                     life.drift_at.get_or_insert(Instant::now() + DRIFT_SETTLE);
@@ -250,8 +262,10 @@ impl Task {
         life.debounce.clear();
         life.retry_at = None;
         life.drift_at = None;
-        let (outcome, seen) = self.outcome(cause, life.expected.take()).await;
+        let (outcome, snapshot) = self.outcome(cause, life.expected.take()).await;
+        let seen = snapshot.as_ref().map(|snapshot| snapshot.seq());
         life.seen = seen.unwrap_or(life.seen);
+        life.snapshot = snapshot.or(life.snapshot.take());
         life.on_disk.clone_from(&outcome.on_disk);
         life.poll_at = Instant::now() + self.poll();
         if outcome.state == State::Failing {
@@ -274,7 +288,10 @@ impl Task {
                 self.raise(notice.clone());
             }
         }
-        self.wake.notify_one();
+        self.signals.wake.notify_one();
+        if is_applied && matches!(self.settings.kind, TargetKind::File(_)) {
+            self.applied.send_modify(|count| *count = count.wrapping_add(1));
+        }
         let status = self.board.read();
         SyncReport {
             target: self.settings.name.clone(),
@@ -362,7 +379,36 @@ impl Task {
         }));
     }
 
-    async fn outcome(&self, cause: Cause, expected: Option<Expected>) -> (Outcome, Option<Seq>) {
+    /// There is room for more deliveries: goes on with what the last run saw, and once that is told, looks anew.
+    async fn refill(&self, life: &mut Life) {
+        let (Some(snapshot), TargetKind::Webhook(_)) = (life.snapshot.clone(), &self.settings.kind) else {
+            return;
+        };
+        let (mirror, clock, settings) =
+            (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
+        let signals = Arc::clone(&self.signals);
+        let done = tokio::task::spawn_blocking(move || {
+            let TargetKind::Webhook(webhook) = &settings.kind else { return Ok(false) };
+            let (mirror, clock, settings) = (&mirror, &clock, &*settings);
+            WebhookRun { mirror, clock, settings, webhook, signals: &signals }.refill(&snapshot)
+        });
+        match done.await {
+            Ok(Ok(false)) => self.signals.wake.notify_one(),
+            Ok(Ok(true)) => {
+                self.pass(life, Cause::Wake).await;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(target_name = %self.settings.name, %error, "cannot make more deliveries");
+                life.retry_at = Some(Instant::now() + backoff::run(1, random()));
+            }
+            Err(error) => {
+                tracing::error!(target_name = %self.settings.name, %error, "making deliveries broke off");
+                life.retry_at = Some(Instant::now() + backoff::run(1, random()));
+            }
+        }
+    }
+
+    async fn outcome(&self, cause: Cause, expected: Option<Expected>) -> (Outcome, Option<Arc<Snapshot>>) {
         // Before anything is read, so that others of this batch wait for this run's swap.
         let turn = match &self.settings.kind {
             TargetKind::File(file) => self.reloads.enter(file),
@@ -373,10 +419,11 @@ impl Task {
             Ok(snapshot) => snapshot,
             Err(error) => return (Outcome::failed(error.to_string()), None),
         };
-        let seq = snapshot.seq();
+        let kept = Arc::clone(&snapshot);
         let (mirror, clock, settings) =
             (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
         let shelf = Arc::clone(&self.shelf);
+        let signals = Arc::clone(&self.signals);
         let run = tokio::task::spawn_blocking(move || match &settings.kind {
             TargetKind::File(file) => {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
@@ -387,14 +434,14 @@ impl Task {
                     return Outcome::of(State::Pending);
                 }
                 let (mirror, clock, settings) = (&mirror, &clock, &*settings);
-                WebhookRun { mirror, clock, settings, webhook }
+                WebhookRun { mirror, clock, settings, webhook, signals: &signals }
                     .run(&snapshot)
                     .unwrap_or_else(|error| Outcome::failed(error.to_string()))
             }
         });
         let outcome =
             run.await.unwrap_or_else(|error| Outcome::failed(format!("the run broke off: {error}")));
-        (outcome, Some(seq))
+        (outcome, Some(kept))
     }
 
     fn tell(&self, outcome: &Outcome, applied: Option<Seq>) {
@@ -431,7 +478,8 @@ impl Task {
                 status.applied_seq = seq;
                 status.last_success = Some(now);
             }
-            if !is_file && outcome.changed {
+            let is_told = outcome.state == State::InSync && status.state == State::NeedsSnapshot;
+            if !is_file && (outcome.changed || is_told) {
                 status.state = State::Pending;
             }
         });
@@ -439,16 +487,17 @@ impl Task {
 }
 
 impl Task {
-    /// The sender of this webhook.
-    pub(super) fn sender(&self, client: Client, url: String) -> Sender {
-        Sender {
+    /// The sender of this target's deliveries.
+    pub(super) fn sender(&self, transport: Transport) -> Option<Sender> {
+        let TargetKind::Webhook(settings) = &self.settings.kind else { return None };
+        Some(Sender {
             mirror: self.mirror.clone(),
             clock: Arc::clone(&self.clock),
             name: self.settings.name.clone(),
-            url,
-            client,
+            settings: settings.clone(),
+            transport,
             board: Arc::clone(&self.board),
-            wake: Arc::clone(&self.wake),
-        }
+            signals: Arc::clone(&self.signals),
+        })
     }
 }

@@ -33,4 +33,5 @@ mod plain;
 mod postgresql;
 mod spicedb;
 mod sshd;
+mod standard_webhooks;
 mod story;

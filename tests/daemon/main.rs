@@ -17,9 +17,11 @@
 mod support;
 
 mod bad_input;
+mod chaos;
 mod commands;
 mod crash;
 mod decisions;
+mod delivery;
 mod directories;
 mod disk;
 mod export;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod daemon;
+pub mod flaky;
 pub mod http;
 pub mod installer;
 pub mod receiver;

@@ -16,6 +16,8 @@ pub struct Delivery {
     pub body: Value,
     pub raw: Vec<u8>,
     pub answered: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
 #[derive(Default)]
@@ -112,6 +114,7 @@ fn serve_one(stream: &TcpStream, state: &State) -> Option<()> {
         body: serde_json::from_slice(&raw).unwrap_or(Value::Null),
         raw,
         answered: answer.get(..3).and_then(|s| s.parse().ok()).unwrap_or(0),
+        headers: headers.clone(),
     });
     let mut stream = stream;
     let length = if answer.starts_with("204") { "" } else { "Content-Length: 0\r\n" };

@@ -5,17 +5,20 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Response, Uri, Version};
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 use super::connect::{self, ConnectError, Connection};
 use super::endpoint::Endpoint;
 use super::judge::{self, judge};
-use super::{ANSWER_KEPT_BYTES, ANSWER_READ_BYTES, Attempt, Outcome, Request, Settings, sign};
+use super::{ANSWER_KEPT_BYTES, ANSWER_READ_BYTES, Attempt, Authorization, Outcome, Request, Settings, sign};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -24,15 +27,15 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 /// The media type of RFC 8935.
 const SECURITY_EVENT: &str = "application/secevent+jwt";
 
-/// A webhook target's client: its checked URL, its TLS set-up and one kept-alive connection. Share it by `Arc`.
+/// A webhook target's client: its checked URL, its TLS set-up and its kept-alive connections. Share it by `Arc`.
 ///
-/// Several attempts may be under way at once; one connection is kept between them.
+/// Several attempts may be under way at once; as many connections are kept between them.
 pub struct Client {
     settings: Settings,
     endpoint: Endpoint,
     tls: Option<TlsConnector>,
-    content_type: HeaderValue,
-    idle: Mutex<Option<Connection>>,
+    authorization: Option<HeaderValue>,
+    idle: Mutex<Vec<Connection>>,
 }
 
 /// Why a client cannot be made from its settings.
@@ -40,8 +43,10 @@ pub struct Client {
 pub enum ClientError {
     /// The URL breaks a rule; the text says which.
     Url(String),
-    /// The content type is not a header value.
-    ContentType,
+    /// The `authorization` credential cannot stand in a header.
+    Authorization,
+    /// The proxy's address breaks a rule; the text says which.
+    Proxy(String),
     /// A certificate authority or the machine's trust store cannot be used.
     Tls(String),
 }
@@ -61,10 +66,12 @@ impl Client {
     /// The URL breaks a rule of operations §8, or the trust store cannot be read.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let endpoint = Endpoint::parse(&settings)?;
-        let content_type =
-            HeaderValue::from_str(&settings.content_type).map_err(|_| ClientError::ContentType)?;
+        if settings.proxy.is_some() && endpoint.tls_name.is_none() {
+            return Err(ClientError::Proxy("only https goes through a proxy".into()));
+        }
+        let authorization = settings.authorization.as_ref().map(authorization).transpose()?;
         let tls = if endpoint.tls_name.is_some() { Some(connect::tls(&settings)?) } else { None };
-        Ok(Self { settings, endpoint, tls, content_type, idle: Mutex::new(None) })
+        Ok(Self { settings, endpoint, tls, authorization, idle: Mutex::default() })
     }
 
     /// One attempt: connect (or reuse), sign for `request.at`, POST, read the answer, judge it. Never fails and never
@@ -94,7 +101,8 @@ impl Client {
                 Err(_) => *seen = Seen::default(),
             }
         }
-        let open = Connection::open(&self.endpoint, self.tls.as_ref(), self.settings.connect_timeout);
+        let proxy = self.settings.proxy.as_ref();
+        let open = Connection::open(&self.endpoint, proxy, self.tls.as_ref(), self.settings.connect_timeout);
         let connection = match open.await {
             Ok(connection) => connection,
             Err(ConnectError::Now(why)) => return retry(why),
@@ -124,7 +132,7 @@ impl Client {
         seen.status = Some(status);
         let outcome = judge(status, answer.headers(), SystemTime::now());
         let body = read(answer, seen).await;
-        let outcome = self.told_by_receiver(status, outcome, &seen.answer);
+        let outcome = told_by_receiver(request, status, outcome, &seen.answer);
         Ok(match (body, outcome) {
             (Body::Whole, outcome) => {
                 self.keep(connection);
@@ -137,18 +145,6 @@ impl Client {
         })
     }
 
-    /// A receiver of security event tokens says in JSON why it refuses one (RFC 8935 §2.3): that is worth keeping.
-    fn told_by_receiver(&self, status: u16, outcome: Outcome, answer: &[u8]) -> Outcome {
-        let is_token = self.settings.content_type == SECURITY_EVENT;
-        match outcome {
-            Outcome::Refused { why } if is_token => match judge::token_error(answer) {
-                Some(told) => Outcome::Refused { why: format!("the receiver answered {status}: {told}") },
-                None => Outcome::Refused { why },
-            },
-            other => other,
-        }
-    }
-
     fn message(
         &self,
         request: &Request,
@@ -158,7 +154,7 @@ impl Client {
         let seconds = request.at.0.div_euclid(1_000_000);
         let mut message = hyper::Request::builder()
             .method(Method::POST)
-            .header(CONTENT_TYPE, &self.content_type)
+            .header(CONTENT_TYPE, &request.content_type)
             .header(USER_AGENT, concat!("rosterd/", env!("CARGO_PKG_VERSION")))
             .header(WEBHOOK_ID, &id)
             .header(WEBHOOK_TIMESTAMP, seconds);
@@ -166,7 +162,13 @@ impl Client {
             let signature = sign::header(&self.settings.secrets, &id, seconds, &request.body);
             message = message.header(WEBHOOK_SIGNATURE, signature);
         }
+        if let Some(value) = &self.authorization {
+            message = message.header(AUTHORIZATION, value);
+        }
         for (name, value) in &self.settings.headers {
+            message = message.header(name, value);
+        }
+        for (name, value) in request.headers.iter().filter(|(name, _)| !is_own(name)) {
             message = message.header(name, value);
         }
         let message = if is_http2 {
@@ -183,14 +185,51 @@ impl Client {
     }
 
     fn take_idle(&self) -> Option<Connection> {
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.filter(Connection::is_usable)
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(kept) = idle.pop() {
+            if kept.is_usable() {
+                return Some(kept);
+            }
+        }
+        None
     }
 
     fn keep(&self, connection: Connection) {
         if connection.is_usable() {
-            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.truncate(self.settings.concurrency.saturating_sub(1));
+            idle.push(connection);
         }
+    }
+}
+
+/// Headers that are ours to set; a template cannot replace them.
+fn is_own(name: &str) -> bool {
+    let own =
+        [CONTENT_TYPE, CONTENT_LENGTH, HOST, AUTHORIZATION, WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE];
+    own.iter().any(|known| name.eq_ignore_ascii_case(known.as_str()))
+}
+
+fn authorization(credential: &Authorization) -> Result<HeaderValue, ClientError> {
+    let text = Zeroizing::new(match credential {
+        Authorization::Bearer(token) => format!("Bearer {}", token.expose().trim()),
+        Authorization::Basic(pair) => format!("Basic {}", STANDARD.encode(pair.expose().trim())),
+    });
+    let mut value = HeaderValue::from_str(&text).map_err(|_| ClientError::Authorization)?;
+    // Keeps it out of `Debug` and out of HPACK's tables.
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A receiver of security event tokens says in JSON why it refuses one (RFC 8935 §2.3): that is worth keeping.
+fn told_by_receiver(request: &Request, status: u16, outcome: Outcome, answer: &[u8]) -> Outcome {
+    let is_token = request.content_type == SECURITY_EVENT;
+    match outcome {
+        Outcome::Refused { why } if is_token => match judge::token_error(answer) {
+            Some(told) => Outcome::Refused { why: format!("the receiver answered {status}: {told}") },
+            None => Outcome::Refused { why },
+        },
+        other => other,
     }
 }
 
@@ -247,7 +286,10 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(why) => write!(f, "the webhook url cannot be used: {why}"),
-            Self::ContentType => f.write_str("the content type is not a header value"),
+            Self::Authorization => f.write_str(
+                "the credential for `authorization` cannot stand in a header; it must be one line of visible ASCII",
+            ),
+            Self::Proxy(why) => write!(f, "the proxy cannot be used: {why}"),
             Self::Tls(why) => {
                 write!(f, "cannot set up TLS: {why}; install `ca-certificates` or check the extra CA")
             }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::endpoint::{Endpoint, Unreachable};
+use super::proxy::Proxy;
 use super::{ClientError, Settings};
 
 /// Longest that a connection is kept, so that a changed DNS entry or certificate is noticed.
@@ -58,12 +59,17 @@ pub(super) fn tls(settings: &Settings) -> Result<TlsConnector, ClientError> {
     let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Verifier::new_with_extra_roots(settings.extra_ca.iter().cloned(), Arc::clone(&provider))
         .map_err(failed)?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(failed)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &settings.identity {
+        Some(identity) => builder
+            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+            .map_err(|error| ClientError::Tls(format!("the client certificate: {error}")))?,
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
@@ -72,18 +78,30 @@ impl Connection {
     /// Looks the name up, judges every address, connects to one of exactly these.
     pub(super) async fn open(
         endpoint: &Endpoint,
+        proxy: Option<&Proxy>,
         tls: Option<&TlsConnector>,
         within: Duration,
     ) -> Result<Self, ConnectError> {
         let started = Instant::now();
         let late = |what: &str| ConnectError::Now(format!("{what} took longer than {within:?}"));
-        let addresses = match timeout(within, endpoint.addresses()).await {
+        let addresses = async {
+            match proxy {
+                Some(proxy) => proxy.addresses().await,
+                None => endpoint.addresses().await,
+            }
+        };
+        let addresses = match timeout(within, addresses).await {
             Ok(Ok(addresses)) => addresses,
             Ok(Err(Unreachable::Unknown(why))) => return Err(ConnectError::Now(why)),
             Ok(Err(Unreachable::Forbidden(why))) => return Err(ConnectError::Forbidden(why)),
             Err(_) => return Err(late("the name look-up")),
         };
-        let (stream, address) = reach(&addresses, within.saturating_sub(started.elapsed())).await?;
+        let (mut stream, address) = reach(&addresses, within.saturating_sub(started.elapsed())).await?;
+        if let Some(proxy) = proxy {
+            let left = within.saturating_sub(started.elapsed());
+            let asked = timeout(left, proxy.tunnel(&mut stream, &endpoint.host, endpoint.port)).await;
+            asked.map_err(|_| late("the proxy"))??;
+        }
         let left = within.saturating_sub(started.elapsed());
         match timeout(left, Self::shake(endpoint, tls, stream, address)).await {
             Ok(opened) => opened,

@@ -7,22 +7,26 @@ mod client;
 mod connect;
 mod endpoint;
 mod judge;
+mod proxy;
 mod sign;
 mod token;
 
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::model::{EventId, Timestamp};
+use crate::model::{EventId, Secret, Timestamp};
 
 pub use client::{Client, ClientError};
+pub use proxy::Proxy;
 pub use sign::{PRIVATE_KEY_PREFIX, SECRET_PREFIX, SecretError, SigningSecret, header};
 pub use token::{TokenKey, TokenKeyError};
 
@@ -41,10 +45,52 @@ pub struct Settings {
     pub timeout: Duration,
     /// Certificate authorities trusted besides the machine's own. Default none.
     pub extra_ca: Vec<CertificateDer<'static>>,
-    /// The `content-type` of the body. Default `application/json`.
-    pub content_type: String,
-    /// Headers besides, such as an `authorization`. None that the client writes itself. Default none.
+    /// Headers besides. None that the client writes itself. Default none.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is shown to a receiver that asks for a certificate. Default none.
+    pub identity: Option<Identity>,
+    /// The `authorization` header of every request. Default none.
+    pub authorization: Option<Authorization>,
+    /// The proxy that `https` goes through. Default none: the environment's proxy variables are not looked at.
+    pub proxy: Option<Proxy>,
+    /// Requests under way at once, which is how many connections are kept. Default 1.
+    pub concurrency: usize,
+}
+
+/// A client certificate with its key.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate and those it was issued by.
+    pub chain: Vec<CertificateDer<'static>>,
+    key: Arc<PrivateKeyDer<'static>>,
+}
+
+impl Identity {
+    /// A certificate chain and the key of its first certificate.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self { chain, key: Arc::new(key) }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("certificates", &self.chain.len()).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.chain == other.chain && self.key.secret_der() == other.key.secret_der()
+    }
+}
+
+/// What proves who is asking, besides the signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authorization {
+    /// `Bearer` and this token.
+    Bearer(Secret),
+    /// `Basic` and this `user:password`.
+    Basic(Secret),
 }
 
 /// One event to send. The body's bytes are the same on every attempt.
@@ -56,6 +102,10 @@ pub struct Request {
     pub at: Timestamp,
     /// The body exactly as signed.
     pub body: Bytes,
+    /// The `content-type` of the body.
+    pub content_type: String,
+    /// Further headers, which never replace the ones of ours.
+    pub headers: Vec<(String, String)>,
 }
 
 /// What came of one attempt.
@@ -110,7 +160,10 @@ impl Settings {
             connect_timeout: client::CONNECT_TIMEOUT,
             timeout: client::TIMEOUT,
             extra_ca: Vec::new(),
-            content_type: "application/json".into(),
+            identity: None,
+            authorization: None,
+            proxy: None,
+            concurrency: 1,
             headers: Vec::new(),
         }
     }

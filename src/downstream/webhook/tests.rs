@@ -24,6 +24,8 @@ fn request(body: &str) -> Request {
         id: EventId { epoch: Epoch(1), seq: Seq(42), n: 0 },
         at: Timestamp(i64::try_from(now.as_micros()).unwrap()),
         body: Bytes::copy_from_slice(body.as_bytes()),
+        content_type: "application/json".into(),
+        headers: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod changes;
 mod decisions;
+mod deliveries;
 mod directories;
 mod explain;
 mod export;
@@ -35,7 +36,7 @@ use super::metrics::{self, Metrics};
 use crate::access::{Entitlement, Role};
 use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, Seq, Subject, TargetName};
-use crate::reconcile::Decision;
+use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim;
 use crate::scim::schema::Registry;
 
@@ -190,6 +191,8 @@ pub trait Targets: Send + Sync {
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
+    /// Carries out an order about deliveries and says what it did: `{"targets","deliveries","from","changes","note"}`.
+    fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_>;
 }
 
 /// Re-reads the configuration and applies it; the value says what changed.
@@ -251,6 +254,7 @@ impl AdminState {
         {
             more += &metrics::of_targets(&status);
             more += &gauges::of_targets(&status);
+            more += &metrics::of_deliveries(&status);
         }
         if let Ok(status) = decided(self).await {
             more += &metrics::of_decisions(&status);
@@ -412,6 +416,9 @@ async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Res
         ("GET", ["diff"]) => past::diff(request).await?,
         ("GET", ["changes"]) => changes::list(request).await?,
         ("GET", ["verify"]) => changes::verify(request).await?,
+        ("GET", ["deliveries"]) => deliveries::list(request).await?,
+        ("GET", ["deliveries", target, event]) => deliveries::show(request, target, event).await?,
+        ("POST", ["deliveries", word]) => deliveries::order(request, word).await?,
         ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
         (_, segments) => return Err(nowhere(method, segments)),
     };
@@ -464,6 +471,9 @@ const ENDPOINTS: &[(&str, &[&str])] = &[
     ("diff", &["GET"]),
     ("changes", &["GET"]),
     ("verify", &["GET"]),
+    ("deliveries", &["GET"]),
+    ("deliveries/ID", &["POST"]),
+    ("deliveries/ID/ID", &["GET"]),
 ];
 
 fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
@@ -473,7 +483,8 @@ fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
         [one, _, verb] => format!("{one}/ID/{verb}"),
         _ => String::new(),
     };
-    match ENDPOINTS.iter().find(|(path, _)| *path == shape) {
+    let whole = segments.join("/");
+    match ENDPOINTS.iter().find(|(path, _)| *path == shape || *path == whole) {
         Some((_, methods)) => AdminError::new(
             405,
             format!("{method} is not served here"),

@@ -10,7 +10,7 @@ use crate::http::health::Health;
 use crate::http::limits::Settings as Limits;
 use crate::http::testing::{Server, Store};
 use crate::model::{Origin, RoleName, TargetName};
-use crate::reconcile::Decision;
+use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim::schema::Registry;
 
 /// Answers for targets and writes down what it was asked.
@@ -48,6 +48,9 @@ impl Targets for Fake {
     }
     fn decide(&self, target: TargetName, decision: Decision, _: Origin) -> Answering<'_> {
         self.told(format!("{target} {decision:?}"))
+    }
+    fn deliver(&self, order: DeliveryOrder, _: Origin) -> Answering<'_> {
+        self.told(format!("{order:?}"))
     }
 }
 

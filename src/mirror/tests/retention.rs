@@ -168,8 +168,8 @@ fn who_is_forgotten_leaves_ids_and_no_names_and_the_chain_verifies() {
         let event = |seq, n| EventId { epoch: Epoch(1), seq: Seq(seq), n };
         let body = |id: &Stored| format!("{{\"id\":\"{}\"}}", id.id).into_bytes();
         let made = [(event(1, 0), body(&mira)), (event(1, 1), body(&noor))]
-            .map(|(event, body)| delivery::New { event, kind: "user.updated".into(), resource: None, body });
-        store.write(move |tx, _| Ok(delivery::add(tx, &name, &made)?)).unwrap();
+            .map(|(event, body)| delivery_of(event, body));
+        store.write(move |tx, _| Ok(delivery::add(tx, &name, &made, false)?)).unwrap();
         let open = forget(&store, &mira).unwrap_err().to_string();
         assert!(open.contains("still on their way to `hook`"), "{open}");
         store
@@ -216,13 +216,8 @@ async fn upkeep_prunes_by_age_and_count_and_leaves_a_mirror_that_verifies() {
         .write(Origin::daemon(), move |tx| {
             for seq in 0..20 {
                 let event = EventId { epoch: Epoch(1), seq: Seq(seq), n: 0 };
-                let new = delivery::New {
-                    event,
-                    kind: "user.updated".into(),
-                    resource: None,
-                    body: b"{}".to_vec(),
-                };
-                delivery::add(tx, &name, &[new])?;
+                let new = delivery_of(event, b"{}".to_vec());
+                delivery::add(tx, &name, &[new], false)?;
             }
             tx.execute("UPDATE delivery SET state = 'done', finished_at = created_at WHERE seq < 15", &[])?;
             let run = target::Run {
@@ -313,5 +308,18 @@ fn looking_into_the_log_uses_an_index() {
                 "{sql}: {plan}"
             );
         }
+    }
+}
+
+fn delivery_of(event: EventId, body: Vec<u8>) -> delivery::New {
+    delivery::New {
+        event,
+        kind: "user.updated".into(),
+        resource: None,
+        at: START,
+        body,
+        content_type: "application/json".into(),
+        headers: Vec::new(),
+        state: delivery::State::Pending,
     }
 }

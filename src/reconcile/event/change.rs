@@ -213,6 +213,10 @@ pub fn takes_away(change: &Change, any_filter: bool) -> bool {
         | ChangeKind::TargetDrifted
         | ChangeKind::GuardHeld
         | ChangeKind::GuardRejected
+        | ChangeKind::DeliveryRetried
+        | ChangeKind::DeliverySkipped
+        | ChangeKind::DeliveryReplayed
+        | ChangeKind::DeliverySnapshot
         | ChangeKind::SubjectOpened
         | ChangeKind::GrantCreated
         | ChangeKind::RebaselineOpened

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::downstream::webhook::SigningSecret;
-use crate::reconcile::settings::{TargetKind, TargetSettings};
+use crate::reconcile::settings::{Sending, TargetKind, TargetSettings};
 
 use super::body::BodyFormat;
 
@@ -13,7 +13,11 @@ pub fn public_keys(targets: &[TargetSettings]) -> Value {
     let mut found = Vec::new();
     for target in targets {
         let TargetKind::Webhook(webhook) = &target.kind else { continue };
-        let whpk: Vec<String> = webhook.webhook.secrets.iter().filter_map(SigningSecret::public).collect();
+        let secrets = match &webhook.send {
+            Sending::Http(http) => http.secrets.as_slice(),
+            Sending::Exec(_) => &[],
+        };
+        let whpk: Vec<String> = secrets.iter().filter_map(SigningSecret::public).collect();
         let keys: Vec<Value> = match &webhook.body.format {
             BodyFormat::ScimEvents(tokens) => tokens.key.iter().map(|key| key.public()).collect(),
             _ => Vec::new(),

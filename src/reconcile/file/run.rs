@@ -152,7 +152,11 @@ pub(crate) fn plan_of(
                 |done| plan::wanted(&done.view, &done.left_out),
             )
         }
-        crate::reconcile::TargetKind::Webhook(_) => plan::roles_only(plan::wanted(&wish.view, &[])),
+        crate::reconcile::TargetKind::Webhook(webhook) => {
+            let mut wanted = plan::wanted(&wish.view, &[]);
+            wanted.retain(|(_, entitlement), _| webhook.speaks_of(entitlement));
+            wanted
+        }
     };
     let base = wanted_of(&wish(settings, snapshot, &stored, None));
     let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);

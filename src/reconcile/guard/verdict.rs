@@ -14,7 +14,7 @@ use crate::mirror::target::{self, Holding, Run};
 use crate::mirror::{Mirror, StoreError, WriteTx, decision};
 use crate::model::{Origin, Seq, Subject, TargetName, Timestamp};
 
-use crate::reconcile::guard::book::{Book, Decided, Decision, Refused, is_role};
+use crate::reconcile::guard::book::{Book, Decided, Decision, Refused};
 use crate::reconcile::guard::{self, Guard, Judged, Scene, WantedBy};
 use crate::reconcile::plan::{Key, Wanted};
 use crate::reconcile::record::{self, RUNS_KEPT, Stored};
@@ -82,13 +82,14 @@ pub(crate) fn judged(
 ) -> (Book, Judged) {
     let mut book = stored.book.clone();
     let is_protected = |key: &Key| is_protected(snapshot, key);
-    // A webhook speaks of roles only.
-    let roles: Vec<Holding>;
+    // A webhook speaks of roles, of memberships, or of both.
+    let spoken_of: Vec<Holding>;
     let holdings = match &settings.kind {
         TargetKind::File(_) => &stored.holdings,
-        TargetKind::Webhook(_) => {
-            roles = stored.holdings.iter().filter(|one| is_role(&one.entitlement)).cloned().collect();
-            &roles
+        TargetKind::Webhook(webhook) => {
+            let guarded = stored.holdings.iter().filter(|one| webhook.guards(&one.entitlement));
+            spoken_of = guarded.cloned().collect();
+            &spoken_of
         }
     };
     let since = told_up_to(settings, stored);

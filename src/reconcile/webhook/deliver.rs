@@ -1,76 +1,139 @@
-//! Sends a webhook's deliveries, strictly in order: the first open one is sent until it is acknowledged, parked or
-//! skipped, and nothing overtakes it (DESIGN §6.10).
+//! Sends a target's deliveries in their order, keeps the record of every attempt, and says how the target stands.
+//!
+//! Several acknowledged deliveries are recorded in one transaction: a crash before it sends them again, in the same
+//! order and under the same ids, which is what "at least once" means (DESIGN §6.10).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::downstream::webhook::{Client, Outcome, Request};
-use crate::mirror::delivery::{self, Delivery};
+use crate::downstream::webhook::{Attempt, Outcome, Request};
+use crate::mirror::change;
+use crate::mirror::delivery::{self, Counts, Delivery, Head, Sent};
+use crate::mirror::target::State as Saved;
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, target};
-use crate::model::{ChangeId, Clock, Origin, Seq, TargetName, Timestamp};
+use crate::model::{ChangeId, Clock, EventId, Origin, Seq, TargetName, Timestamp};
 
 use crate::reconcile::State;
 use crate::reconcile::pulse::stopped;
 use crate::reconcile::record;
-use crate::reconcile::status::Board;
+use crate::reconcile::settings::{self, CONCURRENCY, WebhookSettings};
+use crate::reconcile::status::{Board, Traffic};
 use crate::reconcile::timing::backoff;
 
-/// How often a parked or waiting target is looked at for what a person did to its deliveries.
+use super::batch;
+use super::circuit::{Breaker, Gate};
+use super::pick::{self, Job, Picked, Unit};
+use super::progress::Progress;
+use super::run::WINDOW;
+use super::transport::Transport;
+
+/// How often a target that waits is looked at for what a person did to its deliveries without the daemon knowing.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// One webhook's sender.
+/// Longest that acknowledged deliveries wait for their record.
+const RECORD_WITHIN: Duration = Duration::from_millis(200);
+
+/// Finished deliveries kept of each target, for people and for `replay`.
+const KEPT: u32 = 2_000;
+
+/// Longest that a finished delivery is kept.
+const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
+
+/// Finished deliveries after which old ones are dropped.
+const PRUNE_EVERY: u64 = 500;
+
+/// What the parts of a target that is told of events say to each other.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// Wakes the sender.
+    pub(crate) wake: Notify,
+    /// Wakes the task: there is room for more deliveries.
+    pub(crate) refill: Notify,
+    /// The window stopped the last run; there is more to tell.
+    pub(crate) more: AtomicBool,
+    /// Grows with every command about deliveries: what was read before it is read again.
+    pub(crate) commands: AtomicU64,
+}
+
+/// One target's sender.
 pub(crate) struct Sender {
     pub(crate) mirror: Mirror,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) name: TargetName,
-    pub(crate) url: String,
-    pub(crate) client: Client,
+    pub(crate) settings: WebhookSettings,
+    pub(crate) transport: Transport,
     pub(crate) board: Arc<Board>,
-    pub(crate) wake: Arc<Notify>,
+    pub(crate) signals: Arc<Signals>,
 }
 
-/// What is to be done next.
-enum Next {
-    Send(Box<Delivery>),
-    Wait(Duration),
-    Idle,
+/// What changes while a sender lives.
+#[derive(Default)]
+struct Live {
+    flying: JoinSet<Landed>,
+    busy: BTreeSet<String>,
+    breaker: Breaker,
+    commands: u64,
+    finished: u64,
+    traffic: Traffic,
+}
+
+/// A job that ended, with the outcome of each request made.
+struct Landed {
+    key: String,
+    made: Vec<(Unit, Attempt, Timestamp)>,
+}
+
+/// What a look at the mirror shows.
+struct Seen {
+    saved: Saved,
+    heads: Vec<Head>,
+    counts: Counts,
+    oldest: Option<Timestamp>,
+    is_disabled: bool,
+    newest: Seq,
 }
 
 impl Sender {
     /// Sends until told to stop. An attempt under way is dropped then; it is made again after the next start.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut live = Live::default();
         loop {
-            let next = match self.next() {
-                Ok(next) => next,
+            let wait = match self.step(&mut live).await {
+                Ok(wait) => wait,
                 Err(error) => {
+                    tracing::warn!(target_name = %self.name, %error, "cannot record deliveries");
                     self.board.update(|status| {
                         status.state = State::Failing;
                         status.last_error = Some(error.to_string());
                     });
-                    Next::Wait(LOOK)
+                    LOOK
                 }
             };
-            let done = match next {
-                Next::Send(head) => tokio::select! {
-                    done = self.attempt(*head) => done,
-                    () = stopped(&mut stop) => return,
-                },
-                Next::Wait(wait) => tokio::select! {
-                    () = tokio::time::sleep(wait) => Ok(()),
-                    () = self.wake.notified() => Ok(()),
-                    () = stopped(&mut stop) => return,
-                },
-                Next::Idle => tokio::select! {
-                    () = self.wake.notified() => Ok(()),
-                    () = stopped(&mut stop) => return,
-                },
+            let landed = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                Some(landed) = live.flying.join_next() => Some(landed),
+                () = self.signals.wake.notified() => None,
+                () = tokio::time::sleep(wait) => None,
             };
-            if let Err(error) = done {
-                // Not recorded: it is sent again, under the same id.
-                tracing::warn!(target_name = %self.name, %error, "cannot record a delivery");
+            let mut all: Vec<Landed> = landed.into_iter().filter_map(Result::ok).collect();
+            while let Some(more) = live.flying.try_join_next() {
+                all.extend(more.ok());
+            }
+            if live.flying.is_empty() {
+                // A job that panicked must not keep its resource busy for ever.
+                live.busy.clear();
+            }
+            while let Err(error) = self.record(&mut live, &all).await {
+                // Not recorded: after a crash it is sent again, under the same id.
+                tracing::warn!(target_name = %self.name, %error, "cannot record deliveries");
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {}
                     () = stopped(&mut stop) => return,
@@ -79,97 +142,296 @@ impl Sender {
         }
     }
 
-    fn next(&self) -> Result<Next, StoreError> {
-        let (saved, open, counts) = self.mirror.read(|tx: &mut ReadTx<'_>| {
-            let saved = target::state(tx, &self.name)?.unwrap_or_default();
-            Ok::<_, StoreError>((
-                saved,
-                delivery::open(tx, &self.name, 1)?,
-                delivery::counts(tx, &self.name)?,
-            ))
-        })?;
-        let head = open.into_iter().next();
-        let applied =
-            head.as_ref().map_or(saved.cursor, |head| Seq(head.event.event.seq.0.saturating_sub(1)));
-        let is_disabled = record::disabled_url(&saved) == Some(self.url.as_str());
+    /// Begins what may begin. Answers how long there is nothing else to begin.
+    async fn step(&self, live: &mut Live) -> Result<Duration, StoreError> {
+        let commands = self.signals.commands.load(Ordering::SeqCst);
+        if live.commands != commands {
+            live.commands = commands;
+            live.breaker.nudged();
+        }
+        let seen = self.look()?;
         let now = self.clock.now();
-        let state = match &head {
-            _ if is_disabled => State::Disabled,
-            None => State::InSync,
-            Some(head) if head.state == delivery::State::Parked || head.attempts > 0 => State::Failing,
-            Some(_) => State::Pending,
-        };
-        self.board.update(|status| {
-            let is_held = state == State::InSync && status.held_removals > 0;
-            status.state = if is_held { State::Held } else { state };
-            status.applied_seq = applied;
-            status.last_success = saved.record.last_success;
-            status.last_error = match (&head, is_disabled) {
-                (_, true) => Some("the receiver answered 410: it wants no more".to_owned()),
-                (Some(head), false) => head.last_error.clone(),
-                (None, false) => None,
+        let picked = self.pick(live, &seen, now);
+        self.show(live, &seen, now);
+        if self.signals.more.load(Ordering::SeqCst) && seen.counts.open() <= WINDOW / 2 {
+            self.signals.refill.notify_one();
+        }
+        for job in picked.jobs {
+            self.begin(live, job).await?;
+        }
+        let wait = picked.wake_at.map_or(LOOK, |at| at.since(now).min(LOOK));
+        Ok(wait.max(Duration::from_millis(1)))
+    }
+
+    fn look(&self) -> Result<Seen, StoreError> {
+        let newest = *self.mirror.changes().borrow();
+        self.mirror.read(|tx: &mut ReadTx<'_>| {
+            let saved = target::state(tx, &self.name)?.unwrap_or_default();
+            let limit = match (self.settings.ordering, &self.settings.batch) {
+                (settings::Ordering::Resource, _) => 2_000,
+                (settings::Ordering::Target, Some(batch)) => {
+                    u32::try_from(batch.max_events).unwrap_or(u32::MAX).saturating_add(1)
+                }
+                (settings::Ordering::Target, None) => 64,
             };
-            status.parked = counts.parked;
-            status.open = counts.pending.saturating_add(counts.parked);
-        });
-        Ok(match head {
-            _ if is_disabled => Next::Idle,
-            None => Next::Idle,
-            Some(head) if head.state == delivery::State::Parked => Next::Wait(LOOK),
-            Some(head) if head.next_at > now => Next::Wait(head.next_at.since(now).min(LOOK)),
-            Some(head) => Next::Send(Box::new(head)),
+            Ok(Seen {
+                heads: delivery::heads(tx, &self.name, Progress::of(&saved).limit(&saved), limit)?,
+                counts: delivery::counts(tx, &self.name)?,
+                oldest: match delivery::oldest(tx, &self.name)? {
+                    Some(at) => Some(at),
+                    None if saved.cursor < newest && self.signals.more.load(Ordering::SeqCst) => {
+                        change::after(tx, saved.cursor, 1)?.first().map(|change| change.at)
+                    }
+                    None => None,
+                },
+                is_disabled: record::disabled_url(&saved) == Some(&self.settings.send.place()),
+                saved,
+                newest,
+            })
         })
     }
 
-    /// One attempt, and its record.
-    async fn attempt(&self, head: Delivery) -> Result<(), StoreError> {
-        let event = head.event.event;
-        let request = Request { id: event, at: self.clock.now(), body: Bytes::from(head.event.body) };
-        let attempt = self.client.send(&request).await;
-        let now = self.clock.now();
-        let (after, next_at, error) = judge(&attempt.outcome, head.attempts, now);
-        if let Some(error) = &error {
-            let status = attempt.status;
-            tracing::warn!(target_name = %self.name, event = %event, ?status, error, state = after.as_str(), "delivery failed");
+    fn pick(&self, live: &Live, seen: &Seen, now: Timestamp) -> Picked {
+        if seen.is_disabled {
+            return Picked::default();
         }
-        let is_gone = attempt.outcome == Outcome::Gone;
-        let (name, url, status) = (self.name.clone(), self.url.clone(), attempt.status);
+        let room = match live.breaker.gate(now) {
+            Gate::None { until } => return Picked { jobs: Vec::new(), wake_at: Some(until) },
+            Gate::One if !live.flying.is_empty() => return Picked::default(),
+            Gate::One => 1,
+            Gate::All => CONCURRENCY.saturating_sub(live.flying.len()),
+        };
+        match (self.settings.ordering, &self.settings.batch) {
+            (settings::Ordering::Resource, _) if room > 0 => {
+                pick::by_resource(&seen.heads, &live.busy, room, now)
+            }
+            (settings::Ordering::Resource, _) => Picked::default(),
+            _ if !live.flying.is_empty() => Picked::default(),
+            (settings::Ordering::Target, Some(batch)) => pick::batched(&seen.heads, batch, now),
+            (settings::Ordering::Target, None) => pick::in_order(&seen.heads, now),
+        }
+    }
+
+    /// Reads the bodies of a job and lets it go.
+    async fn begin(&self, live: &mut Live, job: Job) -> Result<(), StoreError> {
+        for unit in job.units.iter().filter(|unit| unit.bind) {
+            let (name, events) = (self.name.clone(), unit.events.clone());
+            self.mirror
+                .write(Origin::daemon(), move |tx: &mut WriteTx<'_>| {
+                    delivery::assign_batch(tx, &name, &events)
+                })
+                .await?;
+        }
+        let ids: BTreeSet<EventId> = job.units.iter().flat_map(|unit| unit.events.iter().copied()).collect();
+        let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else { return Ok(()) };
+        let rows = self.mirror.read(|tx: &mut ReadTx<'_>| delivery::range(tx, &self.name, first, last))?;
+        let mut load = Vec::with_capacity(job.units.len());
+        for unit in job.units {
+            let rows: Vec<&Delivery> =
+                rows.iter().filter(|row| unit.events.contains(&row.event.event)).collect();
+            // One that a person finished meanwhile ends the job here; the next look sees it.
+            let whole = rows.len() == unit.events.len();
+            let Some(request) = batch::request(&rows, self.settings.batch.is_some()).filter(|_| whole) else {
+                break;
+            };
+            load.push((unit, request));
+        }
+        if load.is_empty() {
+            return Ok(());
+        }
+        live.busy.insert(job.key.clone());
+        let (transport, clock) = (self.transport.clone(), Arc::clone(&self.clock));
+        let (signals, commands) = (Arc::clone(&self.signals), live.commands);
+        live.flying.spawn(fly(transport, clock, signals, commands, job.key, load));
+        Ok(())
+    }
+
+    /// Records what landed and where the deliveries stand after it.
+    async fn record(&self, live: &mut Live, landed: &[Landed]) -> Result<(), StoreError> {
+        if landed.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let (mut sent, mut is_gone, mut error, mut is_done) = (Vec::new(), false, None, false);
+        for (unit, attempt, at) in landed.iter().flat_map(|one| &one.made) {
+            let one = judge(unit, attempt, *at, now);
+            is_gone |= attempt.outcome == Outcome::Gone;
+            is_done |= one.after == delivery::State::Done;
+            error = one.attempt.error.clone().or(error);
+            sent.push(one);
+        }
+        let finished = sent.iter().filter(|one| one.after == delivery::State::Done).count() as u64;
+        let is_due = live.finished.saturating_add(finished) >= PRUNE_EVERY;
+        let (name, place) = (self.name.clone(), self.settings.send.place());
+        let noted = sent.clone();
         self.mirror
             .write(Origin::daemon(), move |tx: &mut WriteTx<'_>| {
-                delivery::record_attempt(tx, &name, event, after, next_at, status, error.as_deref())?;
-                let following = delivery::open(tx, &name, 1)?.into_iter().next();
+                delivery::record(tx, &name, &sent)?;
+                if is_due {
+                    let before = Timestamp(now.0.saturating_sub(micros(KEPT_FOR)));
+                    delivery::prune(tx, &name, before, KEPT)?;
+                }
                 let epoch = tx.epoch();
+                let head = delivery::heads(tx, &name, Seq(u64::MAX), 1)?.into_iter().next();
                 record::update_in(tx, &name, |_, saved| {
-                    let seq =
-                        following.map_or(saved.cursor, |next| Seq(next.event.event.seq.0.saturating_sub(1)));
+                    let seq = head.map_or(saved.cursor, |head| before_change(head.event));
                     saved.applied = Some(ChangeId { epoch, seq });
                     saved.record.last_attempt = Some(now);
                     saved.record.last_error = error;
-                    if after == delivery::State::Done {
+                    if is_done {
                         saved.record.last_success = Some(now);
                     }
-                    record::set_extra(saved, "disabled_url", is_gone.then(|| url.into()));
+                    if is_gone {
+                        record::set_extra(saved, "disabled_url", Some(place.into()));
+                    }
                     Ok(())
                 })
             })
-            .await
+            .await?;
+        live.finished = if is_due { 0 } else { live.finished.saturating_add(finished) };
+        for one in landed {
+            live.busy.remove(&one.key);
+        }
+        for one in &noted {
+            self.note(live, one, now);
+        }
+        for (_, attempt, _) in landed.iter().flat_map(|one| &one.made) {
+            match &attempt.outcome {
+                Outcome::Retry { after, .. } => live.breaker.failed(*after, now),
+                Outcome::Acknowledged | Outcome::Gone | Outcome::Refused { .. } => live.breaker.answered(),
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, live: &mut Live, one: &Sent, now: Timestamp) {
+        let traffic = &mut live.traffic;
+        let counter = match one.attempt.outcome.as_str() {
+            DONE => &mut traffic.done,
+            RETRY => &mut traffic.retried,
+            PARKED => &mut traffic.parked,
+            _ => &mut traffic.gone,
+        };
+        *counter = counter.saturating_add(1);
+        if let (Some(error), Some(event)) = (&one.attempt.error, one.events.last()) {
+            let (status, state) = (one.attempt.status, one.after.as_str());
+            tracing::warn!(target_name = %self.name, %event, ?status, error, state, "delivery failed");
+        } else {
+            tracing::debug!(target_name = %self.name, events = one.events.len(), lag = ?now, "delivered");
+        }
+    }
+
+    /// Tells the board how the target stands.
+    fn show(&self, live: &Live, seen: &Seen, now: Timestamp) {
+        let head = seen.heads.first();
+        let applied = head.map_or(seen.saved.cursor, |head| before_change(head.event));
+        let parked = seen.heads.iter().find(|head| head.state == delivery::State::Parked);
+        let failed = seen.heads.iter().find(|head| head.attempts > 0);
+        let behind = seen.newest.0.saturating_sub(seen.saved.cursor.0);
+        let state = match head {
+            _ if seen.is_disabled => State::Disabled,
+            Some(head) if head.state == delivery::State::Held => State::Held,
+            _ if parked.is_some() || failed.is_some() => State::Failing,
+            None if behind == 0 => State::InSync,
+            _ => State::Pending,
+        };
+        self.board.update(|status| {
+            let stays = matches!(status.state, State::NeedsSnapshot | State::Waiting);
+            let is_held = state == State::InSync && status.held_removals > 0;
+            if !(stays && state == State::InSync) {
+                status.state = if is_held { State::Held } else { state };
+            }
+            status.applied_seq = applied;
+            status.last_success = seen.saved.record.last_success;
+            if !stays {
+                status.last_error = match (parked.or(failed), seen.is_disabled) {
+                    (_, true) => Some("the receiver answered 410: it wants no more".to_owned()),
+                    (Some(head), false) => head.last_error.clone(),
+                    (None, false) => None,
+                };
+            }
+            status.parked = seen.counts.parked;
+            status.open = seen.counts.open();
+            status.traffic = Some(Traffic {
+                lag_events: seen.counts.open().saturating_add(behind),
+                lag_seconds: seen.oldest.map_or(0, |at| now.since(at).as_secs()),
+                circuit: live.breaker.word(now),
+                ..live.traffic.clone()
+            });
+        });
     }
 }
 
-/// Where a delivery stands after an attempt, `failed` attempts having failed before.
-fn judge(outcome: &Outcome, failed: u32, now: Timestamp) -> (delivery::State, Timestamp, Option<String>) {
-    match outcome {
-        Outcome::Acknowledged => (delivery::State::Done, now, None),
-        // The event itself is not lost: it is sent when the target is set up anew.
-        Outcome::Gone => (delivery::State::Pending, now, Some("answered 410".to_owned())),
-        Outcome::Refused { why } => (delivery::State::Parked, now, Some(why.clone())),
-        Outcome::Retry { after, why } => {
-            match backoff::delivery(failed.saturating_add(1), *after, random()) {
-                Some(wait) => (delivery::State::Pending, now.plus(wait), Some(why.clone())),
-                None => (delivery::State::Parked, now, Some(why.clone())),
-            }
+const DONE: &str = "done";
+const RETRY: &str = "retry";
+const PARKED: &str = "parked";
+const GONE: &str = "gone";
+
+/// Makes the requests of one job, each once the one before it was acknowledged.
+async fn fly(
+    transport: Transport,
+    clock: Arc<dyn Clock>,
+    signals: Arc<Signals>,
+    commands: u64,
+    key: String,
+    load: Vec<(Unit, batch::Message)>,
+) -> Landed {
+    let began = Instant::now();
+    let mut made = Vec::with_capacity(load.len());
+    for (unit, message) in load {
+        let is_changed = signals.commands.load(Ordering::SeqCst) != commands;
+        if !made.is_empty() && (is_changed || began.elapsed() >= RECORD_WITHIN) {
+            break;
+        }
+        let at = clock.now();
+        let request = Request {
+            id: message.id,
+            at,
+            body: Bytes::from(message.body),
+            content_type: message.content_type,
+            headers: message.headers,
+        };
+        let attempt = transport.send(request).await;
+        let is_done = attempt.outcome == Outcome::Acknowledged;
+        made.push((unit, attempt, at));
+        if !is_done {
+            break;
         }
     }
+    Landed { key, made }
+}
+
+/// Where a unit stands after an attempt.
+fn judge(unit: &Unit, attempt: &Attempt, at: Timestamp, now: Timestamp) -> Sent {
+    let (after, next_at, outcome, error) = match &attempt.outcome {
+        Outcome::Acknowledged => (delivery::State::Done, now, DONE, None),
+        // The event itself is not lost: it is sent when the target is set up anew.
+        Outcome::Gone => (delivery::State::Pending, now, GONE, Some("answered 410".to_owned())),
+        Outcome::Refused { why } => (delivery::State::Parked, now, PARKED, Some(why.clone())),
+        Outcome::Retry { after, why } => {
+            match backoff::delivery(unit.made.saturating_add(1), *after, random()) {
+                Some(wait) => (delivery::State::Pending, now.plus(wait), RETRY, Some(why.clone())),
+                None => (delivery::State::Parked, now, PARKED, Some(why.clone())),
+            }
+        }
+    };
+    let attempt = delivery::Attempt {
+        at,
+        status: attempt.status,
+        latency: attempt.latency,
+        outcome: outcome.to_owned(),
+        error,
+        answer: attempt.answer.clone(),
+    };
+    Sent { events: unit.events.clone(), made: unit.made, after, next_at, attempt }
+}
+
+fn before_change(event: EventId) -> Seq {
+    Seq(event.seq.0.saturating_sub(1))
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// For jitter; without randomness there is none.

@@ -1,34 +1,35 @@
-//! One run of a webhook target: turns the changes behind its cursor, and what changed in access, into deliveries.
-//! Blocking. Sending is `deliver`'s.
+//! One run of a target that is told of events: turns the changes behind its cursor, and what changed in access, into
+//! deliveries, a bounded window of them at a time. Blocking. Sending is `deliver`'s.
 //!
 //! INVARIANT: deliveries, the cursor, the holding and the last event's id change in one transaction; so an event has
 //! one id and one body for ever, whatever crashes when.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::access::{Entitlement, Verdict};
 use crate::mirror::change::{self, Change};
-use crate::mirror::delivery::{self, New};
-use crate::mirror::target::{self, Holding};
-use crate::mirror::{Mirror, ReadTx, StoreError};
-use crate::model::{Clock, Seq, Subject};
+use crate::mirror::{Mirror, ReadTx, StoreError, delivery, target};
+use crate::model::{Clock, Seq};
 
 use crate::reconcile::State;
-use crate::reconcile::event::{self as events, Event, Names, body};
-use crate::reconcile::file::run::{Outcome, inputs, wish};
-use crate::reconcile::guard::book::is_role;
+use crate::reconcile::event::{Event, Names, of_change};
+use crate::reconcile::file::run::{Outcome, wish};
 use crate::reconcile::guard::verdict;
 use crate::reconcile::plan;
 use crate::reconcile::record::{self, Stored};
 use crate::reconcile::settings::{TargetSettings, WebhookSettings};
 use crate::reconcile::snapshot::Snapshot;
 
-/// Changes read at once.
-const CHANGES_MAX: u32 = 200;
+use super::deliver::Signals;
+use super::progress::Progress;
+use super::tell::{Say, Told};
+use super::{bootstrap, waiting};
 
-/// Differences of access told in one transaction.
-const DIFFERENCES_MAX: usize = 500;
+/// Changes read at once.
+const CHANGES_MAX: u32 = 500;
+
+/// Open deliveries of a target at most: what is not sent yet stays in the log (DESIGN §10.3).
+pub(crate) const WINDOW: u64 = 4_000;
 
 /// Everything a run works with.
 pub(crate) struct WebhookRun<'a> {
@@ -36,149 +37,223 @@ pub(crate) struct WebhookRun<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) settings: &'a TargetSettings,
     pub(crate) webhook: &'a WebhookSettings,
+    pub(crate) signals: &'a Signals,
 }
 
-/// One difference of access: the holding to keep or drop, and the event if one is said.
-struct Difference {
-    gone: Option<(Subject, Entitlement)>,
-    put: Option<Holding>,
-    event: Option<Event>,
+/// How far a run got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// All that the snapshot knows is told.
+    All,
+    /// The window is full; it goes on once the receiver took some.
+    Window,
+    /// A removal is held; it goes on by a person's word.
+    Held,
+    /// The log no longer holds what comes next.
+    Gap,
+    /// A command changed where it stands meanwhile.
+    Stale,
 }
 
 impl WebhookRun<'_> {
-    /// Brings the deliveries up to the snapshot.
+    /// Brings the deliveries up to the snapshot, as far as the window and the guard let it.
     ///
     /// # Errors
     /// [`StoreError`]; what was told so far stays told, the next run goes on from there.
     pub(crate) fn run(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
-        let mut stored = record::load(self.mirror, &self.settings.name)?;
-        // A new webhook hears what happens from now on, and all access there is.
-        let mut cursor =
-            stored.saved.as_ref().map_or(snapshot.seq(), |saved| saved.cursor).min(snapshot.seq());
         let mut outcome = Outcome::of(State::InSync);
-        let names = Names::of(&snapshot.facts);
+        let mut stored = record::load(self.mirror, &self.settings.name)?;
         if stored.saved.is_none() {
-            self.tell(Vec::new(), Vec::new(), cursor)?;
+            self.begin(snapshot)?;
+            stored = record::load(self.mirror, &self.settings.name)?;
         }
-        while cursor < snapshot.seq() {
-            let changes = self.mirror.read(|tx: &mut ReadTx<'_>| change::after(tx, cursor, CHANGES_MAX))?;
-            let changes: Vec<Change> = changes.into_iter().filter(|one| one.seq <= snapshot.seq()).collect();
-            // Without a gap in the log there is always one; its absence must not spin.
-            cursor = changes.last().map_or(snapshot.seq(), |last| last.seq);
-            let events: Vec<Event> = changes
-                .iter()
-                .flat_map(|change| events::of_change(change, &names))
-                .filter(|event| self.webhook.events.passes(event, &names))
-                .collect();
-            outcome.changed |= !events.is_empty();
-            self.tell(events, Vec::new(), cursor)?;
+        let names = Names::of(&snapshot.facts);
+        let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
+        if reached == Reached::All {
+            self.judge(snapshot, &mut stored, &mut outcome)?;
+            reached = self.log(snapshot, &stored, &names, &mut outcome)?;
         }
-        if self.webhook.events.wants_access() {
-            self.access(snapshot, &names, &mut stored, &mut outcome)?;
+        if reached == Reached::All {
+            reached = self.differences(snapshot, &stored, &names, &mut outcome)?;
         }
+        self.conclude(reached, &mut outcome);
         Ok(outcome)
     }
 
-    /// Tells the difference between what this webhook was told and what access is now.
-    fn access(
+    /// Goes on with what the last run left in the log or the spool, by the verdicts it took. Answers whether all of it
+    /// is told, and a whole run should follow.
+    ///
+    /// # Errors
+    /// As [`WebhookRun::run`].
+    pub(crate) fn refill(&self, snapshot: &Snapshot) -> Result<bool, StoreError> {
+        let mut outcome = Outcome::of(State::InSync);
+        let mut stored = record::load_book(self.mirror, &self.settings.name)?;
+        let names = Names::of(&snapshot.facts);
+        let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
+        if reached == Reached::All {
+            reached = self.log(snapshot, &stored, &names, &mut outcome)?;
+        }
+        self.signals.more.store(reached == Reached::Window, Ordering::SeqCst);
+        Ok(matches!(reached, Reached::All | Reached::Stale))
+    }
+
+    fn conclude(&self, reached: Reached, outcome: &mut Outcome) {
+        self.signals.more.store(matches!(reached, Reached::Window | Reached::Stale), Ordering::SeqCst);
+        match reached {
+            Reached::Held => outcome.state = State::Held,
+            Reached::Gap => {
+                outcome.state = State::NeedsSnapshot;
+                outcome.error = Some(format!(
+                    "the log no longer holds what comes next for it; `rosterd delivery snapshot {}` sends the \
+                     present state",
+                    self.settings.name
+                ));
+            }
+            Reached::All | Reached::Window | Reached::Stale => {}
+        }
+    }
+
+    /// A new target hears what happens from now on and all access there is; or, with `bootstrap`, all there is.
+    fn begin(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let (name, seq) = (self.settings.name.clone(), snapshot.seq());
+        if self.webhook.bootstrap {
+            let why = "the target is new and has `bootstrap = true`";
+            return self.mirror.write_blocking(crate::model::Origin::daemon(), move |tx| {
+                bootstrap::request(tx, &name, why).map(|_| ())
+            });
+        }
+        record::update(self.mirror, &self.settings.name, move |_, saved| {
+            saved.cursor = seq;
+            Ok(())
+        })
+    }
+
+    /// What was asked for as a snapshot comes before all else.
+    fn pending_snapshot(
         &self,
         snapshot: &Snapshot,
-        names: &Names<'_>,
+        stored: &mut Stored,
+        outcome: &mut Outcome,
+    ) -> Result<Reached, StoreError> {
+        let Some(saved) = &stored.saved else { return Ok(Reached::All) };
+        let Some(asked) = Progress::of(saved).snapshot else { return Ok(Reached::All) };
+        let reached = bootstrap::go_on(self, snapshot, stored, &asked, outcome)?;
+        if reached == Reached::All {
+            *stored = record::load(self.mirror, &self.settings.name)?;
+        }
+        Ok(reached)
+    }
+
+    /// Takes the guard's verdicts; from here on `stored.book` is what counts.
+    pub(super) fn judge(
+        &self,
+        snapshot: &Snapshot,
         stored: &mut Stored,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
         if !snapshot.is_known() && stored.holdings.is_empty() {
             return Ok(());
         }
-        let now = self.clock.now();
         let base = wish(self.settings, snapshot, stored, None);
-        let base = plan::roles_only(plan::wanted(&base.view, &[]));
+        let mut base = plan::wanted(&base.view, &[]);
+        base.retain(|(_, entitlement), _| self.webhook.guards(entitlement));
+        let now = self.clock.now();
         let taken = verdict::take(self.mirror, self.settings, snapshot, stored, &base, now)?;
         if taken.held > 0 {
             outcome.state = State::Held;
         }
         outcome.guarded = Some(taken);
-        let stored = &*stored;
-        let wish = wish(self.settings, snapshot, stored, Some(&stored.book));
-        outcome.problems.clone_from(&wish.problems);
-        let wanted = plan::roles_only(plan::wanted(&wish.view, &[]));
-        let (gone, put) = plan::difference(&stored.holdings, &wanted);
-        let before: BTreeMap<plan::Key, &Holding> =
-            stored.holdings.iter().map(|one| ((one.subject.clone(), one.entitlement.clone()), one)).collect();
-        let inputs = inputs(snapshot, stored, &wish);
-        let event = |holding: &Holding, why: &str, granted: bool| {
-            let event = events::of_access(holding, &plan::label(holding), why, granted, snapshot.seq(), now);
-            // What a webhook of an earlier version was told of groups goes without a word.
-            (is_role(&holding.entitlement) && self.webhook.events.passes(&event, names)).then_some(event)
-        };
-        let mut differences: Vec<Difference> = Vec::new();
-        // What goes comes first: a receiver that stops half-way has closed doors rather than opened them.
-        for key in gone {
-            let event = before.get(&key).and_then(|old| event(old, &plan::why_remove(inputs, &key), false));
-            outcome.removed = outcome.removed.saturating_add(1);
-            differences.push(Difference { gone: Some(key), put: None, event });
-        }
-        for holding in put {
-            let key = (holding.subject.clone(), holding.entitlement.clone());
-            let is_new = !before.contains_key(&key);
-            let is_kept = wish.exceptions.iter().any(|one| {
-                one.verdict == Verdict::Unknown && one.subject == key.0 && one.entitlement == key.1
-            });
-            let event =
-                (is_new && !is_kept).then(|| event(&holding, &plan::why_add(inputs, &key), true)).flatten();
-            if is_new {
-                outcome.added = outcome.added.saturating_add(1);
-            } else {
-                outcome.renamed = outcome.renamed.saturating_add(1);
-            }
-            differences.push(Difference { gone: None, put: Some(holding), event });
-        }
-        outcome.changed |= differences.iter().any(|one| one.event.is_some());
-        let mut rest = differences.into_iter().peekable();
-        while rest.peek().is_some() {
-            let some: Vec<Difference> = rest.by_ref().take(DIFFERENCES_MAX).collect();
-            self.tell(Vec::new(), some, snapshot.seq())?;
-        }
         Ok(())
     }
 
-    /// Numbers the events and stores them with everything they follow from.
-    fn tell(
+    /// Tells the changes behind the cursor.
+    fn log(
         &self,
-        mut events: Vec<Event>,
-        differences: Vec<Difference>,
-        cursor: Seq,
-    ) -> Result<(), StoreError> {
-        let mut gone = Vec::new();
-        let mut put = Vec::new();
-        for difference in differences {
-            gone.extend(difference.gone);
-            put.extend(difference.put);
-            events.extend(difference.event);
+        snapshot: &Snapshot,
+        stored: &Stored,
+        names: &Names<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<Reached, StoreError> {
+        let saved = stored.saved.clone().unwrap_or_default();
+        let mut cursor = saved.cursor.min(snapshot.seq());
+        if !waiting::release(self.mirror, &self.settings.name, &stored.book, names)? {
+            return Ok(Reached::Held);
         }
-        let name = self.settings.name.clone();
-        let epoch = self.mirror.epoch();
-        let settings = self.webhook.body.clone();
-        record::update(self.mirror, &self.settings.name, move |tx, saved| {
-            let mut previous = record::last_event(saved);
-            let mut deliveries = Vec::with_capacity(events.len());
-            for event in &events {
-                let id = event.id(epoch, previous);
-                let body = body::render(event, &settings, id, previous)
-                    .map_err(|error| StoreError::Bug(format!("event {id}: {error}")))?;
-                deliveries.push(New {
-                    event: id,
-                    kind: event.kind.to_string(),
-                    resource: event.resource.clone(),
-                    body: body.bytes,
-                });
-                previous = Some(id);
+        let mut room = WINDOW.saturating_sub(self.open()?);
+        while cursor < snapshot.seq() {
+            if room == 0 {
+                return Ok(Reached::Window);
             }
-            delivery::add(tx, &name, &deliveries)?;
-            target::update_holdings(tx, &name, &gone, &put)?;
-            saved.cursor = cursor;
-            record::set_extra(saved, "last_event", previous.map(record::event_value));
-            Ok(())
+            let changes = self.mirror.read(|tx: &mut ReadTx<'_>| change::after(tx, cursor, CHANGES_MAX))?;
+            let changes: Vec<Change> = changes.into_iter().filter(|one| one.seq <= snapshot.seq()).collect();
+            if changes.first().is_none_or(|first| first.seq != cursor.next()) {
+                return Ok(Reached::Gap);
+            }
+            let (said, to, is_held) = self.events(&changes, stored, names, room);
+            outcome.changed |= !said.is_empty();
+            room = room.saturating_sub(said.len() as u64);
+            let told = Told { said, ..Told::from(cursor, to) };
+            if !self.tell(told)? {
+                return Ok(Reached::Stale);
+            }
+            cursor = to;
+            if is_held {
+                return Ok(Reached::Held);
+            }
+        }
+        Ok(Reached::All)
+    }
+
+    /// The events of `changes` with what becomes of each, up to the change that fills the room or is held.
+    fn events(
+        &self,
+        changes: &[Change],
+        stored: &Stored,
+        names: &Names<'_>,
+        room: u64,
+    ) -> (Vec<Say>, Seq, bool) {
+        let (mut said, mut to): (Vec<Say>, Seq) = (Vec::new(), Seq::ZERO);
+        let is_guarded = self.webhook.events.wants_resources();
+        for change in changes {
+            if said.len() as u64 >= room {
+                break;
+            }
+            to = change.seq;
+            let mut is_held = false;
+            for event in of_change(change, names) {
+                if !self.webhook.events.passes(&event, names) {
+                    continue;
+                }
+                let state = if is_guarded {
+                    waiting::fate(&event, change, &stored.book)
+                } else {
+                    delivery::State::Pending
+                };
+                is_held |= state == delivery::State::Held;
+                said.push(Say { event, state });
+            }
+            if is_held {
+                return (said, to, true);
+            }
+        }
+        (said, to, false)
+    }
+
+    /// Deliveries not finished yet.
+    pub(super) fn open(&self) -> Result<u64, StoreError> {
+        let counts = self.mirror.read(|tx: &mut ReadTx<'_>| delivery::counts(tx, &self.settings.name))?;
+        Ok(counts.open())
+    }
+
+    /// What other targets hold, for `after`.
+    pub(super) fn holdings_of_others(&self) -> Result<Vec<Vec<target::Holding>>, StoreError> {
+        self.mirror.read(|tx: &mut ReadTx<'_>| {
+            self.webhook.after.iter().map(|name| target::holdings(tx, name)).collect()
         })
+    }
+
+    /// Whether this event is for this target, whose type and user it is judged by.
+    pub(super) fn passes(&self, event: &Event, names: &Names<'_>) -> bool {
+        self.webhook.events.passes(event, names)
     }
 }

@@ -1,0 +1,294 @@
+//! What is known of deliveries.
+
+use crate::model::{Epoch, EventId, Seq, TargetName, Timestamp};
+
+use super::{Counts, Delivery, New, State, key};
+use crate::mirror::engine::{Param, Row, StoreError};
+use crate::mirror::tx::ReadTx;
+
+const COLUMNS: &str = "SELECT target, epoch, seq, n, kind, resource, body, content_type, headers, happened_at, \
+    state, batch, attempts, created_at, next_at, finished_at, last_status, last_error FROM delivery";
+
+/// The states of what is not finished, as every statement writes them: an index stands on exactly these words.
+pub(super) const OPEN: &str = "state IN ('held', 'pending', 'parked')";
+
+/// An open delivery without its body: what is needed to decide what goes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The event.
+    pub event: EventId,
+    /// Its type.
+    pub kind: String,
+    /// The resource it is about.
+    pub resource: Option<String>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub state: State,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Not to be sent before.
+    pub next_at: Timestamp,
+    /// When the row was made.
+    pub created_at: Timestamp,
+    /// The batch it belongs to, once it was sent in one.
+    pub batch: Option<EventId>,
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+}
+
+/// Open deliveries of a target up to the change `to`, in the order they must arrive.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn heads(tx: &mut ReadTx<'_>, target: &TargetName, to: Seq, limit: u32) -> Result<Vec<Head>, StoreError> {
+    let sql = format!(
+        "SELECT epoch, seq, n, kind, resource, happened_at, state, attempts, next_at, created_at, batch, \
+         length(body), last_error FROM delivery WHERE target = ?1 AND {OPEN} AND (epoch < ?2 OR seq <= ?3) \
+         ORDER BY epoch, seq, n LIMIT ?4"
+    );
+    let params = [
+        Param::Text(target.as_str()),
+        Param::Int(i64::from(tx.epoch().0)),
+        seq_param(to),
+        Param::Int(i64::from(limit)),
+    ];
+    tx.all(&sql, &params, |row| {
+        Ok(Head {
+            event: event_of(row, 0)?,
+            kind: row.text(3)?.to_owned(),
+            resource: row.opt_text(4)?.map(str::to_owned),
+            at: Timestamp(row.int(5)?),
+            state: State::from_word(row.text(6)?)?,
+            attempts: u32::try_from(row.int(7)?).unwrap_or(u32::MAX),
+            next_at: Timestamp(row.int(8)?),
+            created_at: Timestamp(row.int(9)?),
+            batch: row.opt_text(10)?.and_then(EventId::parse),
+            bytes: u64::try_from(row.int(11)?).unwrap_or(0),
+            last_error: row.opt_text(12)?.map(str::to_owned),
+        })
+    })
+}
+
+/// Open deliveries of a target in the order they must arrive.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn open(tx: &mut ReadTx<'_>, target: &TargetName, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    let sql = format!("{COLUMNS} WHERE target = ?1 AND {OPEN} ORDER BY epoch, seq, n LIMIT ?2");
+    tx.all(&sql, &[Param::Text(target.as_str()), Param::Int(i64::from(limit))], delivery_of)
+}
+
+/// Open deliveries of a target from one event to another, both included.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn range(
+    tx: &mut ReadTx<'_>,
+    target: &TargetName,
+    from: EventId,
+    to: EventId,
+) -> Result<Vec<Delivery>, StoreError> {
+    let [_, epoch, seq, n] = key(target, to);
+    let params = [key(target, from).as_slice(), &[epoch, seq, n]].concat();
+    let sql = format!(
+        "{COLUMNS} WHERE target = ?1 AND {OPEN} AND (epoch, seq, n) >= (?2, ?3, ?4) \
+         AND (epoch, seq, n) <= (?5, ?6, ?7) ORDER BY epoch, seq, n"
+    );
+    tx.all(&sql, &params, delivery_of)
+}
+
+/// Deliveries that wait for a person's word about held removals.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn held(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Vec<EventId>, StoreError> {
+    let sql = format!(
+        "SELECT epoch, seq, n FROM delivery WHERE target = ?1 AND {OPEN} AND state = 'held' \
+         ORDER BY epoch, seq, n"
+    );
+    tx.all(&sql, &[Param::Text(target.as_str())], |row| event_of(row, 0))
+}
+
+/// Which deliveries a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only of this target.
+    pub target: Option<TargetName>,
+    /// Only in this state.
+    pub state: Option<State>,
+    /// Only of this event type, or of all that begin so where it ends in `.`.
+    pub kind: Option<String>,
+    /// Only of this resource.
+    pub resource: Option<String>,
+    /// Only those whose last attempt was answered so.
+    pub status: Option<u16>,
+}
+
+impl Filter {
+    /// The condition and its parameters, the first of which is `?1`.
+    pub(super) fn condition(&self) -> (String, Vec<Param<'_>>) {
+        let mut words = vec!["1 = 1".to_owned()];
+        let mut params: Vec<Param<'_>> = Vec::new();
+        if let Some(target) = &self.target {
+            params.push(Param::Text(target.as_str()));
+            words.push(format!("target = ?{}", params.len()));
+        }
+        if let Some(state) = self.state {
+            params.push(Param::Text(state.as_str()));
+            words.push(format!("state = ?{}", params.len()));
+        }
+        if let Some(kind) = &self.kind {
+            params.push(Param::Text(kind));
+            let at = params.len();
+            words.push(if kind.ends_with('.') {
+                format!("substr(kind, 1, length(?{at})) = ?{at}")
+            } else {
+                format!("kind = ?{at}")
+            });
+        }
+        if let Some(resource) = &self.resource {
+            params.push(Param::Text(resource));
+            words.push(format!("resource = ?{}", params.len()));
+        }
+        if let Some(status) = self.status {
+            params.push(Param::Int(i64::from(status)));
+            words.push(format!("last_status = ?{}", params.len()));
+        }
+        (words.join(" AND "), params)
+    }
+}
+
+/// Deliveries, newest first.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn list(tx: &mut ReadTx<'_>, filter: &Filter, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    let (condition, mut params) = filter.condition();
+    params.push(Param::Int(i64::from(limit)));
+    let sql = format!(
+        "{COLUMNS} WHERE {condition} ORDER BY epoch DESC, seq DESC, n DESC, target LIMIT ?{}",
+        params.len()
+    );
+    tx.all(&sql, &params, delivery_of)
+}
+
+/// One delivery.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn find(
+    tx: &mut ReadTx<'_>,
+    target: &TargetName,
+    event: EventId,
+) -> Result<Option<Delivery>, StoreError> {
+    let sql = format!("{COLUMNS} WHERE target = ?1 AND epoch = ?2 AND seq = ?3 AND n = ?4");
+    tx.first(&sql, &key(target, event), delivery_of)
+}
+
+/// The newest event of a target that is known from before the change `seq` of this epoch.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn before(tx: &mut ReadTx<'_>, target: &TargetName, seq: Seq) -> Result<Option<EventId>, StoreError> {
+    let sql = "SELECT epoch, seq, n FROM delivery WHERE target = ?1 AND (epoch, seq) < (?2, ?3) \
+               ORDER BY epoch DESC, seq DESC, n DESC LIMIT 1";
+    let params = [Param::Text(target.as_str()), Param::Int(i64::from(tx.epoch().0)), seq_param(seq)];
+    tx.first(sql, &params, |row| event_of(row, 0))
+}
+
+/// The oldest change of this epoch that a delivery of a target is kept of.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn oldest_kept(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Option<Seq>, StoreError> {
+    let sql = "SELECT seq FROM delivery WHERE target = ?1 AND epoch = ?2 ORDER BY seq LIMIT 1";
+    let params = [Param::Text(target.as_str()), Param::Int(i64::from(tx.epoch().0))];
+    tx.first(sql, &params, |row| row.int(0).map(|seq| Seq(u64::try_from(seq).unwrap_or(0))))
+}
+
+/// The first change made at `at` or later, or the one that will be next. Times grow with the log.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn first_change_since(tx: &mut ReadTx<'_>, at: Timestamp) -> Result<Seq, StoreError> {
+    let (mut low, mut high) = (1, tx.seq()?.0.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        // Where the log was pruned, the next one there is stands for those before it.
+        let sql = "SELECT seq, at FROM change WHERE seq >= ?1 ORDER BY seq LIMIT 1";
+        let found = tx.first(sql, &[seq_param(Seq(middle))], |row| Ok((row.int(0)?, row.int(1)?)))?;
+        match found {
+            Some((_, when)) if when < at.0 => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(Seq(low))
+}
+
+/// When the oldest open event of a target happened.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn oldest(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Option<Timestamp>, StoreError> {
+    let sql = format!(
+        "SELECT happened_at FROM delivery WHERE target = ?1 AND {OPEN} ORDER BY epoch, seq, n LIMIT 1"
+    );
+    tx.first(&sql, &[Param::Text(target.as_str())], |row| row.int(0).map(Timestamp))
+}
+
+/// How many deliveries of a target are open.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn counts(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Counts, StoreError> {
+    let mut counts = Counts::default();
+    let sql = format!("SELECT state, count(*) FROM delivery WHERE target = ?1 AND {OPEN} GROUP BY state");
+    tx.query(&sql, &[Param::Text(target.as_str())], &mut |row| {
+        let count = u64::try_from(row.int(1)?).unwrap_or(0);
+        match row.text(0)? {
+            "held" => counts.held = count,
+            "parked" => counts.parked = count,
+            _ => counts.pending = count,
+        }
+        Ok(())
+    })?;
+    Ok(counts)
+}
+
+pub(super) fn seq_param(seq: Seq) -> Param<'static> {
+    Param::Int(i64::try_from(seq.0).unwrap_or(i64::MAX))
+}
+
+pub(super) fn event_of(row: &dyn Row, first: usize) -> Result<EventId, StoreError> {
+    Ok(EventId {
+        epoch: Epoch(u32::try_from(row.int(first)?).unwrap_or(0)),
+        seq: Seq(u64::try_from(row.int(first + 1)?).unwrap_or(0)),
+        n: u32::try_from(row.int(first + 2)?).unwrap_or(0),
+    })
+}
+
+fn delivery_of(row: &dyn Row) -> Result<Delivery, StoreError> {
+    Ok(Delivery {
+        target: TargetName::parse(row.text(0)?).map_err(|e| StoreError::Bug(e.to_string()))?,
+        event: New {
+            event: event_of(row, 1)?,
+            kind: row.text(4)?.to_owned(),
+            resource: row.opt_text(5)?.map(str::to_owned),
+            body: row.blob(6)?.to_vec(),
+            content_type: row.text(7)?.to_owned(),
+            headers: serde_json::from_str(row.text(8)?).unwrap_or_default(),
+            at: Timestamp(row.int(9)?),
+            state: State::from_word(row.text(10)?)?,
+        },
+        batch: row.opt_text(11)?.and_then(EventId::parse),
+        attempts: u32::try_from(row.int(12)?).unwrap_or(u32::MAX),
+        created_at: Timestamp(row.int(13)?),
+        next_at: Timestamp(row.int(14)?),
+        finished_at: row.opt_int(15)?.map(Timestamp),
+        last_status: row.opt_int(16)?.and_then(|status| u16::try_from(status).ok()),
+        last_error: row.opt_text(17)?.map(str::to_owned),
+    })
+}

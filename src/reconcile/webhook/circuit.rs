@@ -1,0 +1,131 @@
+//! When a receiver fails again and again it is asked slowly, one request at a time. Pure.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::Timestamp;
+
+/// Failures in a row that open the circuit.
+pub(crate) const FAILURES_MAX: u32 = 5;
+
+/// First wait between two probes; it doubles up to [`PROBE_MAX`].
+const PROBE_FIRST: Duration = Duration::from_secs(30);
+
+/// Longest wait between two probes.
+const PROBE_MAX: Duration = Duration::from_mins(10);
+
+/// What the circuit looks like from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Circuit {
+    /// Requests go as they come.
+    Closed,
+    /// The receiver failed again and again; nothing is sent until the next probe.
+    Open,
+    /// One request probes it.
+    HalfOpen,
+}
+
+impl Circuit {
+    /// The word shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// The state behind a [`Circuit`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Breaker {
+    failures: u32,
+    /// Nothing is sent before.
+    until: Option<Timestamp>,
+}
+
+/// What may be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    All,
+    One,
+    None { until: Timestamp },
+}
+
+impl Breaker {
+    pub(crate) fn gate(&self, now: Timestamp) -> Gate {
+        match self.until {
+            Some(until) if until > now => Gate::None { until },
+            _ if self.failures >= FAILURES_MAX => Gate::One,
+            _ => Gate::All,
+        }
+    }
+
+    pub(crate) fn word(&self, now: Timestamp) -> Circuit {
+        match self.gate(now) {
+            Gate::None { .. } if self.failures >= FAILURES_MAX => Circuit::Open,
+            Gate::One => Circuit::HalfOpen,
+            Gate::All | Gate::None { .. } => Circuit::Closed,
+        }
+    }
+
+    /// The receiver did its part: whatever it answered, it is there.
+    pub(crate) fn answered(&mut self) {
+        *self = Self::default();
+    }
+
+    /// It did not; `after` is how long it asked to be left alone.
+    pub(crate) fn failed(&mut self, after: Option<Duration>, now: Timestamp) {
+        self.failures = self.failures.saturating_add(1);
+        let opened = self.failures.checked_sub(FAILURES_MAX).map(|more| {
+            PROBE_FIRST.saturating_mul(1_u32.checked_shl(more).unwrap_or(u32::MAX)).min(PROBE_MAX)
+        });
+        self.until = opened.max(after).map(|wait| now.plus(wait));
+    }
+
+    /// A person said try again: at once, and one request first.
+    pub(crate) fn nudged(&mut self) {
+        self.until = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Timestamp = Timestamp(1_000_000);
+
+    #[test]
+    fn five_failures_open_it_a_probe_follows_and_an_answer_closes_it() {
+        let mut breaker = Breaker::default();
+        for _ in 1..FAILURES_MAX {
+            breaker.failed(None, T0);
+            assert_eq!(breaker.gate(T0), Gate::All);
+        }
+        breaker.failed(None, T0);
+        let probe = T0.plus(PROBE_FIRST);
+        assert_eq!((breaker.gate(T0), breaker.word(T0)), (Gate::None { until: probe }, Circuit::Open));
+        assert_eq!((breaker.gate(probe), breaker.word(probe)), (Gate::One, Circuit::HalfOpen));
+        breaker.failed(None, probe);
+        assert_eq!(breaker.gate(probe), Gate::None { until: probe.plus(PROBE_FIRST * 2) });
+        breaker.nudged();
+        assert_eq!(breaker.gate(probe), Gate::One);
+        breaker.answered();
+        assert_eq!((breaker.gate(probe), breaker.word(probe)), (Gate::All, Circuit::Closed));
+    }
+
+    #[test]
+    fn probes_slow_down_to_a_ceiling_and_retry_after_holds_everything() {
+        let mut breaker = Breaker::default();
+        for _ in 0..80 {
+            breaker.failed(None, T0);
+        }
+        assert_eq!(breaker.gate(T0), Gate::None { until: T0.plus(PROBE_MAX) });
+        let mut asked = Breaker::default();
+        asked.failed(Some(Duration::from_secs(7)), T0);
+        assert_eq!(asked.gate(T0), Gate::None { until: T0.plus(Duration::from_secs(7)) });
+        assert_eq!(asked.word(T0), Circuit::Closed);
+    }
+}

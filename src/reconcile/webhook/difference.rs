@@ -1,0 +1,191 @@
+//! What a target was told of access, against what access is now, or against what the targets in `after` enforce.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::access::Verdict;
+use crate::mirror::StoreError;
+use crate::mirror::target::Holding;
+use crate::reconcile::event::{Names, of_access};
+use crate::reconcile::file::run::{Outcome, inputs, wish};
+use crate::reconcile::guard::book::is_role;
+use crate::reconcile::plan::{self, Key, Wanted};
+use crate::reconcile::record::Stored;
+use crate::reconcile::snapshot::Snapshot;
+
+use super::run::{Reached, WINDOW, WebhookRun};
+use super::tell::{Say, Told};
+
+/// Differences told in one transaction.
+const DIFFERENCES_MAX: usize = 500;
+
+/// One difference: the holding to keep or drop, and the event if one is said.
+struct Difference {
+    gone: Option<Key>,
+    put: Option<Holding>,
+    event: Option<crate::reconcile::event::Event>,
+}
+
+impl WebhookRun<'_> {
+    /// Tells the differences, as far as the window lets it.
+    pub(super) fn differences(
+        &self,
+        snapshot: &Snapshot,
+        stored: &Stored,
+        names: &Names<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<Reached, StoreError> {
+        if !snapshot.is_known() && stored.holdings.is_empty() {
+            return Ok(Reached::All);
+        }
+        let mut rest = self.found(snapshot, stored, names, outcome)?.into_iter().peekable();
+        let mut room = WINDOW.saturating_sub(self.open()?);
+        while rest.peek().is_some() {
+            if room == 0 {
+                return Ok(Reached::Window);
+            }
+            let mut told = Told::from(snapshot.seq(), snapshot.seq());
+            let mut count = 0;
+            while count < DIFFERENCES_MAX && room > 0 {
+                let Some(one) = rest.next() else { break };
+                count += 1;
+                told.gone.extend(one.gone);
+                told.put.extend(one.put);
+                if let Some(event) = one.event {
+                    room -= 1;
+                    outcome.changed = true;
+                    told.said.push(Say::now(event));
+                }
+            }
+            if !self.tell(told)? {
+                return Ok(Reached::Stale);
+            }
+        }
+        Ok(Reached::All)
+    }
+
+    /// What this target should have been told: access as its own guard lets it through, or what others enforce.
+    pub(super) fn wanted(
+        &self,
+        snapshot: &Snapshot,
+        stored: &Stored,
+        outcome: &mut Outcome,
+    ) -> Result<Wanted, StoreError> {
+        let wish = wish(self.settings, snapshot, stored, Some(&stored.book));
+        outcome.problems.clone_from(&wish.problems);
+        let mut wanted = plan::wanted(&wish.view, &[]);
+        wanted.retain(|(_, entitlement), _| self.webhook.speaks_of(entitlement));
+        if self.webhook.after.is_empty() || !self.webhook.events.wants_access() {
+            return Ok(wanted);
+        }
+        let others = self.holdings_of_others()?;
+        let told: BTreeMap<Key, &Holding> =
+            stored.holdings.iter().map(|one| (plan::key_of(one), one)).collect();
+        Ok(enforced(wanted, &told, &others))
+    }
+
+    fn found(
+        &self,
+        snapshot: &Snapshot,
+        stored: &Stored,
+        names: &Names<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<Difference>, StoreError> {
+        let wanted = self.wanted(snapshot, stored, outcome)?;
+        let (gone, put) = plan::difference(&stored.holdings, &wanted);
+        let before: BTreeMap<Key, &Holding> =
+            stored.holdings.iter().map(|one| (plan::key_of(one), one)).collect();
+        let wish = wish(self.settings, snapshot, stored, Some(&stored.book));
+        let inputs = inputs(snapshot, stored, &wish);
+        let now = self.clock.now();
+        let event = |holding: &Holding, why: &str, granted: bool| {
+            let event = of_access(holding, &plan::label(holding), why, granted, snapshot.seq(), now);
+            // Memberships are told by the changes themselves.
+            (is_role(&holding.entitlement) && self.passes(&event, names)).then_some(event)
+        };
+        let mut differences: Vec<Difference> = Vec::new();
+        // What goes comes first: a receiver that stops half-way has closed doors rather than opened them.
+        for key in gone {
+            let event = before.get(&key).and_then(|old| event(old, &plan::why_remove(inputs, &key), false));
+            outcome.removed = outcome.removed.saturating_add(1);
+            differences.push(Difference { gone: Some(key), put: None, event });
+        }
+        for holding in put {
+            let key = plan::key_of(&holding);
+            let is_new = !before.contains_key(&key);
+            let is_kept = wish.exceptions.iter().any(|one| {
+                one.verdict == Verdict::Unknown && one.subject == key.0 && one.entitlement == key.1
+            });
+            let event =
+                (is_new && !is_kept).then(|| event(&holding, &plan::why_add(inputs, &key), true)).flatten();
+            if is_new {
+                outcome.added = outcome.added.saturating_add(1);
+            } else {
+                outcome.renamed = outcome.renamed.saturating_add(1);
+            }
+            differences.push(Difference { gone: None, put: Some(holding), event });
+        }
+        Ok(differences)
+    }
+}
+
+/// What may be said of roles when others enforce them: granted once all of them hold it, revoked once none does.
+/// Memberships are as `wanted` has them.
+fn enforced(wanted: Wanted, told: &BTreeMap<Key, &Holding>, others: &[Vec<Holding>]) -> Wanted {
+    let sets: Vec<BTreeMap<Key, &Holding>> = others
+        .iter()
+        .map(|all| {
+            let roles = all.iter().filter(|one| is_role(&one.entitlement));
+            roles.map(|one| (plan::key_of(one), one)).collect()
+        })
+        .collect();
+    let keys: BTreeSet<&Key> = sets.iter().flat_map(BTreeMap::keys).collect();
+    let mut found: Wanted = BTreeMap::new();
+    for key in keys {
+        let is_all = sets.iter().all(|set| set.contains_key(key));
+        if !is_all && !told.contains_key(key) {
+            continue;
+        }
+        // By its own name for the subject, where it has one.
+        let own = wanted.get(key).or_else(|| told.get(key).copied());
+        let holding = own.or_else(|| sets.iter().find_map(|set| set.get(key).copied()));
+        found.extend(holding.map(|holding| (key.clone(), holding.clone())));
+    }
+    found.extend(wanted.into_iter().filter(|((_, entitlement), _)| !is_role(entitlement)));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Doc, Entitlement};
+    use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
+
+    fn holding(n: u8) -> Holding {
+        Holding {
+            subject: Subject {
+                directory: DirectoryId::parse("acme").unwrap(),
+                user: ResourceId::from_bytes([n; 16]),
+            },
+            entitlement: Entitlement::Role(RoleName::parse("admin").unwrap()),
+            name: format!("u{n}"),
+            attributes: Doc::new(),
+        }
+    }
+
+    fn said(told: &[u8], others: &[&[u8]]) -> Vec<u8> {
+        let told: Vec<Holding> = told.iter().map(|n| holding(*n)).collect();
+        let told = told.iter().map(|one| (plan::key_of(one), one)).collect();
+        let others: Vec<Vec<Holding>> =
+            others.iter().map(|all| all.iter().map(|n| holding(*n)).collect()).collect();
+        let found = enforced(Wanted::new(), &told, &others);
+        found.keys().map(|(subject, _)| subject.user.as_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn granted_once_all_enforce_it_and_revoked_once_none_does() {
+        assert_eq!(said(&[], &[&[1, 2], &[1]]), [1]);
+        assert_eq!(said(&[1, 2], &[&[1, 2], &[1]]), [1, 2], "one of them still lets 2 in");
+        assert_eq!(said(&[1, 2], &[&[1], &[1]]), [1]);
+        assert_eq!(said(&[1], &[&[], &[]]), [0_u8; 0]);
+    }
+}
