@@ -144,9 +144,13 @@ fn exposition() -> String {
     let mut scim = daemon.scim(&directory);
     let user = scim.create_user("mira@example.com");
     scim.create_group("Staff", &[&user]);
-    scim.patch(&format!("/Users/{user}"), serde_json::json!([{"op": "Replace", "path": "title", "value": "Dr"}]));
+    scim.patch(
+        &format!("/Users/{user}"),
+        serde_json::json!([{"op": "Replace", "path": "title", "value": "Dr"}]),
+    );
     support::wait_until("the file is written", || daemon.target("opa")["state"] == "in_sync");
-    let mut stranger = support::daemon::Scim { client: support::http::Client::new(daemon.address), token: "x".to_owned() };
+    let mut stranger =
+        support::daemon::Scim { client: support::http::Client::new(daemon.address), token: "x".to_owned() };
     stranger.get("/Users").expect(401);
     // Both places of this address are taken: the third connection is closed unanswered.
     let mut third = TcpStream::connect(daemon.address).unwrap();
@@ -175,7 +179,8 @@ fn families(exposition: &str) -> BTreeMap<String, Family> {
     for line in exposition.lines() {
         if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
             helps.insert(name, help.trim_end_matches('.'));
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
             let shown = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
             let help = helps.get(name).unwrap_or_else(|| panic!("{name} has no help")).to_string();
             found.insert(shown, Family { kind: kind.to_owned(), help, labels: BTreeSet::new() });
@@ -211,7 +216,10 @@ fn the_page_of_metrics_and_the_examples_are_what_the_daemon_serves() {
         assert!(used.len() > 8, "{file}: {used:?}");
         for name in used {
             let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
-            assert!(known.contains(name.as_str()) || base.is_some_and(|b| known.contains(b)), "{file}: no metric `{name}`");
+            assert!(
+                known.contains(name.as_str()) || base.is_some_and(|b| known.contains(b)),
+                "{file}: no metric `{name}`"
+            );
         }
     }
 }
@@ -219,12 +227,16 @@ fn the_page_of_metrics_and_the_examples_are_what_the_daemon_serves() {
 /// Everything in a text that looks like a metric of ours.
 fn names_of_metrics(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    words.filter(|word| word.starts_with("rosterd_") || word.starts_with("process_")).map(str::to_owned).collect()
+    words
+        .filter(|word| word.starts_with("rosterd_") || word.starts_with("process_"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn the_dashboard_is_json_with_a_query_in_every_panel() {
-    let board: serde_json::Value = serde_json::from_str(&read("config/examples/grafana-dashboard.json")).unwrap();
+    let board: serde_json::Value =
+        serde_json::from_str(&read("config/examples/grafana-dashboard.json")).unwrap();
     let panels = board["panels"].as_array().unwrap();
     assert!(panels.len() > 6);
     for panel in panels {
@@ -238,7 +250,8 @@ fn promtool_accepts_the_alerts() {
     let alerts = root().join("config/examples/prometheus-alerts.yml");
     match std::process::Command::new("promtool").args(["check", "rules"]).arg(&alerts).output() {
         Ok(out) => {
-            let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+            let said =
+                String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
             assert!(out.status.success(), "{said}");
         }
         Err(cause) => {
@@ -281,7 +294,9 @@ fn anchors(page: &str) -> BTreeSet<String> {
         if line.trim_start().starts_with("```") {
             is_code = !is_code;
         }
-        let Some((_, title)) = line.split_once("# ").filter(|(marks, _)| !is_code && marks.chars().all(|c| c == '#')) else {
+        let Some((_, title)) =
+            line.split_once("# ").filter(|(marks, _)| !is_code && marks.chars().all(|c| c == '#'))
+        else {
             continue;
         };
         let kept = title.trim().to_lowercase().replace(' ', "-");
@@ -305,7 +320,8 @@ fn every_link_leads_somewhere() {
                 continue;
             }
             count += 1;
-            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let (file, anchor) =
+                link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
             let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             if !target.exists() {
                 broken.push(format!("{shown}: {link}: no such file"));

@@ -40,7 +40,8 @@ fn header(line: &str) -> Option<(String, String)> {
 fn key(line: &str) -> Option<(String, String, bool)> {
     let text = line.strip_prefix('#').unwrap_or(line);
     let (key, value) = text.split_once(" = ")?;
-    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let is_key =
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !is_key {
         return None;
     }
@@ -54,7 +55,13 @@ fn sections() -> Vec<Section> {
     let mut is_open = false;
     for line in default_text().lines() {
         if let Some((header, slot)) = header(line) {
-            sections.push(Section { header, slot, words: words.join(" "), keys: Vec::new(), prose: Vec::new() });
+            sections.push(Section {
+                header,
+                slot,
+                words: words.join(" "),
+                keys: Vec::new(),
+                prose: Vec::new(),
+            });
             is_open = false;
         } else if let Some((key, value, is_example)) = key(line) {
             let section = sections.last_mut().expect("a key before the first header");
@@ -95,7 +102,9 @@ fn said(takes: &BTreeSet<Takes>) -> String {
             Takes::Bool => ways.push("true or false".to_owned()),
             Takes::Table => ways.push("a table".to_owned()),
             Takes::Number(low, high) => ways.push(format!("{low} to {high}")),
-            Takes::Words(words) => ways.push(words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")),
+            Takes::Words(words) => {
+                ways.push(words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "))
+            }
             Takes::Form(form) => ways.push(form.clone()),
             Takes::Text | Takes::List | Takes::OneOrList => {}
         }
@@ -144,7 +153,12 @@ fn rows(section: &Section, takes: &BTreeMap<String, BTreeSet<Takes>>, rest: &mut
         let inside: Vec<String> = rest.iter().filter(|slot| slot.starts_with(&inner)).cloned().collect();
         for slot in inside {
             rest.remove(&slot);
-            row(&slot, slot.strip_prefix(&format!("{}.", section.slot)).unwrap(), "-", &format!("within `{}`", shown.key));
+            row(
+                &slot,
+                slot.strip_prefix(&format!("{}.", section.slot)).unwrap(),
+                "-",
+                &format!("within `{}`", shown.key),
+            );
         }
     }
     // Keys that the prose names because they cannot stand there with a value, and sections that follow another one.

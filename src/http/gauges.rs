@@ -49,7 +49,9 @@ pub(super) fn of_targets(status: &Value) -> String {
 pub(super) fn of_tokens(tokens: &[Token], now: Timestamp) -> String {
     let mut expires = Gauge::new("rosterd_token_expires_timestamp_seconds", "When a live token ends");
     for token in tokens {
-        let Some(at) = token.expires_at.filter(|at| token.revoked_at.is_none() && *at > now) else { continue };
+        let Some(at) = token.expires_at.filter(|at| token.revoked_at.is_none() && *at > now) else {
+            continue;
+        };
         let directory = token.directory.as_ref().map(ToString::to_string).unwrap_or_default();
         let reader = token.reader.as_deref().unwrap_or_default();
         let id = token.id.to_string();
@@ -100,7 +102,10 @@ mod tests {
     #[test]
     fn the_disk_is_left_out_where_nobody_could_ask_it() {
         let text = of_process(true, Some((5, 9)), Timestamp(1_000_000));
-        assert!(text.contains("\nrosterd_disk_free_bytes 5\n") && text.contains("\nrosterd_ready 1\n"), "{text}");
+        assert!(
+            text.contains("\nrosterd_disk_free_bytes 5\n") && text.contains("\nrosterd_ready 1\n"),
+            "{text}"
+        );
         assert!(text.contains("\nprocess_start_time_seconds 1\n"), "{text}");
         assert!(!of_process(false, None, Timestamp(0)).contains("\nrosterd_disk_free_bytes "));
     }
