@@ -3,12 +3,15 @@
 //! `UPDATE_DOCS=1 cargo test --test docs` writes the generated parts anew.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
+    clippy::print_stdout,
+    clippy::print_stderr,
     reason = "test code stops at the first surprise"
 )]
 
