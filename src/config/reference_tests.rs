@@ -126,7 +126,12 @@ fn cell(text: &str) -> String {
 }
 
 /// The rows of one section; every place that gets one is taken off `rest`.
-fn rows(section: &Section, takes: &BTreeMap<String, BTreeSet<Takes>>, rest: &mut BTreeSet<String>) -> String {
+fn rows(
+    section: &Section,
+    takes: &BTreeMap<String, BTreeSet<Takes>>,
+    rest: &mut BTreeSet<String>,
+    is_deeper: &dyn Fn(&str) -> bool,
+) -> String {
     let mut text = String::new();
     let mut row = |slot: &str, name: &str, value: &str, words: &str| {
         let what = takes.get(slot).map(said).unwrap_or_default();
@@ -140,7 +145,7 @@ fn rows(section: &Section, takes: &BTreeMap<String, BTreeSet<Takes>>, rest: &mut
             (true, true) => format!("required, such as `{}`", shown.value),
             (true, false) => format!("none, such as `{}`", shown.value),
         };
-        let words = if shown.words.is_empty() {
+        let words = if shown.words.is_empty() || shown.words == section.words {
             "-"
         } else if shown.words == last {
             "as above"
@@ -161,18 +166,27 @@ fn rows(section: &Section, takes: &BTreeMap<String, BTreeSet<Takes>>, rest: &mut
             );
         }
     }
-    // Keys that the prose names because they cannot stand there with a value, and sections that follow another one.
+    // Keys that stand under this header and no deeper one, but have no line: those that the prose names because
+    // they cannot stand there with a value, and those of a section that follows another one.
     let own = format!("{}.", section.slot);
-    let told: Vec<String> = rest.iter().filter(|slot| slot.starts_with(&own)).cloned().collect();
+    let told: Vec<String> =
+        rest.iter().filter(|slot| slot.starts_with(&own) && !is_deeper(slot)).cloned().collect();
     for slot in told {
         let name = slot.strip_prefix(&own).unwrap();
-        let prose = section.prose.iter().find(|words| words.contains(&format!("{name} = ")));
+        // A key that is known only to be refused is told as one that is not there.
+        let tells = |words: &&String| {
+            words.contains(&format!("{name} = ")) || words.contains(&format!("no key `{name}`"))
+        };
+        let prose = section.prose.iter().chain(section.keys.iter().map(|shown| &shown.words)).find(tells);
         let words = if let Some(prose) = prose {
             prose.clone()
         } else if default_text().contains(&format!("[{slot}]")) {
             format!("as `[{name}]`, for this one")
-        } else if section.words.contains("under [") {
-            section.words.clone()
+        } else if let Some((_, other)) = section.words.split_once("under [") {
+            let other = other.split(']').next().unwrap();
+            rest.remove(&slot);
+            row(&format!("{other}.{name}"), name, "-", &format!("as under `[{other}]`"));
+            continue;
         } else {
             continue;
         };
@@ -192,8 +206,16 @@ fn reference() -> (String, BTreeSet<String>) {
         rest.remove(&section.slot);
     }
     for section in &sections {
-        let _ = writeln!(text, "\n### {}\n\n{}\n", section.header, section.words);
-        let rows = rows(section, &takes, &mut rest);
+        let kind = section.keys.iter().find(|shown| section.slot == "target" && shown.key == "type");
+        let kind =
+            kind.map(|shown| format!(" of type {}", shown.value.trim_matches('"'))).unwrap_or_default();
+        let _ = writeln!(text, "\n### {}{kind}\n\n{}\n", section.header, section.words);
+        let is_deeper = |slot: &str| {
+            sections.iter().any(|other| {
+                other.slot.len() > section.slot.len() && slot.starts_with(&format!("{}.", other.slot))
+            })
+        };
+        let rows = rows(section, &takes, &mut rest, &is_deeper);
         if !rows.is_empty() {
             let _ = writeln!(text, "| key | takes | default | meaning |\n| --- | --- | --- | --- |\n{rows}");
         }
