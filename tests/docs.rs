@@ -165,6 +165,13 @@ fn exposition() -> String {
     let mut text = String::new();
     admin.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let value = |name: &str| {
+        let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        row.unwrap_or_else(|| panic!("no row {name}")).parse::<u64>().unwrap()
+    };
+    assert!((1..=value("rosterd_disk_size_bytes")).contains(&value("rosterd_disk_free_bytes")), "{text}");
+    assert_eq!(value("rosterd_ready"), 1);
+    assert!(value("process_start_time_seconds") > 1_700_000_000);
     text
 }
 
