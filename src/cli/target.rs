@@ -129,7 +129,7 @@ fn forgotten(report: &Value) -> String {
     let name = clean(output::text(report, "target"));
     let shown = |key: &str, word: &str| {
         let paths = output::list(report, key).iter().filter_map(Value::as_str);
-        paths.map(|path| format!("\n  {word} {}", clean(path))).collect::<String>()
+        paths.fold(String::new(), |text, path| text + "\n  " + word + " " + &clean(path))
     };
     format!("Forgot target {name}.{}{}", shown("deleted", "removed"), shown("left", "stays "))
 }
@@ -138,7 +138,7 @@ fn forgotten(report: &Value) -> String {
 const FILES_SHOWN: usize = 10;
 
 fn render(target: &Value) -> String {
-    let text = |key: &str| clean(output::text(target, key)).to_string();
+    let text = |key: &str| clean(output::text(target, key));
     let mut out = vec![
         status::targets(std::slice::from_ref(target)).render(),
         String::new(),
@@ -157,7 +157,7 @@ fn render(target: &Value) -> String {
         );
     }
     for one in output::list(target, "drift") {
-        let get = |key: &str| clean(output::text(one, key)).to_string();
+        let get = |key: &str| clean(output::text(one, key));
         let uid = one.get("uid").and_then(Value::as_u64).map(|uid| format!(", owner {uid} {}", get("user")));
         let at = match get("modified") {
             at if at.is_empty() => String::new(),
@@ -183,7 +183,7 @@ fn render(target: &Value) -> String {
         versions.row(
             [
                 output::number(one, "seq").to_string(),
-                clean(output::text(one, "at")).to_string(),
+                clean(output::text(one, "at")),
                 output::thousands(output::number(one, "total")),
                 output::text(one, "digest").chars().take(16).collect::<String>(),
             ]
@@ -194,12 +194,12 @@ fn render(target: &Value) -> String {
     for one in output::list(target, "runs") {
         runs.row(
             [
-                clean(output::text(one, "at")).to_string(),
+                clean(output::text(one, "at")),
                 output::number(one, "seq").to_string(),
-                clean(output::text(one, "outcome")).to_string(),
+                clean(output::text(one, "outcome")),
                 output::number(one, "added").to_string(),
                 output::number(one, "removed").to_string(),
-                clean(output::text(one, "error")).to_string(),
+                clean(output::text(one, "error")),
             ]
             .map(output::Cell::from),
         );

@@ -288,7 +288,7 @@ fn file(
         .and_then(|value| value.word(&[("repair", Drift::Repair), ("report", Drift::Report)]));
     let poll = section
         .get("poll")
-        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_secs(86_400))));
+        .and_then(|value| span(&value, (Duration::from_secs(1), Duration::from_hours(24))));
     let on_illegal = section
         .get("on_illegal")
         .and_then(|value| value.word(&[("skip", OnIllegal::Skip), ("error", OnIllegal::Error)]));

@@ -242,12 +242,13 @@ fn refused(error: reconcile::Error) -> AdminError {
             "it may have changed since: `rosterd plan` shows what is held now",
         ),
         reconcile::Error::Refused(..) => AdminError::new(409, error.to_string(), "rosterd plan"),
-        reconcile::Error::NotAFile(_) => AdminError::new(409, error.to_string(), "rosterd target list"),
         reconcile::Error::NoVersion(ref name, _) => {
             let hint = format!("rosterd target show {name}");
             AdminError::new(409, error.to_string(), hint)
         }
-        reconcile::Error::Configured(_) => AdminError::new(409, error.to_string(), "rosterd target list"),
+        reconcile::Error::NotAFile(_) | reconcile::Error::Configured(_) => {
+            AdminError::new(409, error.to_string(), "rosterd target list")
+        }
         reconcile::Error::Forget(..) => AdminError::new(
             409,
             error.to_string(),

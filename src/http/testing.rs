@@ -22,7 +22,7 @@ use crate::scim::schema::Registry;
 /// A mirror in a folder that goes with it.
 pub(crate) struct Store {
     pub mirror: Mirror,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Store {
@@ -30,12 +30,12 @@ impl Store {
         let folder = tempfile::tempdir().unwrap();
         let settings = mirror::Settings::at(folder.path().join("mirror.db"));
         let mirror = Mirror::open(&settings, Arc::new(SystemClock)).unwrap();
-        Self { mirror, _folder: folder }
+        Self { mirror, folder: folder }
     }
 
     /// Takes the first `count` changes out of the log, as pruning does.
     pub(crate) fn forget_changes(&self, count: u64) {
-        let file = rusqlite::Connection::open(self._folder.path().join("mirror.db")).unwrap();
+        let file = rusqlite::Connection::open(self.folder.path().join("mirror.db")).unwrap();
         file.execute("DELETE FROM change WHERE seq <= ?1", [i64::try_from(count).unwrap()]).unwrap();
     }
 
@@ -202,8 +202,9 @@ fn joined(mut rest: &str) -> String {
         if size == 0 {
             break;
         }
-        body.push_str(&after[..size]);
-        rest = &after[size + 2..];
+        let (chunk, left) = after.split_at(size);
+        body.push_str(chunk);
+        rest = left.trim_start_matches("\r\n");
     }
     body
 }

@@ -433,7 +433,9 @@ mod tests {
             let (view, options) = format.example_input();
             let (files, left_out) = testing::files(format, &view, &options);
             assert_eq!(left_out, [], "{}", format.name);
-            files.iter().for_each(|bytes| format.check(bytes, &options).unwrap());
+            for bytes in &files {
+                format.check(bytes, &options).unwrap();
+            }
             assert_eq!(format.check_options(&options.values), Vec::<String>::new(), "{}", format.name);
             assert!(format.options.windows(2).all(|pair| pair[0].name < pair[1].name), "{}", format.name);
         }

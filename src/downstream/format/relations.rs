@@ -11,6 +11,7 @@ use super::fit::{self, Kind};
 use super::{LeftOut, OptionDoc, OptionKind, Options, RenderError};
 
 /// One relation: an object, how, and the user.
+#[expect(clippy::struct_field_names, reason = "both stores call it so")]
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Relation {
     /// `type:id`.
@@ -152,12 +153,11 @@ pub(super) fn requests(
     Ok(bytes)
 }
 
+/// What one line says: relations, each with whether it is taken away.
+type Reads<'a> = &'a dyn Fn(&serde_json::Value) -> Result<Vec<(bool, Relation)>, String>;
+
 /// Reads the lines of [`requests`] by `read`, which gives each relation of a request and whether it goes.
-pub(super) fn check_requests(
-    text: &str,
-    most: usize,
-    read: &dyn Fn(&serde_json::Value) -> Result<Vec<(bool, Relation)>, String>,
-) -> Result<(), String> {
+pub(super) fn check_requests(text: &str, most: usize, read: Reads<'_>) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     let mut has_write = false;
     for (n, line) in super::lines::numbered(text) {

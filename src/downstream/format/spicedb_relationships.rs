@@ -151,7 +151,7 @@ fn updates_of(request: &Value) -> Result<Vec<(bool, Relation)>, String> {
         let relation = Relation {
             object: object(&one["resource"]),
             relation: one["relation"].as_str().unwrap_or_default().to_owned(),
-            user: object(&one["subject"]["object"]),
+            user: object(one.pointer("/subject/object").unwrap_or(&serde_json::Value::Null)),
         };
         if is_relationship(&relation) {
             Ok((is_delete, relation))

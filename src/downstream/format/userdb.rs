@@ -157,7 +157,7 @@ fn check(bytes: &[u8], _options: &Options) -> Result<(), String> {
     let name = |key: &str| record.get(key).and_then(Value::as_str).filter(|name| unix::is_group(name));
     let is_user = name("userName").is_some() && number("uid").is_some() && number("gid") == number("uid");
     let is_group = name("groupName").is_some() && number("gid").is_some();
-    if is_user != is_group { Ok(()) } else { Err("not a record of an account or a group of ours".into()) }
+    if is_user == is_group { Err("not a record of an account or a group of ours".into()) } else { Ok(()) }
 }
 
 #[cfg(test)]

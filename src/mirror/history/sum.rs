@@ -239,12 +239,16 @@ mod tests {
         #[test]
         fn what_was_added_can_be_taken_out_again(rows: Vec<[u8; 32]>, last: [u8; 32]) {
             let mut sum = Sum([0; 32]);
-            rows.iter().for_each(|row| sum.add(row));
+            for row in &rows {
+                sum.add(row);
+            }
             let before = sum;
             sum.add(&last);
             rows.iter().rev().for_each(|row| sum.remove(row));
             prop_assert_eq!(sum.0, last);
-            rows.iter().for_each(|row| sum.add(row));
+            for row in &rows {
+                sum.add(row);
+            }
             sum.remove(&last);
             prop_assert_eq!(sum, before);
         }

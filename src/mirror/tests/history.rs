@@ -153,7 +153,7 @@ fn the_log_is_searched_by_subject_group_and_time_a_page_at_a_time() {
 }
 
 /// `accept` of one role, as the daemon records it.
-fn accept_role(store: &Store, body: serde_json::Value) {
+fn accept_role(store: &Store, body: &serde_json::Value) {
     let body = json!({"roles": [body], "directories": [], "targets": []});
     store
         .mirror
@@ -182,7 +182,7 @@ fn since(store: &Store, user: &Stored, seq: u64) -> Option<u64> {
 #[test]
 fn since_when_a_role_is_held_is_the_change_that_completed_it() {
     let store = Store::new();
-    accept_role(&store, json!({"name": "ops", "groups": ["Outer"], "protected": false}));
+    accept_role(&store, &json!({"name": "ops", "groups": ["Outer"], "protected": false}));
     let (mira, noor) = (store.user("mira"), store.user("noor"));
     let inner = store.group("Inner", &[&mira]);
     let outer = store.group("Outer", &[]);
@@ -202,7 +202,7 @@ fn since_when_a_role_is_held_is_the_change_that_completed_it() {
     store.set(&outer, "displayName", "Outer".into()).unwrap();
     assert_eq!(since(&store, &noor, 13), Some(13));
     let filter = json!({"name": "ops", "groups": [], "users": "title eq \"Boss\"", "protected": false});
-    accept_role(&store, filter);
+    accept_role(&store, &filter);
     store.set(&noor, "title", "Boss".into()).unwrap();
     store.set(&noor, "nickName", "N".into()).unwrap();
     assert_eq!((since(&store, &noor, 16), since(&store, &noor, 14)), (Some(15), None));

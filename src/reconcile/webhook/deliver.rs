@@ -337,7 +337,9 @@ impl Sender {
         };
         self.board.update(|status| {
             let stays = matches!(status.state, State::NeedsSnapshot | State::Waiting);
-            let is_held = state == State::InSync && status.held_removals > 0;
+            // What is held says more than that the log has gone on, if only by the hold's own change.
+            let is_idle = head.is_none() && matches!(state, State::InSync | State::Pending);
+            let is_held = is_idle && status.held_removals > 0;
             if !(stays && state == State::InSync) {
                 status.state = if is_held { State::Held } else { state };
             }
