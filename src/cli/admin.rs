@@ -79,6 +79,17 @@ impl Admin {
         self.call("GET", path, None)
     }
 
+    /// Whether the daemon can take a write now, and what it says about it.
+    /// # Errors
+    /// No answer, or no daemon to ask.
+    pub fn readiness(&self) -> Result<(bool, String), Error> {
+        let Way::Socket(socket) = &self.way else {
+            return Err(Error::new(Kind::NoDaemon, "no daemon runs".to_owned()));
+        };
+        let answer = self.over_socket(socket, "GET", "/readyz", None)?;
+        Ok((answer.status == 200, String::from_utf8_lossy(&answer.body).trim().to_owned()))
+    }
+
     /// Asks and reads the JSON answer; an answer without a body is null.
     /// # Errors
     /// An answer of 400 or more, as the kind it stands for; or no answer.

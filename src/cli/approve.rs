@@ -16,6 +16,7 @@ use crate::model::TargetName;
 #[command(after_help = "Example: look at what is held, then let exactly that go\n  \
     rosterd plan opa\n  rosterd approve opa --plan 3f9a…\n\n\
     Example: one person really left, the rest has to wait\n  rosterd approve opa --subject erin@example.com\n\n\
+    Example: after `rosterd restore`, follow the mirror again\n  rosterd approve --all --restored\n\n\
     Without --plan and --subject it shows what is held and asks. Ends with 3 when nobody can be asked.")]
 pub struct Args {
     /// The target
@@ -31,6 +32,9 @@ pub struct Args {
     /// takes a protected role away
     #[arg(long = "subject", value_name = "SUBJECT")]
     subjects: Vec<String>,
+    /// Follow a mirror that was restored from a backup: the target becomes what access says
+    #[arg(long, conflicts_with_all = ["plan", "subjects"])]
+    restored: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -44,6 +48,7 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         Some(target) if args.plan.is_some() || !args.subjects.is_empty() => {
             vec![json!({ "target": target, "plan": args.plan, "subjects": args.subjects })]
         }
+        _ if args.restored => unverified(args, &admin)?,
         _ => shown(args, &admin)?,
     };
     let mut reports = Vec::new();
@@ -55,12 +60,55 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     }
     for report in &reports {
-        output::line(&said(report));
+        output::line(&if args.restored { followed(report) } else { said(report) });
     }
     if reports.is_empty() {
-        output::line("Nothing is held.");
+        output::line(if args.restored { "No target is unverified." } else { "Nothing is held." });
     }
     Ok(Exit::Done)
+}
+
+/// Shows what unverified targets would become, asks, and says what to order.
+fn unverified(args: &Args, admin: &Admin) -> Result<Vec<Value>, Error> {
+    let status = admin.get("/api/v1/status")?;
+    let is_meant = |name: &str| args.target.as_ref().is_none_or(|target| target.as_str() == name);
+    let names: Vec<&str> = output::list(&status, "targets")
+        .iter()
+        .filter(|target| output::text(target, "state") == "unverified")
+        .map(|target| output::text(target, "name"))
+        .filter(|name| is_meant(name))
+        .collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !args.yes {
+        let mut plans = Vec::new();
+        for name in &names {
+            let query = Query::default().with("target", Some(name));
+            let answer = admin.get(&format!("/api/v1/plan{query}"))?;
+            plans.extend(output::list(&answer, "targets").iter().cloned());
+        }
+        output::note(&plan::render(&json!({ "targets": plans })));
+        output::note(
+            "The plan is against what the backup remembers; whoever came or left since is not in it.",
+        );
+        if !std::io::stdin().is_terminal() {
+            let message = format!("{} targets stay unverified: nobody can be asked here", names.len());
+            return Err(Error::new(Kind::Held, message).hint("--yes"));
+        }
+        output::confirm(&format!("Let {} follow the restored mirror?", names.join(", ")))?;
+    }
+    Ok(names.iter().map(|name| json!({ "target": name, "restored": true })).collect())
+}
+
+/// What came of it.
+fn followed(report: &Value) -> String {
+    let target = clean(output::text(report, "target"));
+    match (output::text(report, "state"), output::text(report, "error")) {
+        ("", _) => format!("{target}: follows the restored mirror as soon as the daemon runs"),
+        (state, "") => format!("{target}: follows the restored mirror, now {state}"),
+        (state, error) => format!("{target}: is {state}: {}", clean(error)),
+    }
 }
 
 /// Shows what is held, asks, and says what to order: each target by the hash of what was shown.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, check, delivery, demo, diff, directory, events, explain, export, grant, group, history,
-    installer, open, plan, reject, reload, serve, shut, status, subject, sync, target, token, user, verify,
+    access, approve, backup, check, delivery, demo, diff, directory, doctor, events, explain, export, grant,
+    group, history, installer, manual, open, plan, reject, reload, serve, shut, status, subject, sync,
+    target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -82,6 +83,16 @@ pub enum Command {
     Grant(grant::Args),
     /// Which directory a name belongs to: release, released
     Subject(subject::Args),
+    /// Copy the mirror to a file, while the daemon runs or not
+    Backup(backup::BackupArgs),
+    /// Put a backup in the mirror's place; targets stay as they are until they are verified
+    Restore(backup::RestoreArgs),
+    /// Look an installation over and say what to mend
+    Doctor(doctor::Args),
+    /// Completions for a shell
+    Completions(manual::CompletionsArgs),
+    /// The manual page
+    Man(manual::ManArgs),
 }
 
 #[cfg(test)]

@@ -11,11 +11,13 @@ pub mod output;
 
 mod access;
 mod approve;
+mod backup;
 mod check;
 mod delivery;
 mod demo;
 mod diff;
 mod directory;
+mod doctor;
 mod events;
 mod explain;
 mod export;
@@ -23,8 +25,10 @@ mod grant;
 mod group;
 mod history;
 mod installer;
+mod manual;
 mod open;
 mod plan;
+mod progress;
 mod reject;
 mod reload;
 mod review;
@@ -100,6 +104,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Shut(args) => shut::run(args, config),
         Command::Open(args) => open::run(args, config),
         Command::Grant(args) => grant::run(args, config),
+        Command::Doctor(args) => Ok(doctor::run(args, config)),
+        Command::Completions(args) => Ok(manual::completions(args)),
+        Command::Man(args) => manual::man(args),
+        Command::Backup(args) => backup::backup(args, config),
+        Command::Restore(args) => backup::restore(args, config),
         Command::Subject(args) => subject::run(args, config),
     }
 }

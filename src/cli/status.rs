@@ -19,11 +19,21 @@ const PROBLEMS_SHOWN: usize = 12;
     after_help = "Example:\n  rosterd status --json | jq -r '.targets[] | select(.state != \"in_sync\") | .name'"
 )]
 pub struct Args {
+    /// Only whether the daemon can take a write now: ends with 0, else with 1, or 69 where none answers. For health
+    /// checks.
+    #[arg(long, conflicts_with = "json")]
+    ready: bool,
+
     #[command(flatten)]
     output: Json,
 }
 
 pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
+    if args.ready {
+        let (is_ready, said) = Admin::open(config, Need::Daemon)?.readiness()?;
+        output::line(&clean(&said));
+        return Ok(if is_ready { Exit::Done } else { Exit::Failed });
+    }
     let admin = Admin::open(config, Need::MirrorOrDaemon)?;
     let answer = admin.get("/api/v1/status")?;
     if args.output.json {
@@ -158,7 +168,7 @@ pub(super) fn targets(targets: &[Value]) -> Table {
 pub(super) fn state_cell(state: &str) -> Cell {
     let colour = match state {
         "in_sync" => style::GREEN,
-        "pending" | "waiting" | "pinned" | "disabled" => style::YELLOW,
+        "pending" | "waiting" | "unverified" | "pinned" | "disabled" => style::YELLOW,
         _ => style::RED,
     };
     Cell::styled(state, colour)

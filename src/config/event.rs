@@ -6,7 +6,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::reader::{Table, Value, what};
 use super::role::user_filter;
 use super::secret::Files;
-use super::shape::template_text;
+use super::side;
 use crate::downstream::webhook::TokenKey;
 use crate::model::ResourceType;
 use crate::reconcile::event::body::{BodyFormat, BodySettings, Hidden, Payload};
@@ -141,7 +141,7 @@ fn body_template(section: &Table<'_>, value: &Value<'_>, files: &Files) -> Optio
         }
     };
     let name = value.text()?;
-    let text = template_text(value, &files.path(name))?;
+    let text = side::text(value, &files.path(name), "template")?;
     files.templates.borrow_mut().insert(name.to_owned(), text.clone());
     match BodyTemplate::compile(name, text, content_type.to_owned()) {
         Ok(template) => Some(BodyFormat::Template(template)),
@@ -278,7 +278,7 @@ pub(super) fn hidden(registry: &Registry) -> Vec<Hidden> {
         let schema = registry.resource(kind);
         collect(&mut hidden, &[], &schema.core.attributes);
         for extension in &schema.extensions {
-            collect(&mut hidden, &[extension.urn.clone()], &extension.attributes);
+            collect(&mut hidden, std::slice::from_ref(&extension.urn), &extension.attributes);
         }
     }
     hidden

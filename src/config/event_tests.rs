@@ -63,7 +63,7 @@ fn each_form_has_its_media_type_and_its_own_keys() {
     let tokens = webhook(&signed);
     assert_eq!(tokens.body.content_type(), "application/secevent+jwt");
     assert!(http(&tokens).secrets.is_empty());
-    let words: Vec<&str> = tokens.events.kinds().map(crate::reconcile::event::kind::Kind::family).collect();
+    let words: Vec<&str> = tokens.events.kinds().map(crate::reconcile::event::Kind::family).collect();
     assert!(!words.is_empty() && words.iter().all(|family| matches!(*family, "user" | "group")), "{words:?}");
     wrong(&format!("{signed}\nevents = [\"access.*\"]"), "no form as a SCIM event");
     wrong(&format!("{SECRET}\nissuer = \"x\""), "belongs to `format = \"scim-events\"`");

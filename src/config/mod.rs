@@ -31,6 +31,7 @@ mod schema;
 mod secret;
 mod server;
 mod shape;
+mod side;
 mod target;
 mod value;
 mod via;

@@ -1,13 +1,12 @@
 //! What a file target is made of: one file, a tree of them or a set, and how each is rendered.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::problem::Kind;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
+use super::side;
 use super::target::Type;
 use crate::downstream::format::{self, Format, Options, RelativeName, Template, Validate};
 use crate::model::TargetName;
@@ -274,9 +273,6 @@ fn option_value(value: &Value<'_>) -> Option<Json> {
     }
 }
 
-/// Longest template that is read.
-const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
-
 fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files) -> Option<Arc<Template>> {
     let words = [
         ("lines", Validate::Lines),
@@ -287,7 +283,7 @@ fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files)
     let validate = validate.map_or(Some(Validate::default()), |value| value.word(&words));
     let name = value.text()?;
     let path = files.path(name);
-    let text = template_text(value, &path)?;
+    let text = side::text(value, &path, "template")?;
     files.templates.borrow_mut().insert(name.to_owned(), text.clone());
     match Template::compile(name, text, validate?) {
         Ok(template) => Some(Arc::new(template)),
@@ -296,26 +292,4 @@ fn read_template(value: &Value<'_>, validate: Option<&Value<'_>>, files: &Files)
             None
         }
     }
-}
-
-pub(super) fn template_text(value: &Value<'_>, path: &Path) -> Option<String> {
-    let is_long = std::fs::metadata(path).is_ok_and(|facts| facts.len() > TEMPLATE_BYTES_MAX);
-    if is_long {
-        value.fail(what(format!("the template `{}` is longer than 1 MiB", path.display())));
-        return None;
-    }
-    std::fs::read_to_string(path)
-        .map_err(|error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::NotFound => Kind::MissingFile,
-                std::io::ErrorKind::PermissionDenied => Kind::Denied,
-                _ => Kind::Invalid,
-            };
-            value.fail_as(
-                kind,
-                what(format!("cannot read the template `{}`: {error}", path.display()))
-                    .help("a relative path counts from the config file"),
-            );
-        })
-        .ok()
 }

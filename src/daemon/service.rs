@@ -167,7 +167,12 @@ impl Service {
         let directories = self.mirror.read::<_, StoreError>(directory::list).unwrap_or_default();
         let users: u64 = directories.iter().map(|one| one.users).sum();
         let targets = self.reconciler.status();
-        let bad = |state| matches!(state, State::Failing | State::Foreign | State::Held | State::Disabled);
+        let bad = |state| {
+            matches!(
+                state,
+                State::Failing | State::Foreign | State::Held | State::Disabled | State::Unverified
+            )
+        };
         let failing = targets.iter().filter(|target| bad(target.state)).count();
         let now = self.clock.now();
         let last = targets.iter().filter_map(|target| target.last_success).max();

@@ -74,6 +74,13 @@ impl Targets for Running {
         })
     }
 
+    fn verify(&self) -> Answering<'_> {
+        Box::pin(async move {
+            let found = self.0.verify().await.map_err(refused)?;
+            serde_json::to_value(found).map_err(|cause| bug(&cause))
+        })
+    }
+
     fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_> {
         Box::pin(async move {
             let report = self.0.decide(&target, decision, origin).await.map_err(refused)?;
@@ -167,6 +174,13 @@ impl Targets for Resting {
                 plans.push(serde_json::to_value(plan.map_err(refused)?).map_err(|cause| bug(&cause))?);
             }
             Ok(json!({ "targets": plans }))
+        })
+    }
+
+    fn verify(&self) -> Answering<'_> {
+        Box::pin(async move {
+            let found = reconcile::verify_offline(&self.mirror, self.settings.clone(), &*self.clock)?;
+            serde_json::to_value(found).map_err(|cause| bug(&cause))
         })
     }
 

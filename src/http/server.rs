@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -248,6 +248,22 @@ async fn connection<H, S>(
     drop(place);
 }
 
+/// What hyper calls for each request: the handler, with the request counted until its answer is whole.
+fn service<H: Handler>(
+    handler: Arc<H>,
+    peer: Peer,
+    activity: &Arc<Activity>,
+) -> impl HttpService<Incoming, ResBody = Counted, Error = Infallible, Future: Send> + Send + use<H> {
+    let activity = Arc::clone(activity);
+    service_fn(move |request| {
+        let (handler, busy) = (Arc::clone(&handler), Busy::begin(&activity));
+        async move {
+            let response = handler.answer(request, peer).await;
+            Ok::<_, Infallible>(response.map(|content| Counted { content, _busy: busy }))
+        }
+    })
+}
+
 async fn http1<H, S>(
     stream: S,
     peer: Peer,
@@ -260,14 +276,7 @@ async fn http1<H, S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &serving.limits;
-    let activity_of = Arc::clone(activity);
-    let service = service_fn(move |request| {
-        let (handler, busy) = (Arc::clone(&handler), Busy::begin(&activity_of));
-        async move {
-            let response = handler.answer(request, peer).await;
-            Ok::<_, Infallible>(response.map(|content| Counted { content, _busy: busy }))
-        }
-    });
+    let service = service(handler, peer, activity);
     // hyper cuts at twice our own bounds with a bare 431; up to there our handler answers in SCIM form.
     let conn = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -302,14 +311,7 @@ async fn http2<H, S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &serving.limits;
-    let activity_of = Arc::clone(activity);
-    let service = service_fn(move |request| {
-        let (handler, busy) = (Arc::clone(&handler), Busy::begin(&activity_of));
-        async move {
-            let response = handler.answer(request, peer).await;
-            Ok::<_, Infallible>(response.map(|content| Counted { content, _busy: busy }))
-        }
-    });
+    let service = service(handler, peer, activity);
     let conn = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)

@@ -30,7 +30,7 @@ impl Store {
         let folder = tempfile::tempdir().unwrap();
         let settings = mirror::Settings::at(folder.path().join("mirror.db"));
         let mirror = Mirror::open(&settings, Arc::new(SystemClock)).unwrap();
-        Self { mirror, folder: folder }
+        Self { mirror, folder }
     }
 
     /// Takes the first `count` changes out of the log, as pruning does.
@@ -202,9 +202,9 @@ fn joined(mut rest: &str) -> String {
         if size == 0 {
             break;
         }
-        let (chunk, left) = after.split_at(size);
+        let (chunk, more) = after.split_at(size);
         body.push_str(chunk);
-        rest = left.trim_start_matches("\r\n");
+        rest = more.strip_prefix("\r\n").unwrap();
     }
     body
 }

@@ -117,6 +117,10 @@ kinds! {
     HistoryPruned = "history.pruned",
     /// What was kept of a user who is gone was erased.
     UserForgotten = "user.forgotten",
+    /// The mirror is a backup put in place of another; the values name the new epoch.
+    MirrorRestored = "mirror.restored",
+    /// An operator made a target follow the restored mirror.
+    RestoreApproved = "restore.approved",
     /// A target was put back to what it held at an earlier version, less what was revoked since, and pinned there.
     TargetRolledBack = "target.rolled_back",
     /// A pinned target follows access again.

@@ -26,6 +26,7 @@ pub mod named;
 pub mod owned;
 pub mod query;
 pub mod resource;
+pub mod restored;
 pub mod sqlite;
 pub mod target;
 pub mod token;

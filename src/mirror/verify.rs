@@ -13,10 +13,12 @@ use crate::scim::resource::Doc;
 use super::change::{Digested, MemberChange, MemberDigest, digest_values, id_of, member_of};
 use super::engine::{Param, Row, StoreError, array};
 use super::history::{
-    self, MEMBER_COLUMNS, RESOURCE_COLUMNS, ResourceRow, Standing, Sum, Thing, amend, member_row, part,
-    resource_row, standing_digest,
+    self, MEMBER_COLUMNS, RESOURCE_COLUMNS, ResourceRow, Standing, Sum, Thing, amend, is_sealed_whole,
+    member_row, part, resource_row, standing_digest,
 };
 use super::tx::ReadTx;
+
+mod decisions;
 
 /// Faults told before the rest is only counted.
 const FAULTS_TOLD: usize = 100;
@@ -96,6 +98,9 @@ fn from_base(tx: &mut ReadTx<'_>, report: &mut Report) -> Result<Replay, StoreEr
     })?;
     for (key, thing) in &Standing::of_base(tx)?.0 {
         sum.add(&standing_digest(key, thing));
+        if !is_sealed_whole(&thing.body) {
+            report.fault(format!("the texts of {} {} in the base were altered", key.0, key.1));
+        }
     }
     if sum.0 != base.state {
         report.fault(format!("the base that pruning left at change {} was altered", base.seq));
@@ -104,7 +109,7 @@ fn from_base(tx: &mut ReadTx<'_>, report: &mut Report) -> Result<Replay, StoreEr
     Ok(replay)
 }
 
-/// Directories and tokens are what the log says of them.
+/// Directories, tokens and decisions are what the log says of them.
 fn compare_standing(tx: &mut ReadTx<'_>, report: &mut Report) -> Result<(), StoreError> {
     let newest = tx.seq()?;
     let standing = Standing::at(tx, report.base, newest)?;
@@ -151,7 +156,7 @@ fn compare_standing(tx: &mut ReadTx<'_>, report: &mut Report) -> Result<(), Stor
     for id in logged.keys() {
         report.fault(format!("token {id} stands in the log and is not there"));
     }
-    Ok(())
+    decisions::compare(tx, &standing, report)
 }
 
 /// What the log leads to.

@@ -129,6 +129,11 @@ impl ManualClock {
         Self(AtomicI64::new(at.0))
     }
 
+    /// Turns the hand to `at`, forward or back.
+    pub fn set(&self, at: Timestamp) {
+        self.0.store(at.0, Ordering::SeqCst);
+    }
+
     /// Moves the hand forward.
     pub fn advance(&self, span: Duration) {
         self.0.fetch_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);

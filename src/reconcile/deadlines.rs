@@ -98,7 +98,7 @@ async fn settle(mirror: &Mirror) -> Result<(), StoreError> {
 }
 
 /// Warns once of each identity provider that has been quiet for longer than it may be.
-async fn hear(
+pub(super) async fn hear(
     mirror: &Mirror,
     source: &Source,
     silent: &mut BTreeSet<DirectoryId>,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::access::{Entitlement, Verdict, View};
 use crate::downstream::file::{self, Digest, OnDisk};
 use crate::downstream::format::Carried;
-use crate::mirror::{Mirror, StoreError};
+use crate::mirror::{Mirror, ReadTx, StoreError, delivery};
 use crate::model::{Seq, Subject, TargetName};
 
 use super::file::run::wish;
@@ -79,10 +79,36 @@ pub(crate) fn at_target(
     if let TargetKind::File(file) = &settings.kind {
         in_file(settings, file, snapshot, &stored, (subject, entitlement), &mut found);
     }
+    if let TargetKind::Webhook(_) = &settings.kind {
+        found.why.extend(told(mirror, &settings.name, subject, entitlement)?);
+    }
     if is_due != found.carries && exception.is_none() {
         found.why.extend(behind(settings, status, snapshot, is_due));
     }
     Ok(found)
+}
+
+/// What a webhook was told of it last, and whether it said that it heard.
+fn told(
+    mirror: &Mirror,
+    target: &TargetName,
+    subject: &Subject,
+    entitlement: &Entitlement,
+) -> Result<Option<String>, StoreError> {
+    let text = format!("\"{entitlement}\"");
+    let found = mirror
+        .read(|tx: &mut ReadTx<'_>| delivery::last_about(tx, target, &subject.user.to_string(), &text))?;
+    Ok(found.map(|one| {
+        let how = match (one.event.state, one.finished_at) {
+            (delivery::State::Done, Some(at)) => format!("acknowledged {at}"),
+            (delivery::State::Skipped, _) => "it was skipped".to_owned(),
+            (delivery::State::Parked, _) => "given up: `rosterd delivery list`".to_owned(),
+            (delivery::State::Held, _) => format!("held by the guard: `rosterd plan {target}`"),
+            (delivery::State::Done | delivery::State::Pending, _) => "on its way".to_owned(),
+        };
+        let verb = if one.event.state == delivery::State::Done { "it was told" } else { "it is to be told" };
+        format!("{verb} `{}` (event {}): {how}", one.event.kind, one.event.event)
+    }))
 }
 
 /// Why it is still there although access no longer has it.
@@ -113,6 +139,9 @@ fn behind(
         }
         State::Foreign => why.push(format!(
             "a file that is not ours lies there: look at `rosterd plan {name}`, then `rosterd sync {name} --adopt`"
+        )),
+        State::Unverified => why.push(format!(
+            "the mirror was restored from a backup: look at `rosterd plan {name}`, then `rosterd approve {name} --restored`"
         )),
         State::Waiting => why.push("no directory has been pushed to yet".to_owned()),
         State::Disabled => why.push("the receiver answered 410 and is not sent to any more".to_owned()),

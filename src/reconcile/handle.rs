@@ -23,12 +23,13 @@ use super::snapshot::{Rules, Snapshot, Source};
 use super::status::Board;
 use super::task::{Order, Task};
 use super::timing::schedule::Pulse;
+use super::verify::verify_running;
 use super::webhook::Transport;
 use super::webhook::command::{self, OrderError};
 use super::webhook::deliver::Signals;
 use super::{
     Decision, DecisionReport, DeliveryOrder, DeliveryRefused, DeliveryReport, Plan, Refused, Settings, State,
-    SyncReport, TargetKind, TargetSettings, TargetStatus, Traffic, deadlines, pulse,
+    SyncReport, TargetKind, TargetSettings, TargetStatus, TargetVerified, Traffic, deadlines, pulse,
 };
 
 /// Why an order to the reconciler cannot be carried out.
@@ -392,6 +393,28 @@ impl Reconciler {
             running.iter().map(of).collect::<Result<Vec<_>, StoreError>>()
         });
         Ok(asked.await.map_err(|error| StoreError::Bug(format!("explain: {error}")))??)
+    }
+
+    /// Whether the bytes of each target are what was last written there and what the mirror gives.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn verify(&self) -> Result<Vec<TargetVerified>, Error> {
+        let running: Vec<Arc<TargetSettings>> =
+            self.targets().running.iter().map(|one| Arc::clone(&one.settings)).collect();
+        let (mirror, clock, rules) =
+            (self.inner.mirror.clone(), Arc::clone(&self.inner.clock), self.inner.source.rules());
+        let looked = tokio::task::spawn_blocking(move || {
+            let take = || Snapshot::take(&mirror, Arc::clone(&rules), &*clock, None);
+            let first = std::cell::RefCell::new(Some(take()?));
+            // One picture for all, and a fresh one for whoever was written meanwhile.
+            let newest = || first.borrow_mut().take().map_or_else(take, Ok);
+            running
+                .iter()
+                .map(|one| verify_running(&mirror, one, &*clock, &newest))
+                .collect::<Result<Vec<_>, StoreError>>()
+        });
+        Ok(looked.await.map_err(|error| StoreError::Bug(format!("verify: {error}")))??)
     }
 
     /// Takes new settings: targets that went stop after their run under way, their files stay; new and changed ones

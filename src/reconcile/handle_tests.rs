@@ -589,3 +589,9 @@ mod measure;
 
 #[path = "file/crash_tests.rs"]
 mod crash_tests;
+
+#[path = "verify_tests.rs"]
+mod verified;
+
+#[path = "clock_tests.rs"]
+mod clock;

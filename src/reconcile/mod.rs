@@ -14,11 +14,13 @@ mod file;
 mod handle;
 mod pulse;
 mod record;
+mod restored;
 mod settings;
 mod shelf;
 mod snapshot;
 mod status;
 mod task;
+mod verify;
 
 pub mod event;
 pub mod guard;
@@ -41,4 +43,5 @@ pub use settings::{
 };
 pub use shelf::{Edition, Shelf, Shown};
 pub use status::{DecisionReport, State, SyncReport, TargetStatus, Traffic};
+pub use verify::{Bytes, TargetVerified, verify_offline};
 pub use webhook::command::{DeliveryOrder, DeliveryRefused, DeliveryReport, ReplayFrom};

@@ -241,6 +241,7 @@ impl State {
             Self::Pinned => "pinned",
             Self::Orphaned => "orphaned",
             Self::Waiting => "waiting",
+            Self::Unverified => "unverified",
             Self::NeedsSnapshot => "needs_snapshot",
         }
     }

@@ -34,6 +34,8 @@ pub enum State {
     Orphaned,
     /// No directory has pushed yet, so nothing is known.
     Waiting,
+    /// The mirror was restored from a backup; the target is kept whole until a re-baseline or a person's word.
+    Unverified,
     /// The log no longer holds what comes next for it; `delivery snapshot` sends the present state.
     NeedsSnapshot,
 }

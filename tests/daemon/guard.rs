@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::company::{Company, user_name};
 use crate::support::daemon::{Daemon, Scim};
 use crate::support::wait_until;
 
@@ -14,54 +15,7 @@ const GONE: usize = 120;
 /// Ten per cent of what the target holds, and the urgent budget of one hold.
 const LOST_MAX: usize = PEOPLE / 10 + 5;
 
-const CONFIG: &str = r#"
-[guard]
-notify = ["/bin/sh", "-c", "cat >> {dir}/told; echo >> {dir}/told"]
-[[role]]
-name = "crew"
-groups = ["Crew"]
-[[target]]
-name = "file"
-type = "file"
-format = "json"
-path = "{dir}/out/access.json"
-wait = { revoke = "10ms", min = "20ms", max = "300ms" }
-"#;
-
-struct Company {
-    daemon: Daemon,
-    scim: Scim,
-    users: Vec<String>,
-    group: String,
-}
-
-fn user_name(n: usize) -> String {
-    format!("user{n:03}@example.com")
-}
-
 impl Company {
-    fn new() -> Self {
-        let mut daemon = Daemon::prepare(CONFIG);
-        std::fs::create_dir_all(daemon.path("out")).unwrap();
-        daemon.run();
-        let directory = daemon.add_directory("Acme", "okta");
-        let mut scim = daemon.scim(&directory);
-        let users: Vec<String> = (0..PEOPLE).map(|n| scim.create_user(&user_name(n))).collect();
-        let group = scim.create_group("Crew", &users.iter().map(String::as_str).collect::<Vec<_>>());
-        let company = Self { daemon, scim, users, group };
-        wait_until("all are in", || company.holders().len() == PEOPLE);
-        company
-    }
-
-    /// Who holds the role in the file.
-    fn holders(&self) -> BTreeSet<String> {
-        let file: Value = serde_json::from_str(&self.daemon.read("out/access.json")).unwrap_or(Value::Null);
-        let roles = file["roles"].as_array().cloned().unwrap_or_default();
-        let crew = roles.iter().find(|role| role["name"] == "crew").map(|role| role["members"].clone());
-        let members = crew.and_then(|members| members.as_array().cloned()).unwrap_or_default();
-        members.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
-    }
-
     /// The identity provider deactivates them one request after the other.
     fn accident(&mut self) {
         for n in 0..GONE {
@@ -69,14 +23,6 @@ impl Company {
         }
         self.settle();
         assert_eq!(self.daemon.target("file")["state"], "held");
-    }
-
-    /// Waits until the target has seen the newest change.
-    fn settle(&self) {
-        wait_until("the target is at the newest change", || {
-            let status = self.daemon.cli_json(&["status"]);
-            status["targets"][0]["applied_seq"] == status["seq"]
-        });
     }
 
     fn held(&self) -> u64 {
@@ -105,7 +51,7 @@ fn code(output: &std::process::Output) -> Option<i32> {
 
 #[test]
 fn an_accident_is_held_told_once_and_approved() {
-    let mut company = Company::new();
+    let mut company = Company::new("file", PEOPLE);
     company.accident();
     let lost = PEOPLE - company.holders().len();
     assert!(lost <= LOST_MAX, "{lost} lost access before anybody was asked");
@@ -143,7 +89,7 @@ fn an_accident_is_held_told_once_and_approved() {
 
 #[test]
 fn an_accident_rejected_with_its_window_leaves_the_file_as_it_was() {
-    let mut company = Company::new();
+    let mut company = Company::new("file", PEOPLE);
     let before = company.daemon.read("out/access.json");
     company.accident();
     let lost = PEOPLE - company.holders().len();
@@ -168,7 +114,7 @@ fn an_accident_rejected_with_its_window_leaves_the_file_as_it_was() {
 
 #[test]
 fn during_a_hold_single_removals_pass_additions_flow_and_kill_9_changes_nothing() {
-    let mut company = Company::new();
+    let mut company = Company::new("file", PEOPLE);
     company.accident();
     let plan = company.hash();
     // The tail of the burst may have used the budget; a decision about it begins the next hold afresh.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::daemon::{Daemon, Scim};
+use crate::company::{Company, user_name};
 use crate::support::wait_until;
 
 const PEOPLE: usize = 1_000;
@@ -13,59 +13,7 @@ const PEOPLE: usize = 1_000;
 /// Ten per cent of the people, and the urgent budget of one hold.
 const LOST_MAX: usize = PEOPLE / 10 + 5;
 
-/// The page's target; waits are short because nobody reads along here.
-const CONFIG: &str = r#"
-[guard]
-notify = ["/bin/sh", "-c", "cat >> {dir}/told; echo >> {dir}/told"]
-[[role]]
-name = "crew"
-groups = ["Crew"]
-[[target]]
-name = "opa"
-type = "file"
-format = "json"
-path = "{dir}/out/access.json"
-wait = { revoke = "10ms", min = "20ms", max = "300ms" }
-"#;
-
-fn user_name(n: usize) -> String {
-    format!("user{n:04}@example.com")
-}
-
-struct Company {
-    daemon: Daemon,
-    scim: Scim,
-    users: Vec<String>,
-    group: String,
-}
-
 impl Company {
-    fn new() -> Self {
-        let mut daemon = Daemon::prepare(CONFIG);
-        std::fs::create_dir_all(daemon.path("out")).unwrap();
-        daemon.run();
-        let directory = daemon.add_directory("Acme", "okta");
-        let mut scim = daemon.scim(&directory);
-        let users: Vec<String> = (0..PEOPLE).map(|n| scim.create_user(&user_name(n))).collect();
-        let group = scim.create_group("Crew", &users.iter().map(String::as_str).collect::<Vec<_>>());
-        let company = Self { daemon, scim, users, group };
-        wait_until("all are in", || company.holders().len() == PEOPLE);
-        company
-    }
-
-    fn holders(&self) -> BTreeSet<String> {
-        let file: Value = serde_json::from_str(&self.daemon.read("out/access.json")).unwrap_or(Value::Null);
-        let members = file["roles"][0]["members"].as_array().cloned().unwrap_or_default();
-        members.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
-    }
-
-    fn settle(&self) {
-        wait_until("the target is at the newest change", || {
-            let status = self.daemon.cli_json(&["status"]);
-            status["targets"][0]["applied_seq"] == status["seq"]
-        });
-    }
-
     /// What the page says the identity provider does.
     fn act(&mut self, words: &str) {
         let words: Vec<&str> = words.split_whitespace().collect();
@@ -172,7 +120,7 @@ fn is_line(pattern: &str, line: &str) -> bool {
 #[test]
 fn the_incident_page_is_true_to_the_letter() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/incident.md")).unwrap();
-    let mut company = Company::new();
+    let mut company = Company::new("opa", PEOPLE);
     let (mut accidents, mut commands) = (0, 0);
     for step in steps(&page) {
         match step {

@@ -19,6 +19,7 @@ use super::connect::{self, ConnectError, Connection};
 use super::endpoint::Endpoint;
 use super::judge::{self, judge};
 use super::{ANSWER_KEPT_BYTES, ANSWER_READ_BYTES, Attempt, Authorization, Outcome, Request, Settings, sign};
+use crate::model::{Epoch, EventId, Seq, Timestamp};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -91,6 +92,42 @@ impl Client {
             answer: seen.answer,
             outcome,
         }
+    }
+
+    /// Connects, TLS included, and closes without a word.
+    ///
+    /// # Errors
+    /// Why there is no connection, in words.
+    pub async fn reach(&self) -> Result<SocketAddr, String> {
+        let proxy = self.settings.proxy.as_ref();
+        let open = Connection::open(&self.endpoint, proxy, self.tls.as_ref(), self.settings.connect_timeout);
+        open.await.map(|connection| connection.address).map_err(|error| match error {
+            ConnectError::Now(why) | ConnectError::Forbidden(why) => why,
+        })
+    }
+
+    /// Asks for the URL itself with GET and says with which status it was answered.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn status(&self) -> Result<u16, String> {
+        let proxy = self.settings.proxy.as_ref();
+        let open = Connection::open(&self.endpoint, proxy, self.tls.as_ref(), self.settings.connect_timeout);
+        let mut connection = open.await.map_err(|error| match error {
+            ConnectError::Now(why) | ConnectError::Forbidden(why) => why,
+        })?;
+        let sample = Request {
+            id: EventId { epoch: Epoch(0), seq: Seq(0), n: 0 },
+            at: Timestamp(0),
+            body: Bytes::new(),
+            content_type: "text/plain".to_owned(),
+            headers: Vec::new(),
+        };
+        let asked = self.message(&sample, connection.is_http2());
+        let mut asked = asked.map_err(|error| error.to_string())?;
+        *asked.method_mut() = hyper::Method::GET;
+        let answer = connection.send(asked).await.map_err(|error| causes(&error))?;
+        Ok(answer.status().as_u16())
     }
 
     async fn attempt(&self, request: &Request, seen: &mut Seen) -> Outcome {

@@ -182,6 +182,11 @@ pub trait Targets: Send + Sync {
     fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
         Box::pin(async { Ok(json!([])) })
     }
+    /// Whether each target's bytes are what was last written and what the mirror gives, for `verify`: an array of
+    /// `{"target","type","bytes","applied_seq","exceptions","why"}`.
+    fn verify(&self) -> Answering<'_> {
+        Box::pin(async { Ok(json!([])) })
+    }
     /// What is remembered of one target besides its status; null if nothing.
     fn detail(&self, target: TargetName) -> Answering<'_>;
     /// Pins one target to an earlier version: `{"target","to_seq","seq","state","added","removed","error"}`.
@@ -478,7 +483,6 @@ const ENDPOINTS: &[(&str, &[&str])] = &[
 
 fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
     let shape = match segments {
-        [one] => (*one).to_owned(),
         [one, _] => format!("{one}/ID"),
         [one, _, verb] => format!("{one}/ID/{verb}"),
         _ => String::new(),

@@ -56,10 +56,17 @@ pub(super) async fn sync(request: &Request<'_>) -> Result<Value, AdminError> {
     targets(request)?.sync(wanted, adopt).await
 }
 
-/// Body `{"target","plan"?,"subjects"?}`: lets held removals go; all of the plan's, or only these people's.
+/// Body `{"target","plan"?,"subjects"?,"restored"?}`: lets held removals go; all of the plan's, or only these people's.
+/// With `restored` the target follows a mirror that was restored from a backup.
 pub(super) async fn approve(request: &Request<'_>) -> Result<Value, AdminError> {
-    let body = request.object(&["target", "plan", "subjects"])?;
+    let body = request.object(&["target", "plan", "subjects", "restored"])?;
     let plan = text(&body, "plan")?.map(str::to_owned);
+    if truth(&body, "restored")?.unwrap_or(false) {
+        if plan.is_some() || body.get("subjects").is_some_and(|subjects| !subjects.is_null()) {
+            return Err(AdminError::invalid("`restored` takes neither `plan` nor `subjects`"));
+        }
+        return decide(request, &body, Decision::Restored).await;
+    }
     let subjects = match body.get("subjects") {
         None | Some(Value::Null) => Vec::new(),
         Some(list) => serde_json::from_value::<Vec<String>>(list.clone())

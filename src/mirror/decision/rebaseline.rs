@@ -3,12 +3,13 @@
 
 use serde_json::json;
 
-use crate::model::{DirectoryId, Seq, Subject, Timestamp};
+use crate::model::{DirectoryId, ResourceId, Seq, Subject, Timestamp};
 
 use super::{append, number, subject_of};
-use crate::mirror::change::Kind;
+use crate::mirror::change::{Kind, id_of};
 use crate::mirror::directory::{self, DirectoryRef};
 use crate::mirror::engine::{Param, StoreError};
+use crate::mirror::restored;
 use crate::mirror::tx::{ReadTx, WriteTx};
 use crate::mirror::{Error, Refusal};
 
@@ -69,14 +70,18 @@ const MISSING: &str = "FROM resource r WHERE r.dir = ?1 AND r.type = 1 AND r.act
 
 fn close(tx: &mut WriteTx<'_>, id: &DirectoryId, key: i64) -> Result<u64, StoreError> {
     let dir = Param::Int(key);
-    let count = waiting(tx, key)?;
-    let after = json!({"directory": id, "unconfirmed": count});
+    let sql = format!("SELECT r.id {MISSING} ORDER BY r.rid");
+    let missing = tx.all(&sql, &[dir], |row| Ok(id_of(row.blob(0)?)?.to_string()))?;
+    let count = missing.len() as u64;
+    // By id, so that a past state knows who was unconfirmed.
+    let after = json!({"directory": id, "unconfirmed": count, "users": missing});
     let seq = append(tx, &Kind::RebaselineClosed, id.as_str(), None, Some(&after))?;
     let sql = format!(
         "INSERT INTO unconfirmed (rid, dir, since_seq) SELECT r.rid, r.dir, ?2 {MISSING} \
                        AND NOT EXISTS (SELECT 1 FROM unconfirmed u WHERE u.rid = r.rid)"
     );
     tx.execute(&sql, &[dir, Param::Int(number(seq))])?;
+    restored::confirmed(tx, key)?;
     tx.execute("DELETE FROM rebaseline WHERE dir = ?1", &[dir])?;
     tx.execute("DELETE FROM seen WHERE dir = ?1", &[dir])?;
     Ok(count)
@@ -177,6 +182,13 @@ pub fn all_unconfirmed(tx: &mut ReadTx<'_>) -> Result<Vec<Subject>, StoreError> 
     tx.all(sql, &[], |row| subject_of(row, 0))
 }
 
+/// Whether the user named `DIRECTORY/ID` is there.
+pub(in crate::mirror) fn is_live(tx: &mut ReadTx<'_>, name: &str) -> Result<bool, StoreError> {
+    let Some(id) = name.split_once('/').and_then(|(_, id)| ResourceId::parse(id)) else { return Ok(false) };
+    let sql = "SELECT 1 FROM resource WHERE id = ?1";
+    Ok(tx.first(sql, &[Param::Blob(id.as_bytes())], |_| Ok(()))?.is_some())
+}
+
 /// How many users of a directory are unconfirmed.
 ///
 /// # Errors
@@ -193,6 +205,7 @@ pub(in crate::mirror) fn forget(tx: &mut WriteTx<'_>, key: i64) -> Result<(), St
         "DELETE FROM seen WHERE dir = ?1",
         "DELETE FROM unconfirmed WHERE dir = ?1",
         "DELETE FROM rebaseline WHERE dir = ?1",
+        "DELETE FROM restored WHERE dir = ?1",
     ] {
         tx.execute(sql, &[Param::Int(key)])?;
     }

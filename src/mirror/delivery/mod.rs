@@ -11,8 +11,8 @@ use super::engine::{Param, StoreError};
 
 pub use attempt::{ATTEMPTS_KEPT, Attempt, attempts};
 pub use read::{
-    Filter, Head, before, counts, find, first_change_since, heads, held, list, oldest, oldest_kept, open,
-    range,
+    Filter, Head, before, counts, find, first_change_since, heads, held, last_about, list, oldest,
+    oldest_kept, open, range,
 };
 pub use write::{
     Sent, add, assign_batch, prune, record, release, reopen, retry, retry_matching, skip, supersede,

@@ -161,6 +161,23 @@ impl Filter {
     }
 }
 
+/// The last event about a resource whose body has `text` in it.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn last_about(
+    tx: &mut ReadTx<'_>,
+    target: &TargetName,
+    resource: &str,
+    text: &str,
+) -> Result<Option<Delivery>, StoreError> {
+    let sql = format!(
+        "{COLUMNS} WHERE target = ?1 AND resource = ?2 AND instr(CAST(body AS TEXT), ?3) > 0 \
+         ORDER BY epoch DESC, seq DESC, n DESC LIMIT 1"
+    );
+    tx.first(&sql, &[Param::Text(target.as_str()), Param::Text(resource), Param::Text(text)], delivery_of)
+}
+
 /// Deliveries, newest first.
 ///
 /// # Errors

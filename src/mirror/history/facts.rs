@@ -15,7 +15,7 @@ use crate::scim::filter::fold;
 use crate::scim::resource::Doc;
 
 use super::base::{self, Base};
-use super::standing::{Standing, Thing};
+use super::standing::Standing;
 use super::state::{Item, State};
 
 /// Changes read at a time.
@@ -211,30 +211,50 @@ fn gather(
     Ok(facts)
 }
 
-/// What people had decided. Grants that had ended are not among them. Who was unconfirmed after a re-baseline is not in
-/// the log by name, so nobody is here.
+/// What people had decided. Grants that had ended are not among them.
 fn decisions(standing: &Standing, facts: &mut Facts) {
-    let text =
-        |thing: &Thing, key: &str| thing.body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     for (object, thing) in standing.class("shut") {
         let Some(subject) = subject(object) else { continue };
-        let user_name_key = fold(&text(thing, "user_name"));
-        facts.shut.insert(Shut { subject, user_name_key, reason: text(thing, "reason"), seq: thing.seq });
+        let user_name_key = match thing.text("user_name") {
+            "" => forgotten(subject.user),
+            name => fold(name),
+        };
+        facts.shut.insert(Shut {
+            subject,
+            user_name_key,
+            reason: thing.text("reason").to_owned(),
+            seq: thing.seq,
+        });
     }
-    for (object, _) in standing.class("released") {
-        let Some((directory, name)) = object.split_once('/') else { continue };
-        let Ok(directory) = DirectoryId::parse(directory) else { continue };
-        facts.released.insert(Release { directory, user_name_key: name.to_owned() });
+    for (_, thing) in standing.class("released") {
+        let Some(Subject { directory, user }) = subject(thing.text("subject")) else { continue };
+        let user_name_key = match thing.text("user_name") {
+            "" => forgotten(user),
+            name => fold(name),
+        };
+        facts.released.insert(Release { directory, user_name_key });
     }
     for (_, thing) in standing.class("grant") {
-        let parts = subject(&text(thing, "subject"))
-            .zip(RoleName::parse(&text(thing, "role")).ok())
-            .zip(Timestamp::parse_rfc3339(&text(thing, "until")));
+        let parts = subject(thing.text("subject"))
+            .zip(RoleName::parse(thing.text("role")).ok())
+            .zip(Timestamp::parse_rfc3339(thing.text("until")));
         let Some(((subject, role), until)) = parts else { continue };
-        let id = GrantId(thing.seq.0);
-        facts.grants.push(Grant { id, subject, role, until, reason: String::new(), ended: None });
+        let (id, reason) = (GrantId(thing.seq.0), thing.text("reason").to_owned());
+        facts.grants.push(Grant { id, subject, role, until, reason, ended: None });
     }
     facts.grants.sort_by_key(|grant| grant.id);
+    // Who went since is no longer unconfirmed; the log says so by the deletion alone.
+    let is_there = |one: &Subject| {
+        let home = facts.directory(&one.directory);
+        home.is_some_and(|home| home.users.binary_search_by_key(&one.user, |user| user.id).is_ok())
+    };
+    let unconfirmed = standing.class("unconfirmed").filter_map(|(object, _)| subject(object));
+    facts.unconfirmed = unconfirmed.filter(is_there).collect();
+}
+
+/// What somebody is called whose name was erased. No two may look like one person with two directories.
+fn forgotten(id: ResourceId) -> String {
+    format!("forgotten-{id}")
 }
 
 /// `DIRECTORY/ID`.
@@ -245,9 +265,8 @@ fn subject(text: &str) -> Option<Subject> {
 
 fn user(id: ResourceId, item: Item) -> UserFacts {
     let doc = item.doc.unwrap_or_else(|| {
-        // No two forgotten users may look like one person with two directories.
         let mut doc = Doc::new();
-        doc.insert("userName".into(), format!("forgotten-{id}").into());
+        doc.insert("userName".into(), forgotten(id).into());
         doc
     });
     UserFacts {

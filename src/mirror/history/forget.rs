@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::mirror::change::{self, Entry, Kind, type_number};
+use crate::mirror::decision::{grant, subject};
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::{ReadTx, WriteTx};
-use crate::mirror::{Error, Refusal};
-use crate::model::{ResourceId, ResourceType, Seq};
+use crate::mirror::{Error, Refusal, target};
+use crate::model::{ResourceId, ResourceType, Seq, Subject};
+use crate::scim::filter::fold;
 
+use super::standing::Standing;
 use super::state::part;
+use super::sum::erase;
 
 /// What was erased.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +27,8 @@ pub struct Forgotten {
     pub runs: u64,
 }
 
-/// Erases the values of `id`, a user who is gone: in the log, in the base, in decisions, finished deliveries, records
+/// Erases the values of `id`, a user who is gone: in the log, in the base, in decisions (of which those that still ran
+/// end), in what targets and deliveries say went wrong, finished deliveries, records
 /// of runs and removals let through. Who came in and went by which change stays, by id.
 ///
 /// # Errors
@@ -32,11 +37,13 @@ pub struct Forgotten {
 pub fn forget(tx: &mut WriteTx<'_>, id: ResourceId) -> Result<Forgotten, Error> {
     refuse_live(tx, id)?;
     let chain = chain_of(tx, id)?;
-    refuse_shown(tx, id)?;
     refuse_decided(tx, id)?;
     let words = words_of(tx, id)?;
+    refuse_shown(tx, id, &words)?;
     scrub(tx, true)?;
     let mut done = Forgotten::default();
+    // First, since these are changes that name the user once more.
+    end_decisions(tx, id)?;
     let key = [Param::Blob(id.as_bytes())];
     done.changes += tx.execute(
         "DELETE FROM change_value WHERE seq IN (SELECT seq FROM change WHERE resource = ?1)",
@@ -44,25 +51,22 @@ pub fn forget(tx: &mut WriteTx<'_>, id: ResourceId) -> Result<Forgotten, Error> 
     )?;
     tx.execute("UPDATE base_resource SET doc = NULL, salt = x'' WHERE id = ?1", &key)?;
     tx.execute("DELETE FROM passed WHERE user_id = ?1", &key)?;
-    tx.execute("UPDATE role_grant SET user_name = '', reason = '' WHERE user_id = ?1", &key)?;
+    tx.execute("DELETE FROM role_grant WHERE user_id = ?1", &key)?;
+    // A version to roll back to gives nobody back who was revoked since.
+    tx.execute("DELETE FROM version_undo WHERE user_id = ?1", &key)?;
     for word in &words {
-        let pattern = [Param::Text(word)];
-        // Decisions about the user; what a configuration says of groups and filters is nobody's data.
-        done.changes += tx.execute(
-            "DELETE FROM change_value WHERE seq IN (SELECT seq FROM change WHERE resource IS NULL \
-             AND kind <> 'config.accepted') AND (instr(coalesce(after, ''), ?1) > 0 \
-             OR instr(coalesce(before, ''), ?1) > 0)",
-            &pattern,
-        )?;
-        done.deliveries += tx.execute(
-            "DELETE FROM delivery WHERE state IN ('done', 'skipped') AND instr(CAST(body AS TEXT), ?1) > 0",
-            &pattern,
-        )?;
-        done.runs += tx.execute(
-            "UPDATE run SET detail = 'null', error = CASE WHEN error IS NULL THEN NULL ELSE 'erased' END \
-             WHERE instr(detail, ?1) > 0 OR instr(coalesce(error, ''), ?1) > 0",
-            &pattern,
-        )?;
+        erase_word(tx, word, &mut done)?;
+    }
+    tx.execute(
+        "DELETE FROM delivery_attempt WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.target = \
+         delivery_attempt.target AND d.epoch = delivery_attempt.epoch AND d.seq = delivery_attempt.seq \
+         AND d.n = delivery_attempt.n)",
+        &[],
+    )?;
+    erase_base(tx, id, &words)?;
+    if tx.is_sqlite() {
+        // Samples of indexes may have a name in them; they are taken afresh when that is due.
+        tx.execute("DELETE FROM sqlite_stat4", &[])?;
     }
     scrub(tx, false)?;
     let object = id.to_string();
@@ -70,6 +74,85 @@ pub fn forget(tx: &mut WriteTx<'_>, id: ResourceId) -> Result<Forgotten, Error> 
         Entry { chain, kind: Kind::UserForgotten.as_str(), object: Some(&object), ..Entry::default() };
     done.seq = change::append(tx, &entry)?;
     Ok(done)
+}
+
+/// Ends what was decided about the user and has no effect any more: running grants, and the release of a name that
+/// nobody in the directory has now.
+fn end_decisions(tx: &mut WriteTx<'_>, id: ResourceId) -> Result<(), Error> {
+    for one in grant::list(tx)?.into_iter().filter(|one| one.subject.user == id && one.ended.is_none()) {
+        grant::revoke(tx, one.id)?;
+    }
+    for one in subject::released_list(tx)? {
+        let sql = "SELECT object FROM change WHERE seq = ?1 UNION ALL \
+                   SELECT body FROM base_standing WHERE class = 'released' AND seq = ?1";
+        let told = tx.first(sql, &[change::param(one.seq)], |row| Ok(row.opt_text(0)?.map(str::to_owned)))?;
+        let is_about = told.flatten().is_some_and(|text| text.contains(&id.to_string()));
+        let sql = "SELECT 1 FROM resource r JOIN directory d ON d.key = r.dir WHERE d.id = ?1 AND r.user_name_key = ?2";
+        let params = [Param::Text(one.directory.as_str()), Param::Text(&one.user_name_key)];
+        let is_in_use = tx.first(sql, &params, |_| Ok(()))?.is_some();
+        if is_about && !is_in_use {
+            let about = Subject { directory: one.directory.clone(), user: id };
+            subject::reclaim(tx, &about, &one.user_name_key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Erases one text wherever records besides the user's own hold it.
+fn erase_word(tx: &mut WriteTx<'_>, word: &str, done: &mut Forgotten) -> Result<(), StoreError> {
+    let pattern = [Param::Text(word)];
+    // Decisions about the user; what a configuration says of groups and filters is nobody's data, and a re-baseline
+    // tells of ids only.
+    done.changes += tx.execute(
+        "DELETE FROM change_value WHERE seq IN (SELECT seq FROM change WHERE resource IS NULL \
+         AND kind NOT IN ('config.accepted', 'rebaseline.closed', 'rebaseline.confirmed')) \
+         AND (instr(coalesce(after, ''), ?1) > 0 OR instr(coalesce(before, ''), ?1) > 0)",
+        &pattern,
+    )?;
+    done.deliveries += tx.execute(
+        "DELETE FROM delivery WHERE state IN ('done', 'skipped') AND instr(CAST(body AS TEXT), ?1) > 0",
+        &pattern,
+    )?;
+    done.runs += tx.execute(
+        "UPDATE run SET detail = 'null', error = CASE WHEN error IS NULL THEN NULL ELSE 'erased' END \
+         WHERE instr(detail, ?1) > 0 OR instr(coalesce(error, ''), ?1) > 0",
+        &pattern,
+    )?;
+    for sql in [
+        "UPDATE delivery SET last_error = 'erased' WHERE instr(coalesce(last_error, ''), ?1) > 0",
+        "UPDATE delivery_attempt SET error = 'erased' WHERE instr(coalesce(error, ''), ?1) > 0",
+        "UPDATE delivery_attempt SET answer = x'' WHERE instr(CAST(answer AS TEXT), ?1) > 0",
+        // Reasons of decisions about others.
+        "UPDATE shut SET reason = '' WHERE instr(reason, ?1) > 0",
+        "UPDATE role_grant SET reason = '' WHERE instr(reason, ?1) > 0",
+        "UPDATE released SET reason = '' WHERE instr(reason, ?1) > 0",
+        "UPDATE token SET note = '' WHERE instr(note, ?1) > 0",
+    ] {
+        tx.execute(sql, &pattern)?;
+    }
+    for (name, mut saved) in target::states(tx)? {
+        if saved.record.last_error.as_deref().is_some_and(|error| error.contains(word)) {
+            saved.record.last_error = Some("erased".to_owned());
+            target::save_state(tx, &name, &saved)?;
+        }
+    }
+    Ok(())
+}
+
+/// Erases the texts of decisions in the base that are about the user or name it; their digests stay.
+fn erase_base(tx: &mut WriteTx<'_>, id: ResourceId, words: &BTreeSet<String>) -> Result<(), StoreError> {
+    let id = id.to_string();
+    for ((class, object), mut thing) in Standing::of_base(tx)?.0 {
+        let body = serde_json::Value::Object(thing.body.clone()).to_string();
+        if !object.contains(&id) && !words.iter().any(|word| body.contains(word.as_str())) {
+            continue;
+        }
+        erase(&mut thing.body);
+        let body = serde_json::Value::Object(thing.body).to_string();
+        let params = [Param::Text(&class), Param::Text(&object), Param::Text(&body)];
+        tx.execute("UPDATE base_standing SET body = ?3 WHERE class = ?1 AND object = ?2", &params)?;
+    }
+    Ok(())
 }
 
 /// Has SQLite overwrite whatever is deleted, also where that costs a write; else only where it does not.
@@ -107,7 +190,7 @@ fn chain_of(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<i64, Error> {
 }
 
 /// A target that still shows the user needs its name, and a held removal needs a person's word first.
-fn refuse_shown(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<(), Error> {
+fn refuse_shown(tx: &mut ReadTx<'_>, id: ResourceId, words: &BTreeSet<String>) -> Result<(), Error> {
     let key = [Param::Blob(id.as_bytes())];
     let mut targets: BTreeSet<String> = BTreeSet::new();
     for sql in
@@ -124,16 +207,18 @@ fn refuse_shown(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<(), Error> {
         ))
         .into());
     }
-    let sql = "SELECT target FROM delivery WHERE state IN ('pending', 'parked') AND instr(CAST(body AS TEXT), ?1) > 0 \
+    let sql = "SELECT target FROM delivery WHERE state IN ('held', 'pending', 'parked') AND instr(CAST(body AS TEXT), ?1) > 0 \
                LIMIT 1";
-    let open = tx.first(sql, &[Param::Text(&id.to_string())], |row| Ok(row.text(0)?.to_owned()))?;
-    match open {
-        Some(target) => Err(Refusal::Invalid(format!(
-            "events about user {id} are still on their way to `{target}`; deliver or skip them first: `rosterd delivery list`"
-        ))
-        .into()),
-        None => Ok(()),
+    for word in words {
+        let open = tx.first(sql, &[Param::Text(word)], |row| Ok(row.text(0)?.to_owned()))?;
+        if let Some(target) = open {
+            return Err(Refusal::Invalid(format!(
+                "events about user {id} are still on their way to `{target}`; deliver or skip them first: `rosterd delivery list`"
+            ))
+            .into());
+        }
     }
+    Ok(())
 }
 
 /// A decision that stands goes on naming the user, since it keeps others from taking the name.
@@ -148,15 +233,24 @@ fn refuse_decided(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Texts by which records other than the user's own name it: the id, and the names it had.
+/// Texts by which records other than the user's own name it: the id, and the names and addresses it had.
 fn words_of(tx: &mut ReadTx<'_>, id: ResourceId) -> Result<BTreeSet<String>, StoreError> {
     let key = [Param::Blob(id.as_bytes())];
     let mut words = BTreeSet::from([id.to_string()]);
     let mut note = |text: Option<&str>| {
         let doc = part(text);
-        let name = doc.get("userName").and_then(serde_json::Value::as_str);
-        // A name of two letters would be found in everything.
-        words.extend(name.filter(|name| name.chars().count() > 3).map(str::to_owned));
+        let addresses = doc.get("emails").and_then(serde_json::Value::as_array).into_iter().flatten();
+        let addresses = addresses.filter_map(|one| one.get("value"));
+        // One word of a display name may be anybody's.
+        let whole =
+            doc.get("displayName").filter(|name| name.as_str().is_some_and(|name| name.contains(' ')));
+        let names = doc.get("userName").into_iter().chain(whole);
+        for name in names.chain(addresses).filter_map(serde_json::Value::as_str) {
+            // A name of two letters would be found in everything.
+            if name.chars().count() > 3 {
+                words.extend([name.to_owned(), fold(name)]);
+            }
+        }
     };
     let sql =
         "SELECT v.before, v.after FROM change c JOIN change_value v ON v.seq = c.seq WHERE c.resource = ?1";

@@ -34,7 +34,8 @@ pub use since::{Cause, Causes, since};
 pub(super) use standing::{Standing, Thing};
 pub(super) use state::{amend, part};
 pub(super) use sum::{
-    MEMBER_COLUMNS, RESOURCE_COLUMNS, ResourceRow, Sum, member_row, resource_row, standing_digest,
+    MEMBER_COLUMNS, RESOURCE_COLUMNS, ResourceRow, Sum, is_sealed_whole, member_row, resource_row,
+    standing_digest,
 };
 
 #[cfg(test)]

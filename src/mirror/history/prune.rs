@@ -3,8 +3,6 @@
 //! A step takes a few changes inside the writer's transaction, carries the base over them and deletes them, so that
 //! traffic is never held up and a crash leaves a whole base behind.
 
-use std::fmt::Write as _;
-
 use crate::mirror::change::{self, CONFIG_CHAIN, Change, Entry, Kind, digest_values, type_number};
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::WriteTx;
@@ -13,7 +11,7 @@ use crate::model::{ResourceId, ResourceType, Seq, Timestamp};
 use super::base::base;
 use super::standing::Standing;
 use super::state::{amend, part, resource_type};
-use super::sum::{MemberRow, ResourceRow, Sum, standing_digest};
+use super::sum::{MemberRow, ResourceRow, Sum, hex, seal, standing_digest};
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,11 +60,7 @@ pub fn prune(tx: &mut WriteTx<'_>, cutoff: Timestamp, limit: u32) -> Result<Prun
 /// [`StoreError`] from the engine.
 pub fn note_pruned(tx: &mut WriteTx<'_>, changes: u64) -> Result<Seq, StoreError> {
     let left = base(tx)?;
-    let state = left.state.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let state = hex(&left.state);
     let after = serde_json::json!({
         "base": left.seq, "at": left.at.to_string(), "changes": changes, "state": state,
     });
@@ -243,8 +237,10 @@ impl Carry {
             if old.0.get(key) == Some(thing) {
                 continue;
             }
-            self.sum.add(&standing_digest(key, thing));
-            let body = serde_json::Value::Object(thing.body.clone()).to_string();
+            let mut thing = thing.clone();
+            seal(&mut thing.body)?;
+            self.sum.add(&standing_digest(key, &thing));
+            let body = serde_json::Value::Object(thing.body).to_string();
             tx.execute(
                 "INSERT INTO base_standing (class, object, seq, at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
                 &[

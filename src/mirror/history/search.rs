@@ -13,7 +13,7 @@ use super::{base, facts};
 /// What is looked for; every condition must hold.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
-    /// Changes of any of these users, and memberships of theirs that came or went.
+    /// Changes of any of these users, memberships of theirs that came or went, and decisions about them.
     pub subjects: Vec<ResourceId>,
     /// Changes of any of these groups, their own memberships in others, and members of theirs that came or went.
     pub groups: Vec<ResourceId>,
@@ -103,8 +103,8 @@ fn bounds(tx: &mut ReadTx<'_>, query: &Query) -> Result<(Seq, Seq), Error> {
     Ok((low, high))
 }
 
-/// Numbers first, each from its index; then the changes of that page only. A change is found by the resource it is of
-/// and by its member rows.
+/// Numbers first, each from its index; then the changes of that page only. A change is found by the resource it is of,
+/// by its member rows, and a decision by the subject it names as `DIRECTORY/ID`.
 fn numbers(
     tx: &mut ReadTx<'_>,
     query: &Query,
@@ -116,6 +116,8 @@ fn numbers(
     let own = format!("SELECT seq FROM change WHERE resource = ?1 {tail}");
     let as_member = format!("SELECT DISTINCT seq FROM change_member WHERE member_id = ?1 {tail}");
     let as_group = format!("SELECT DISTINCT seq FROM change_member WHERE group_id = ?1 {tail}");
+    let decided =
+        format!("SELECT seq FROM change WHERE resource IS NULL AND (object = ?1 OR object LIKE ?5) {tail}");
     let [low, high, limit_param] = [change::param(low), change::param(high), Param::Int(i64::from(limit))];
     let mut numbers: BTreeSet<i64> = BTreeSet::new();
     let mut ask = |sql: &str, params: &[Param<'_>]| -> Result<(), StoreError> {
@@ -142,6 +144,10 @@ fn numbers(
             ask(&as_member, &params)?;
             if query.groups.contains(id) {
                 ask(&as_group, &params)?;
+            } else {
+                let text = id.to_string();
+                let behind = format!("%/{text}");
+                ask(&decided, &[Param::Text(&text), low, high, limit_param, Param::Text(&behind)])?;
             }
         }
     }

@@ -25,6 +25,18 @@ pub(in crate::mirror) struct Thing {
     pub(in crate::mirror) body: Map<String, Value>,
 }
 
+impl Thing {
+    /// A text of the body; empty if there is none, or it was erased.
+    pub(in crate::mirror) fn text(&self, key: &str) -> &str {
+        self.body.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// The folded name that a decision is about.
+fn name_of(body: &Map<String, Value>) -> Option<String> {
+    body.get("user_name").and_then(Value::as_str).map(fold)
+}
+
 /// Everything that stands at one `seq`, by class and name. A directory's body has its `chain`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::mirror) struct Standing(pub(in crate::mirror) BTreeMap<(String, String), Thing>);
@@ -67,6 +79,11 @@ impl Standing {
 
     /// Moves over `change`.
     pub(in crate::mirror) fn apply(&mut self, chain: i64, change: &Change) {
+        if let (Kind::UserDeleted, Some(directory), Some(id)) =
+            (&change.kind, &change.directory, change.resource)
+        {
+            self.0.remove(&("unconfirmed".to_owned(), format!("{directory}/{id}")));
+        }
         let Some(object) = change.object.as_deref() else { return };
         let key = |class: &str| (class.to_owned(), object.to_owned());
         let after = || super::state::part(change.after.as_deref());
@@ -84,35 +101,36 @@ impl Standing {
                 self.0.remove(&key("directory"));
                 let is_its =
                     |thing: &Thing| thing.body.get("directory").and_then(Value::as_str) == Some(object);
-                self.0.retain(|(class, _), thing| class != "token" || !is_its(thing));
+                let prefix = format!("{object}/");
+                self.0.retain(|(class, name), thing| match class.as_str() {
+                    "token" => !is_its(thing),
+                    "unconfirmed" => !name.starts_with(&prefix),
+                    _ => true,
+                });
             }
             Kind::SubjectShut => self.put(key("shut"), change, after()),
             Kind::SubjectOpened => {
                 self.0.remove(&key("shut"));
             }
-            Kind::SubjectReleased => {
-                if let Some(key) = release_key(object, &after()) {
-                    self.put(key, change, after());
-                }
-            }
-            Kind::SubjectReclaimed => {
-                if let Some(key) = release_key(object, &super::state::part(change.before.as_deref())) {
-                    self.0.remove(&key);
-                }
-            }
-            Kind::GrantCreated => {
-                // Only what decides who holds what: a name and a reason may have to be erased.
-                let mut body = Map::new();
+            Kind::SubjectReleased | Kind::GrantCreated => {
+                let class = if change.kind == Kind::GrantCreated { "grant" } else { "released" };
+                let mut body = after();
                 body.insert("subject".into(), object.into());
-                for name in ["role", "until"] {
-                    body.insert(name.into(), after().get(name).cloned().unwrap_or(Value::Null));
-                }
-                self.put(("grant".to_owned(), change.seq.to_string()), change, body);
+                // Named by number: a name may have to be erased.
+                self.put((class.to_owned(), change.seq.to_string()), change, body);
             }
-            Kind::GrantExpired | Kind::GrantRevoked => {
-                let before = super::state::part(change.before.as_deref());
-                if let Some(id) = before.get("grant").and_then(Value::as_u64) {
-                    self.0.remove(&("grant".to_owned(), id.to_string()));
+            Kind::SubjectReclaimed => self.reclaim(object, change.before.as_deref()),
+            Kind::GrantExpired | Kind::GrantRevoked => self.end_grant(object, change.before.as_deref()),
+            Kind::RebaselineClosed => {
+                for key in named(object, change.after.as_deref()) {
+                    if !self.0.contains_key(&key) {
+                        self.put(key, change, Map::new());
+                    }
+                }
+            }
+            Kind::UserConfirmed => {
+                for key in named(object, change.after.as_deref()) {
+                    self.0.remove(&key);
                 }
             }
             Kind::TokenCreated => self.put(key("token"), change, after()),
@@ -120,6 +138,38 @@ impl Standing {
                 self.0.remove(&key("token"));
             }
             _ => {}
+        }
+    }
+
+    /// The release of the same directory and name goes; where the values were erased, so was that name everywhere, and
+    /// one without a name goes.
+    fn reclaim(&mut self, object: &str, before: Option<&str>) {
+        let name = name_of(&super::state::part(before));
+        let Some((directory, _)) = object.split_once('/') else { return };
+        let prefix = format!("{directory}/");
+        let mine: Vec<(String, bool)> = self
+            .class("released")
+            .filter(|(_, thing)| thing.text("subject").starts_with(&prefix) && name_of(&thing.body) == name)
+            .map(|(key, thing)| (key.to_owned(), thing.text("subject") == object))
+            .collect();
+        let found = mine.iter().find(|(_, is_same)| *is_same).or(mine.first());
+        if let Some((key, _)) = found {
+            self.0.remove(&("released".to_owned(), key.clone()));
+        }
+    }
+
+    /// The grant that the values name; where they were erased, one of the same subject, an erased one first.
+    fn end_grant(&mut self, object: &str, before: Option<&str>) {
+        let before = super::state::part(before);
+        let id = before.get("grant").and_then(Value::as_u64).or_else(|| {
+            let of_subject = self.class("grant").filter(|(_, thing)| thing.text("subject") == object);
+            let order = |(key, thing): (&str, &Thing)| {
+                Some((!thing.text("role").is_empty(), key.parse::<u64>().ok()?))
+            };
+            of_subject.filter_map(order).min().map(|(_, id)| id)
+        });
+        if let Some(id) = id {
+            self.0.remove(&("grant".to_owned(), id.to_string()));
         }
     }
 
@@ -134,11 +184,12 @@ impl Standing {
     }
 }
 
-/// `DIRECTORY/folded name` of a release that is told as of `DIRECTORY/ID`.
-fn release_key(object: &str, body: &Map<String, Value>) -> Option<(String, String)> {
-    let (directory, _) = object.split_once('/')?;
-    let name = body.get("user_name").and_then(Value::as_str)?;
-    Some(("released".to_owned(), format!("{directory}/{}", fold(name))))
+/// Keys of the users that a re-baseline's change lists.
+fn named(directory: &str, text: Option<&str>) -> Vec<(String, String)> {
+    let body = super::state::part(text);
+    let users = body.get("users").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let key = |user: &Value| Some(("unconfirmed".to_owned(), format!("{directory}/{}", user.as_str()?)));
+    users.iter().filter_map(key).collect()
 }
 
 fn flag(name: &str, value: bool) -> Map<String, Value> {

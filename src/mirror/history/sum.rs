@@ -1,6 +1,9 @@
 //! The rows of the base and the digest over all of them: a sum modulo 2^256 of each row's SHA-256, so that a step of
 //! pruning costs what it alters and not what the base holds.
 
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::mirror::change::{digest_values, id_of};
@@ -46,9 +49,18 @@ fn digest(fields: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// Digest of one thing that stands.
+/// What of a thing that stands may have to be erased.
+const ERASABLE: [&str; 3] = ["user_name", "reason", "note"];
+/// Where a thing of the base keeps the salted digests of that.
+const SEALED: &str = "sealed";
+
+/// Digest of one thing that stands. Of what may be erased it covers a salted digest.
 pub(in crate::mirror) fn standing_digest(key: &(String, String), thing: &Thing) -> [u8; 32] {
-    let body = serde_json::Value::Object(thing.body.clone()).to_string();
+    let mut covered = thing.body.clone();
+    if covered.contains_key(SEALED) {
+        erase(&mut covered);
+    }
+    let body = Value::Object(covered).to_string();
     digest(&[
         b"standing",
         key.0.as_bytes(),
@@ -57,6 +69,53 @@ pub(in crate::mirror) fn standing_digest(key: &(String, String), thing: &Thing) 
         &thing.at.0.to_be_bytes(),
         body.as_bytes(),
     ])
+}
+
+/// Salts what of a thing may have to be erased, as it comes into the base.
+pub(in crate::mirror) fn seal(body: &mut Map<String, Value>) -> Result<(), StoreError> {
+    let mut salt = [0_u8; 16];
+    getrandom::fill(&mut salt).map_err(|error| StoreError::Bug(format!("no randomness: {error}")))?;
+    let salt = hex(&salt);
+    let digests = digests(body, &salt);
+    if !digests.is_empty() && !body.contains_key(SEALED) {
+        body.insert(SEALED.into(), json!({"digests": digests, "salt": salt}));
+    }
+    Ok(())
+}
+
+/// True unless a text of a sealed thing is not the one that its digest was taken of.
+pub(in crate::mirror) fn is_sealed_whole(body: &Map<String, Value>) -> bool {
+    let Some(sealed) = body.get(SEALED) else { return true };
+    let salt = sealed.get("salt").and_then(Value::as_str).unwrap_or_default();
+    let stored = sealed.get("digests").and_then(Value::as_object);
+    digests(body, salt).iter().all(|(name, found)| stored.and_then(|stored| stored.get(name)) == Some(found))
+}
+
+/// Erases the texts of a thing and the salt of their digests.
+pub(super) fn erase(body: &mut Map<String, Value>) {
+    for name in ERASABLE {
+        body.shift_remove(name);
+    }
+    if let Some(sealed) = body.get_mut(SEALED).and_then(Value::as_object_mut) {
+        sealed.shift_remove("salt");
+    }
+}
+
+fn digests(body: &Map<String, Value>, salt: &str) -> Map<String, Value> {
+    let of = |name: &str| {
+        let text = body.get(name)?.as_str()?;
+        Some((name.to_owned(), hex(&digest_values(salt.as_bytes(), None, Some(text))).into()))
+    };
+    ERASABLE.into_iter().filter_map(of).collect()
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A user or group of the base.
@@ -239,16 +298,12 @@ mod tests {
         #[test]
         fn what_was_added_can_be_taken_out_again(rows: Vec<[u8; 32]>, last: [u8; 32]) {
             let mut sum = Sum([0; 32]);
-            for row in &rows {
-                sum.add(row);
-            }
+            for row in &rows { sum.add(row); }
             let before = sum;
             sum.add(&last);
-            rows.iter().rev().for_each(|row| sum.remove(row));
+            for row in rows.iter().rev() { sum.remove(row); }
             prop_assert_eq!(sum.0, last);
-            for row in &rows {
-                sum.add(row);
-            }
+            for row in &rows { sum.add(row); }
             sum.remove(&last);
             prop_assert_eq!(sum, before);
         }

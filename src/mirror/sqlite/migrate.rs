@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_guard.sql"),
     include_str!("migrations/0003_ownership.sql"),
@@ -18,6 +18,7 @@ const STEPS: [&str; 7] = [
     include_str!("migrations/0006_decisions.sql"),
     include_str!("migrations/0007_retention.sql"),
     include_str!("migrations/0008_delivery.sql"),
+    include_str!("migrations/0010_restored.sql"),
 ];
 
 /// Schema version this program writes.

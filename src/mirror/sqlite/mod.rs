@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of resources or changes; it is one implementation of [`super::engine`].
 
+pub mod backup;
 mod connection;
 mod functions;
 mod migrate;

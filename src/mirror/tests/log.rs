@@ -2,9 +2,11 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::super::{Error, change, directory, facts, verify};
+use super::super::decision::{grant, rebaseline, subject};
+use super::super::directory::DirectoryRef;
+use super::super::{Error, change, config_version, directory, facts, verify};
 use super::{Store, Stored, open, reference};
-use crate::model::Seq;
+use crate::model::{DirectoryId, RoleName, Seq, Subject, Timestamp};
 use crate::scim::patch::MemberEdit;
 
 pub(super) fn faults(store: &Store) -> Vec<String> {
@@ -24,6 +26,7 @@ pub(super) enum Step {
     Delete(u8),
     Rename(u8),
     Enable(bool),
+    Decide(u8, u8),
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -39,6 +42,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Delete),
         1 => any::<u8>().prop_map(Step::Rename),
         1 => any::<bool>().prop_map(Step::Enable),
+        8 => (0..11_u8, any::<u8>()).prop_map(|(what, n)| Step::Decide(what, n)),
     ]
 }
 
@@ -99,6 +103,10 @@ pub(super) fn run(store: &Store, users: &mut Vec<Stored>, groups: &mut Vec<Store
             store.write(move |tx, acme| directory::set_enabled(tx, &acme.id, on)).unwrap();
             return;
         }
+        Step::Decide(what, n) => {
+            decide(store, users, what, n);
+            return;
+        }
         Step::Add(n, members) => {
             (n, MemberEdit::Add(picked(users, groups, &members).iter().map(reference).collect()))
         }
@@ -113,6 +121,73 @@ pub(super) fn run(store: &Store, users: &mut Vec<Stored>, groups: &mut Vec<Store
     if let Some(group) = pick(groups, name) {
         store.edit_members(group, vec![edit]).unwrap();
     }
+}
+
+/// One decision; those that have to name something name what is there, by number.
+fn decide(store: &Store, users: &[Stored], what: u8, n: u8) {
+    let user = pick(users, n).cloned();
+    let done: Result<(), Error> = store.write(move |tx, acme| {
+        let at = |len: usize| usize::from(n) % len.max(1);
+        let now = tx.now();
+        let later = |milliseconds: i64| Timestamp(now.0 + milliseconds * 1_000);
+        match (what, user) {
+            (0 | 2 | 5 | 9, None) => {}
+            (0, Some(user)) => {
+                subject::shut(tx, &about(acme, &user), &name_of(&user), "laptop stolen")?;
+            }
+            (1, _) => {
+                let all = subject::shut_list(tx)?;
+                if let Some(one) = all.get(at(all.len())) {
+                    subject::open(tx, &one.subject)?;
+                }
+            }
+            (2, Some(user)) => {
+                let role = RoleName::parse("r1").unwrap();
+                let until = later(i64::from(n % 16) + 1);
+                grant::create(tx, &about(acme, &user), &name_of(&user), &role, until, "incident")?;
+            }
+            (3, _) => {
+                let all = grant::list(tx)?;
+                if let Some(one) = all.iter().find(|one| one.ended.is_none()) {
+                    grant::revoke(tx, one.id)?;
+                }
+            }
+            (4, _) => drop(grant::expire(tx)?),
+            (5, Some(user)) => {
+                subject::release(tx, &about(acme, &user), &name_of(&user), "moved")?;
+            }
+            (6, user) => {
+                let all = subject::released_list(tx)?;
+                if let (Some(one), Some(user)) = (all.get(at(all.len())), user) {
+                    // Whoever has the name now may speak for it.
+                    subject::reclaim(tx, &about(acme, &user), &one.user_name_key)?;
+                }
+            }
+            (7, _) => {
+                let id = if n.is_multiple_of(3) { "second" } else { "acme" };
+                rebaseline::begin(tx, &DirectoryId::parse(id).unwrap(), later(2))?;
+            }
+            (8, _) => drop(rebaseline::close_due(tx)?),
+            (9, Some(user)) => drop(rebaseline::see(tx, acme.key, &[user.rid])?),
+            _ => {
+                let body =
+                    json!({"roles": [{"name": format!("r{}", n % 4)}], "directories": [], "targets": []});
+                config_version::accept(tx, &body)?;
+            }
+        }
+        Ok(())
+    });
+    // A refusal (shut already, no such directory) is as good as a success, as long as it leaves no trace.
+    drop(done);
+}
+
+fn name_of(user: &Stored) -> String {
+    let doc: serde_json::Value = serde_json::from_str(&user.doc_text).unwrap();
+    doc["userName"].as_str().unwrap().to_owned()
+}
+
+fn about(acme: &DirectoryRef, user: &Stored) -> Subject {
+    Subject { directory: acme.id.clone(), user: user.id }
 }
 
 proptest! {
@@ -135,6 +210,26 @@ proptest! {
     }
 }
 
+/// One decision of each kind that stands.
+fn decided(store: &Store, mira: &Stored, noor: &Stored) {
+    let (mira, noor) = (mira.clone(), noor.clone());
+    let until = Timestamp(super::START.0 + 3_600_000_000);
+    store.clock.advance(std::time::Duration::from_millis(500));
+    store
+        .write(move |tx, acme| {
+            let role = RoleName::parse("ops").unwrap();
+            subject::shut(tx, &about(acme, &mira), "mira", "laptop stolen")?;
+            grant::create(tx, &about(acme, &noor), "noor", &role, until, "incident")?;
+            subject::release(tx, &about(acme, &noor), "noor", "moved")?;
+            rebaseline::begin(tx, &acme.id, Timestamp(super::START.0 + 1_000_000))?;
+            Ok(rebaseline::see(tx, acme.key, &[noor.rid])?)
+        })
+        .unwrap();
+    store.clock.advance(std::time::Duration::from_secs(2));
+    let closed = store.write(|tx, _| Ok(rebaseline::close_due(tx)?)).unwrap();
+    assert_eq!(closed[0].1, 1);
+}
+
 /// Two users in a group, the mirror closed, `sql` run on the file behind its back, and what verify says then.
 fn tampered(sql: &str) -> Vec<String> {
     let store = Store::new();
@@ -142,6 +237,7 @@ fn tampered(sql: &str) -> Vec<String> {
     let admins = store.group("Admins", &[&mira, &noor]);
     store.set(&mira, "title", "Boss".into()).unwrap();
     store.edit_members(&admins, vec![MemberEdit::Remove(vec![noor.id.to_string()])]).unwrap();
+    decided(&store, &mira, &noor);
     assert_eq!(faults(&store), Vec::<String>::new());
     let Store { folder, mirror, clock, acme } = store;
     mirror.close();
@@ -166,6 +262,17 @@ fn verify_finds_what_was_altered_behind_its_back() {
         "DELETE FROM resource WHERE type = 2",
         "UPDATE chain SET users = 7 WHERE chain <> 0",
         "UPDATE counter SET value = 99 WHERE name = 'seq'",
+        "DELETE FROM shut",
+        "UPDATE shut SET reason = 'none'",
+        "UPDATE shut SET user_name = 'noor'",
+        "DELETE FROM role_grant",
+        "UPDATE role_grant SET until_at = until_at + 1000000",
+        "UPDATE role_grant SET role = 'root'",
+        "UPDATE role_grant SET ended_seq = 8, ended_at = 1",
+        "DELETE FROM released",
+        "UPDATE released SET user_name_key = 'mira'",
+        "DELETE FROM unconfirmed",
+        "INSERT OR IGNORE INTO unconfirmed (rid, dir, since_seq) SELECT rid, dir, 1 FROM resource WHERE type = 1",
     ] {
         assert!(!tampered(sql).is_empty(), "{sql}");
     }
@@ -208,7 +315,11 @@ fn facts_hold_users_groups_and_members_at_one_seq() {
     let [first, acme] = facts.directories.as_slice() else { panic!("two directories") };
     assert_eq!((&first.id, first.pushed), (&second.id, false));
     assert_eq!((acme.pushed, acme.users.len(), acme.groups.len()), (true, 2, 2));
-    let active: Vec<_> = acme.users.iter().map(|user| (user.user_name.as_str(), user.active)).collect();
+    // In the order of ids, which within one millisecond is chance.
+    assert!(acme.users.is_sorted_by_key(|user| user.id) && acme.groups.is_sorted_by_key(|group| group.id));
+    let mut active: Vec<_> = acme.users.iter().map(|user| (user.user_name.as_str(), user.active)).collect();
+    active.sort_unstable();
     assert_eq!(active, [("mira", true), ("noor", false)]);
-    assert_eq!((&acme.groups[1].users, &acme.groups[1].groups), (&vec![mira.id], &vec![inner.id]));
+    let outer = acme.groups.iter().find(|group| group.display_name == "Outer").unwrap();
+    assert_eq!((&outer.users, &outer.groups), (&vec![mira.id], &vec![inner.id]));
 }

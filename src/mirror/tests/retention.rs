@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::json;
 
+use super::super::decision::{grant, rebaseline, subject};
 use super::super::history::{self, Causes, facts_at};
 use super::super::upkeep::{self, Keep};
 use super::super::{Error, change, delivery, facts, target};
@@ -13,7 +14,7 @@ use super::history::{normal, now};
 use super::log::{faults, run, step};
 use super::{START, Store, Stored, open};
 use crate::access::{Entitlement, access};
-use crate::model::{Epoch, EventId, Origin, Seq, Subject, TargetName, Timestamp};
+use crate::model::{Epoch, EventId, Origin, RoleName, Seq, Subject, TargetName, Timestamp};
 use crate::scim::patch::MemberEdit;
 use crate::scim::schema::Registry;
 
@@ -110,6 +111,7 @@ fn verify_finds_an_altered_base() {
         "DELETE FROM base_member",
         "UPDATE base_member SET actor = 'token:other'",
         "UPDATE base_standing SET body = '{}'",
+        "UPDATE base_standing SET body = replace(body, 'laptop stolen', 'gone') WHERE class = 'shut'",
         "UPDATE base_chain SET digest = zeroblob(32)",
         "UPDATE history_base SET seq = seq + 1",
         "UPDATE directory SET enabled = 0",
@@ -119,6 +121,8 @@ fn verify_finds_an_altered_base() {
         let store = Store::new();
         let mira = store.user("mira");
         let ops = store.group("Ops", &[&mira]);
+        let about = Subject { directory: store.acme.id.clone(), user: mira.id };
+        store.write(move |tx, _| subject::shut(tx, &about, "mira", "laptop stolen")).unwrap();
         store.clock.advance(Duration::from_secs(1));
         store.set(&ops, "externalId", "e".into()).unwrap();
         prune(&store, Timestamp(START.0 + 1), 50);
@@ -194,6 +198,76 @@ fn who_is_forgotten_leaves_ids_and_no_names_and_the_chain_verifies() {
         assert!(holds(&bytes, "noor-unmistakable"));
         assert!(!holds(&bytes, "mira-unmistakable") && !holds(&bytes, "Unmistakable Boss"), "{prune_first}");
     }
+}
+
+#[test]
+fn decisions_about_who_is_forgotten_go_and_those_about_others_stay() {
+    const MIRA: &str = "Mira-Unmistakable@example.com";
+    for prune_first in [false, true] {
+        let store = Store::new();
+        let (mira, noor) = (store.user(MIRA), store.user("noor-known"));
+        let about = |of: &Stored| Subject { directory: store.acme.id.clone(), user: of.id };
+        let (one, other) = (about(&mira), about(&noor));
+        let until = Timestamp(START.0 + 3_600_000_000);
+        let role = RoleName::parse("ops").unwrap();
+        let (role_too, one_too, other_too) = (role.clone(), one.clone(), other.clone());
+        store
+            .write(move |tx, acme| {
+                subject::shut(tx, &one_too, MIRA, "laptop of mira-unmistakable@example.com stolen")?;
+                subject::open(tx, &one_too)?;
+                let ended = grant::create(tx, &one_too, MIRA, &role_too, until, "incident 1")?;
+                grant::revoke(tx, ended.id)?;
+                grant::create(tx, &one_too, MIRA, &role_too, until, "incident 2")?;
+                subject::release(tx, &one_too, MIRA, "moved")?;
+                grant::create(tx, &other_too, "noor-known", &role_too, until, "incident 3")?;
+                subject::shut(tx, &other_too, "noor-known", "left")?;
+                let end = Timestamp(START.0 + 10_000);
+                rebaseline::begin(tx, &acme.id, end).map(|_| ())
+            })
+            .unwrap();
+        let name = TargetName::parse("file").unwrap();
+        store
+            .write(move |tx, _| {
+                let mut saved = target::State::default();
+                saved.record.last_error = Some(format!("`{MIRA}` cannot be written"));
+                target::save_state(tx, &name, &saved)?;
+                Ok(())
+            })
+            .unwrap();
+        let at = store.seq();
+        store.clock.advance(Duration::from_secs(1));
+        store.write(|tx, _| Ok(rebaseline::close_due(tx)?)).unwrap();
+        store.delete(&mira).unwrap();
+        if prune_first {
+            prune(&store, Timestamp(START.0 + 1), 4);
+        }
+        let searched = found_kinds(&store, &mira);
+        assert!(prune_first || searched.contains(&"subject.shut".to_owned()), "{searched:?}");
+        assert_eq!(faults(&store), Vec::<String>::new());
+        forget(&store, &mira).unwrap();
+        assert_eq!(faults(&store), Vec::<String>::new());
+        let facts = store.read(|tx| facts_at(tx, &[], Seq(at)));
+        let shut: Vec<&Subject> = facts.shut.iter().map(|one| &one.subject).collect();
+        assert_eq!(shut, [&other], "the shut of the other, with its reason");
+        assert_eq!(facts.shut.iter().next().unwrap().reason, "left");
+        let of_other: Vec<&str> =
+            facts.grants.iter().filter(|one| one.subject == other).map(|one| one.reason.as_str()).collect();
+        assert_eq!(of_other, ["incident 3"]);
+        let newest = store.seq();
+        assert_eq!(normal(store.read(|tx| facts_at(tx, &[], Seq(newest)))), normal(now(&store)));
+        // What was decided before counts on after the log of it is gone too.
+        prune(&store, Timestamp(START.0 + 3_600_000_000), 3);
+        assert_eq!(faults(&store), Vec::<String>::new());
+        let bytes = bytes_of(store);
+        assert!(holds(&bytes, "noor-known"));
+        assert!(!holds(&bytes, MIRA) && !holds(&bytes, &MIRA.to_lowercase()), "{prune_first}");
+    }
+}
+
+fn found_kinds(store: &Store, user: &Stored) -> Vec<String> {
+    let query = history::Query { subjects: vec![user.id], limit: 100, ..history::Query::default() };
+    let found = store.read(|tx| history::search(tx, &query));
+    found.changes.iter().map(|entry| entry.change.kind.to_string()).collect()
 }
 
 #[tokio::test]
@@ -296,6 +370,10 @@ fn looking_into_the_log_uses_an_index() {
             (
                 "SELECT DISTINCT seq FROM change_member WHERE group_id = x'00' AND seq > 1 AND seq <= 9 ORDER BY seq LIMIT 9",
                 "change_member_group",
+            ),
+            (
+                "SELECT seq FROM change WHERE resource IS NULL AND (object = 'x' OR object LIKE '%/x') AND seq > 1 AND seq <= 9 ORDER BY seq LIMIT 9",
+                "change_other",
             ),
             (
                 "SELECT 1 FROM change WHERE resource IS NULL AND seq > 1 AND kind = 'directory.removed' LIMIT 1",

@@ -117,7 +117,7 @@ pub fn render(
         BodyFormat::ScimEvents(tokens) => set::render(event, settings, tokens, id, previous)?,
         BodyFormat::Standard => {
             let data = data(event, settings, id, previous, BODY_BYTES_MAX - ENVELOPE_BYTES);
-            envelope(event, data).to_string().into_bytes()
+            envelope(event, &data).to_string().into_bytes()
         }
     };
     Ok(Body { bytes, content_type: settings.content_type().to_owned() })
@@ -127,7 +127,7 @@ pub fn render(
 const ENVELOPE_BYTES: usize = 1_000;
 
 /// `type`, `timestamp` and `data`.
-pub(super) fn envelope(event: &Event, data: Map<String, Value>) -> Value {
+pub(super) fn envelope(event: &Event, data: &Map<String, Value>) -> Value {
     json!({"version": VERSION, "type": event.kind.as_str(), "timestamp": event.at.to_string(), "data": data})
 }
 

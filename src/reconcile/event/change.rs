@@ -75,7 +75,7 @@ fn one(change: &Change, kind: Kind, names: &Names<'_>) -> Option<Event> {
     let values = Values::of(change);
     match kind.family() {
         "user" | "group" => resource(change, kind, values, names),
-        "directory" => Some(directory(change, kind, values)),
+        "directory" => Some(directory(change, kind, &values)),
         _ => decision(change, kind, values),
     }
 }
@@ -108,11 +108,11 @@ fn add_values(data: &mut Map<String, Value>, kind: Kind, values: &Values) {
     }
 }
 
-fn directory(change: &Change, kind: Kind, values: Values) -> Event {
+fn directory(change: &Change, kind: Kind, values: &Values) -> Event {
     let id =
         change.directory.as_ref().map(DirectoryId::as_str).or(change.object.as_deref()).unwrap_or_default();
     let mut data = start(change, Some(id));
-    add_values(&mut data, kind, &values);
+    add_values(&mut data, kind, values);
     event(change, kind, Some(id.to_owned()), data)
 }
 

@@ -19,7 +19,9 @@ pub fn public_keys(targets: &[TargetSettings]) -> Value {
         };
         let whpk: Vec<String> = secrets.iter().filter_map(SigningSecret::public).collect();
         let keys: Vec<Value> = match &webhook.body.format {
-            BodyFormat::ScimEvents(tokens) => tokens.key.iter().map(|key| key.public()).collect(),
+            BodyFormat::ScimEvents(tokens) => {
+                tokens.key.iter().map(crate::downstream::webhook::TokenKey::public).collect()
+            }
             _ => Vec::new(),
         };
         if !whpk.is_empty() || !keys.is_empty() {

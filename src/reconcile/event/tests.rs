@@ -12,9 +12,7 @@ use crate::access::Facts;
 use crate::mirror::change::{self, Change};
 use crate::mirror::directory::{self, DirectoryRef};
 use crate::mirror::resource;
-use crate::mirror::{
-    Error as MirrorError, Mirror, ReadTx, Settings as MirrorSettings, StoreError, WriteTx, facts,
-};
+use crate::mirror::{Error as MirrorError, Mirror, ReadTx, Settings as MirrorSettings, WriteTx, facts};
 use crate::model::{DirectoryKind, ManualClock, Origin, ResourceType};
 use crate::scim::etag::Precondition;
 use crate::scim::patch::{MemberEdit, Patched};
@@ -153,14 +151,14 @@ impl World {
         let acme = self.acme.clone();
         match act {
             Act::AddUser(n) => {
-                let doc = object(json!({"userName": format!("u{n}"), "active": n % 3 != 0, "title": "t"}));
+                let doc = object(&json!({"userName": format!("u{n}"), "active": n % 3 != 0, "title": "t"}));
                 self.write(move |tx| {
                     resource::create(tx, &acme, ResourceType::User, Draft { doc, members: None }).map(|_| ())
                 });
             }
             Act::AddGroup(n, members) => {
                 let draft = Draft {
-                    doc: object(json!({"displayName": format!("g{n}"), "externalId": format!("x{n}")})),
+                    doc: object(&json!({"displayName": format!("g{n}"), "externalId": format!("x{n}")})),
                     members: Some(self.refs(members)),
                 };
                 self.write(move |tx| resource::create(tx, &acme, ResourceType::Group, draft).map(|_| ()));
@@ -240,9 +238,7 @@ impl World {
     }
 
     fn changes(&self) -> Vec<Change> {
-        self.mirror
-            .read(|tx: &mut ReadTx<'_>| Ok::<_, StoreError>(change::after(tx, Seq::ZERO, 100_000)?))
-            .unwrap()
+        self.mirror.read(|tx: &mut ReadTx<'_>| change::after(tx, Seq::ZERO, 100_000)).unwrap()
     }
 }
 
@@ -253,7 +249,7 @@ fn add(mirror: &Mirror) -> DirectoryRef {
     added.unwrap().reference
 }
 
-fn object(value: Value) -> Map<String, Value> {
+fn object(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
 }
 
@@ -272,10 +268,10 @@ impl Built {
         let (family, word) = body["type"].as_str().unwrap().split_once('.').unwrap();
         match (family, word) {
             ("user", "created") => {
-                assert!(self.users.insert(id("user"), object(data["after"].clone())).is_none());
+                assert!(self.users.insert(id("user"), object(&data["after"])).is_none());
             }
             ("group", "created") => {
-                assert!(self.groups.insert(id("group"), object(data["after"].clone())).is_none());
+                assert!(self.groups.insert(id("group"), object(&data["after"])).is_none());
             }
             ("user", "deleted") => {
                 assert!(self.users.remove(&id("user")).is_some());

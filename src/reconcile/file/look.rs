@@ -65,6 +65,15 @@ pub(crate) fn member(file: &FileSettings, name: &str) -> Result<There, ApplyErro
     })
 }
 
+/// The destination of a single file.
+pub(crate) fn member_of_itself(file: &FileSettings) -> Result<There, ApplyError> {
+    Ok(match file::inspect(&file.spec)? {
+        OnDisk::Absent => There::Absent,
+        OnDisk::File(facts) => There::File(facts),
+        OnDisk::Other(word) => There::Other(word),
+    })
+}
+
 /// The symlink of a set and the files it shows under these names.
 pub(crate) fn set<'a>(
     file: &FileSettings,

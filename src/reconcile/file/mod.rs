@@ -7,6 +7,7 @@ pub(super) mod make;
 pub(super) mod parts;
 pub(super) mod pin;
 pub(super) mod reload;
+mod restored;
 pub(super) mod run;
 mod set;
 mod show;

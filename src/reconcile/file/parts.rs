@@ -60,11 +60,16 @@ impl Content {
         match self {
             Self::One(bytes) => Digest::of(bytes),
             Self::Many(pieces) => {
-                let lines = pieces.iter().map(|(name, piece)| format!("{name}\0{}\n", piece.digest));
-                Digest::of(lines.collect::<String>().as_bytes())
+                digest_of_many(pieces.iter().map(|(name, piece)| (name.as_str(), piece.digest)))
             }
         }
     }
+}
+
+/// One digest of several files, by name in order.
+pub(crate) fn digest_of_many<'a>(files: impl Iterator<Item = (&'a str, Digest)>) -> Digest {
+    let lines = files.map(|(name, digest)| format!("{name}\0{digest}\n"));
+    Digest::of(lines.collect::<String>().as_bytes())
 }
 
 /// Draws all files of a target. `owned` are those of a tree that are there already: in a collision the earlier

@@ -23,6 +23,7 @@ use crate::reconcile::guard::book::Book;
 use crate::reconcile::guard::verdict::{self, Guarded};
 use crate::reconcile::plan::{self, Inputs, Wanted};
 use crate::reconcile::record::{self, Place, RUNS_KEPT, Stored};
+use crate::reconcile::restored;
 use crate::reconcile::settings::{Apply, Drift, FileSettings, Publish, Shape, TargetSettings};
 use crate::reconcile::shelf::Shelf;
 use crate::reconcile::snapshot::Snapshot;
@@ -159,6 +160,11 @@ pub(crate) fn plan_of(
         }
     };
     let base = wanted_of(&wish(settings, snapshot, &stored, None));
+    if stored.saved.as_ref().is_some_and(restored::is_unverified) {
+        // What `approve --restored` would make of it.
+        let wish = wish(settings, snapshot, &stored, None);
+        return Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &base));
+    }
     let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
     let mut wish = wish(settings, snapshot, &stored, Some(&book));
     if let Some(pin) = stored.saved.as_ref().and_then(pin::of) {
@@ -268,6 +274,26 @@ fn filled(
     Ok((Filled { drawn, loaded }, left_out))
 }
 
+/// What lies at the destination once all is applied. Touches nothing. Blocking.
+///
+/// # Errors
+/// Why it cannot be rendered.
+pub(crate) fn due(
+    mirror: &Mirror,
+    settings: &TargetSettings,
+    file: &FileSettings,
+    snapshot: &Snapshot,
+    stored: &Stored,
+) -> Result<Content, String> {
+    let mut wish = wish(settings, snapshot, stored, Some(&stored.book));
+    if let Some(pin) = stored.saved.as_ref().and_then(pin::of) {
+        let limit = pin::limit(mirror, &settings.name, stored, &pin).map_err(|error| error.to_string())?;
+        wish.view = plan::only_held(&wish.view, &limit);
+    }
+    let made = made_of(mirror, settings, file, stored, wish.view, &wish.illegal, true)?;
+    Ok(made.done.drawn.content)
+}
+
 /// What was put in place, to be recorded.
 pub(super) struct Put {
     pub(super) made: Made,
@@ -311,6 +337,13 @@ impl FileRun<'_> {
         let mut saved = stored.saved.clone().unwrap_or_default();
         if !snapshot.is_known() && saved.applied.is_none() {
             return Ok(Outcome::of(State::Waiting));
+        }
+        if restored::is_unverified(&saved) {
+            if let Some(ended) = self.after_restore(snapshot, (&stored, &saved), started)? {
+                return Ok(ended);
+            }
+            stored = record::load(self.mirror, self.name())?;
+            saved = stored.saved.clone().unwrap_or_default();
         }
         let moved = self.forget_old_place(&mut saved, &mut stored);
         let limit = match pin::of(&saved) {
@@ -369,7 +402,7 @@ impl FileRun<'_> {
         }
     }
 
-    fn place(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {
+    pub(super) fn place(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {
         match self.file.shape {
             Shape::File => self.single(at, made),
             Shape::Tree(_) => self.tree(at, made),
@@ -445,7 +478,7 @@ impl FileRun<'_> {
     }
 
     /// Renders what should be there; of a pinned target no more than `limit`.
-    fn make(
+    pub(super) fn make(
         &self,
         snapshot: &Snapshot,
         stored: &Stored,
@@ -580,7 +613,7 @@ impl FileRun<'_> {
         let change = ChangeId { epoch: self.mirror.epoch(), seq: at.snapshot.seq() };
         // What a person's word alone took out leaves the rest to be applied.
         let applied = match at.in_sync {
-            State::Pending => at.saved.applied,
+            State::Pending | State::Unverified => at.saved.applied,
             _ => Some(change),
         };
         let since = self.since(at.saved, made.digest);

@@ -70,6 +70,8 @@ pub enum Decision {
         /// Give back too what the window let through before the hold began.
         window: bool,
     },
+    /// Follow the mirror that was restored from a backup.
+    Restored,
 }
 
 /// What a decision did.
@@ -96,6 +98,8 @@ pub enum Refused {
     UnknownSubject(String),
     /// Several people go by this name.
     Ambiguous(String, Vec<String>),
+    /// The target does not wait for a word after a restore.
+    NotRestored,
 }
 
 impl fmt::Display for Refused {
@@ -104,6 +108,7 @@ impl fmt::Display for Refused {
             Self::Unnamed => f.write_str("name the plan by its hash, or the people"),
             Self::UnknownPlan(hash) => write!(f, "no removals were held as plan `{hash}`"),
             Self::NothingHeld => f.write_str("nothing is held"),
+            Self::NotRestored => f.write_str("it does not wait for a word after a restore"),
             Self::UnknownSubject(name) => write!(f, "nothing is held, rejected or protected of `{name}`"),
             Self::Ambiguous(name, list) => write!(f, "`{name}` is {}; name one of them", list.join(" or ")),
         }
@@ -197,6 +202,8 @@ impl Book {
         let decided = match decision {
             Decision::Approve { plan, subjects } => self.approve(plan.as_deref(), subjects, now)?,
             Decision::Reject { window } => self.reject(guard, *window)?,
+            // What follows from it is the run's, which knows what access is.
+            Decision::Restored => Decided::default(),
         };
         self.number_plan();
         Ok(decided)

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::access::{Doc, Entitlement, LeftOut, Release};
 use crate::mirror::change::Kind;
 use crate::mirror::target::{self, Holding, Run};
-use crate::mirror::{Mirror, StoreError, WriteTx, decision};
+use crate::mirror::{Mirror, StoreError, WriteTx, decision, restored};
 use crate::model::{Origin, Seq, Subject, TargetName, Timestamp};
 
 use crate::reconcile::guard::book::{Book, Decided, Decision, Refused};
@@ -281,6 +281,12 @@ pub(crate) fn decide(
     let (name, guard) = (settings.name.clone(), settings.guard.clone());
     mirror.write_blocking(origin, move |tx: &mut WriteTx<'_>| {
         let mut saved = target::state(tx, &name)?.unwrap_or_default();
+        if decision == Decision::Restored {
+            if restored::flag(&saved).is_none() {
+                return Err(DecideError::Refused(Refused::NotRestored));
+            }
+            restored::set(&mut saved, Some(restored::Flag::Approved));
+        }
         let before = record::book_in(tx, &name, Some(&saved))?;
         let mut after = before.clone();
         let decided = after.decide(&guard, &decision, tx.now()).map_err(DecideError::Refused)?;
@@ -295,6 +301,7 @@ pub(crate) fn decide(
                 Kind::GuardRejected,
                 json!({"window": window, "rejected": decided.rejected, "given_back": decided.given_back}),
             ),
+            Decision::Restored => (Kind::RestoreApproved, json!({"epoch": tx.epoch()})),
         };
         let seq = decision::record(tx, &kind, &name, &detail)?;
         Ok((decided, after.held_count(), seq))

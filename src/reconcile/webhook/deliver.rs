@@ -23,6 +23,7 @@ use crate::model::{ChangeId, Clock, EventId, Origin, Seq, TargetName, Timestamp}
 use crate::reconcile::State;
 use crate::reconcile::pulse::stopped;
 use crate::reconcile::record;
+use crate::reconcile::restored::{self, Standing};
 use crate::reconcile::settings::{self, CONCURRENCY, WebhookSettings};
 use crate::reconcile::status::{Board, Traffic};
 use crate::reconcile::timing::backoff;
@@ -150,6 +151,13 @@ impl Sender {
             live.breaker.nudged();
         }
         let seen = self.look()?;
+        if let Standing::Whole(why) = restored::standing(&self.mirror, &self.name, &seen.saved)? {
+            self.board.update(|status| {
+                status.state = State::Unverified;
+                status.last_error = Some(why);
+            });
+            return Ok(LOOK);
+        }
         let now = self.clock.now();
         let picked = self.pick(live, &seen, now);
         self.show(live, &seen, now);

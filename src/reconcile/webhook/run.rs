@@ -17,6 +17,7 @@ use crate::reconcile::file::run::{Outcome, wish};
 use crate::reconcile::guard::verdict;
 use crate::reconcile::plan;
 use crate::reconcile::record::{self, Stored};
+use crate::reconcile::restored::{self, Shown, Standing};
 use crate::reconcile::settings::{TargetSettings, WebhookSettings};
 use crate::reconcile::snapshot::Snapshot;
 
@@ -67,6 +68,10 @@ impl WebhookRun<'_> {
             self.begin(snapshot)?;
             stored = record::load(self.mirror, &self.settings.name)?;
         }
+        if let Some(why) = self.after_restore(snapshot, &mut stored)? {
+            self.signals.more.store(false, Ordering::SeqCst);
+            return Ok(Outcome { error: Some(why), ..Outcome::of(State::Unverified) });
+        }
         let names = Names::of(&snapshot.facts);
         let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
         if reached == Reached::All {
@@ -88,6 +93,11 @@ impl WebhookRun<'_> {
     pub(crate) fn refill(&self, snapshot: &Snapshot) -> Result<bool, StoreError> {
         let mut outcome = Outcome::of(State::InSync);
         let mut stored = record::load_book(self.mirror, &self.settings.name)?;
+        if stored.saved.as_ref().is_some_and(restored::is_unverified) {
+            // Only a whole run may say that it follows the mirror again.
+            self.signals.more.store(false, Ordering::SeqCst);
+            return Ok(true);
+        }
         let names = Names::of(&snapshot.facts);
         let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
         if reached == Reached::All {
@@ -95,6 +105,29 @@ impl WebhookRun<'_> {
         }
         self.signals.more.store(reached == Reached::Window, Ordering::SeqCst);
         Ok(matches!(reached, Reached::All | Reached::Stale))
+    }
+
+    /// Why nothing may be told after a restore; `None` where there is nothing to wait for, or no longer.
+    fn after_restore(&self, snapshot: &Snapshot, stored: &mut Stored) -> Result<Option<String>, StoreError> {
+        let Some(saved) = &stored.saved else { return Ok(None) };
+        let name = &self.settings.name;
+        let leaving = match restored::standing(self.mirror, name, saved)? {
+            Standing::Verified => return Ok(None),
+            Standing::Whole(why) => return Ok(Some(why)),
+            Standing::Leaving(leaving) => leaving,
+        };
+        let mut base = plan::wanted(&wish(self.settings, snapshot, stored, None).view, &[]);
+        base.retain(|(_, entitlement), _| self.webhook.speaks_of(entitlement));
+        restored::settle(
+            self.mirror,
+            name,
+            stored,
+            &base,
+            (leaving, &Shown::Unseen, None),
+            self.clock.now(),
+        )?;
+        *stored = record::load(self.mirror, name)?;
+        Ok(None)
     }
 
     fn conclude(&self, reached: Reached, outcome: &mut Outcome) {
