@@ -3,16 +3,24 @@
 //! `UPDATE_DOCS=1 cargo test --test docs` writes the generated parts anew.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
+    clippy::print_stdout,
+    clippy::print_stderr,
     reason = "test code stops at the first surprise"
 )]
 
-use std::collections::BTreeSet;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rosterd::model::DirectoryKind;
@@ -121,4 +129,231 @@ fn every_test_that_the_page_of_rules_names_exists() {
         }
     }
     assert!(rows > 50, "only {rows} rows: has the table changed its form?");
+}
+
+/// The daemon's `/metrics` after a bit of everything, so that no family is left out for having no rows.
+fn exposition() -> String {
+    let mut daemon = support::daemon::Daemon::prepare(
+        "[server.limits]\nconnections_per_address_max = 2\n[[role]]\nname = \"staff\"\ngroups = [\"Staff\"]\n\
+         [[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/out.json\"\n\
+         [[target]]\nname = \"app\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/hook\"\nsecret_file = \"secret\"\n",
+    );
+    let secret = daemon.path("secret");
+    std::fs::write(&secret, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    daemon.run();
+    let directory = daemon.add_directory("Acme", "entra");
+    daemon.cli_json(&["token", "new", "acme", "--expires", "90d"]);
+    let mut scim = daemon.scim(&directory);
+    let user = scim.create_user("mira@example.com");
+    scim.create_group("Staff", &[&user]);
+    scim.patch(
+        &format!("/Users/{user}"),
+        serde_json::json!([{"op": "Replace", "path": "title", "value": "Dr"}]),
+    );
+    support::wait_until("the file is written", || daemon.target("opa")["state"] == "in_sync");
+    let mut stranger =
+        support::daemon::Scim { client: support::http::Client::new(daemon.address), token: "x".to_owned() };
+    stranger.get("/Users").expect(401);
+    // Both places of this address are taken: the third connection is closed unanswered.
+    let mut third = TcpStream::connect(daemon.address).unwrap();
+    let _ = third.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let _ = third.read_to_end(&mut Vec::new());
+
+    let mut admin = UnixStream::connect(daemon.path("admin.sock")).unwrap();
+    admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    admin.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let value = |name: &str| {
+        let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        row.unwrap_or_else(|| panic!("no row {name}")).parse::<u64>().unwrap()
+    };
+    assert!((1..=value("rosterd_disk_size_bytes")).contains(&value("rosterd_disk_free_bytes")), "{text}");
+    assert_eq!(value("rosterd_ready"), 1);
+    assert!(value("process_start_time_seconds") > 1_700_000_000);
+    text
+}
+
+/// A family of metrics: its type, its help, and the labels of its rows.
+struct Family {
+    kind: String,
+    help: String,
+    labels: BTreeSet<String>,
+}
+
+/// Each family by the name that a query uses: counters end in `_total`.
+fn families(exposition: &str) -> BTreeMap<String, Family> {
+    let mut found: BTreeMap<String, Family> = BTreeMap::new();
+    let mut helps: BTreeMap<&str, &str> = BTreeMap::new();
+    for line in exposition.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            helps.insert(name, help.trim_end_matches('.'));
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            let shown = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            let help = helps.get(name).unwrap_or_else(|| panic!("{name} has no help")).to_string();
+            found.insert(shown, Family { kind: kind.to_owned(), help, labels: BTreeSet::new() });
+        } else if let Some((name, rest)) = line.split_once('{').filter(|_| !line.starts_with('#')) {
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            let Some(family) = found.get_mut(name) else { continue };
+            let labels = rest.split("=\"").filter_map(|part| part.rsplit(['{', ',', '"']).next());
+            family.labels.extend(labels.filter(|l| is_word(l) && *l != "le").map(str::to_owned));
+        }
+    }
+    found
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
+
+#[test]
+fn the_page_of_metrics_and_the_examples_are_what_the_daemon_serves() {
+    let families = families(&exposition());
+    assert!(families.len() > 20, "{:?}", families.keys());
+    let mut text = "\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    for (name, family) in &families {
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        text.push_str(&format!("| `{name}` | {} | {} | {} |\n", family.kind, labels.join(", "), family.help));
+    }
+    text.push('\n');
+    generated("docs/metrics.md", &text);
+
+    let known: BTreeSet<&str> = families.keys().map(String::as_str).collect();
+    for file in ["config/examples/prometheus-alerts.yml", "config/examples/grafana-dashboard.json"] {
+        let used = names_of_metrics(&read(file));
+        assert!(used.len() > 8, "{file}: {used:?}");
+        for name in used {
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            assert!(
+                known.contains(name.as_str()) || base.is_some_and(|b| known.contains(b)),
+                "{file}: no metric `{name}`"
+            );
+        }
+    }
+}
+
+/// Everything in a text that looks like a metric of ours.
+fn names_of_metrics(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words
+        .filter(|word| word.starts_with("rosterd_") || word.starts_with("process_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_dashboard_is_json_with_a_query_in_every_panel() {
+    let board: serde_json::Value =
+        serde_json::from_str(&read("config/examples/grafana-dashboard.json")).unwrap();
+    let panels = board["panels"].as_array().unwrap();
+    assert!(panels.len() > 6);
+    for panel in panels {
+        let queries = panel["targets"].as_array().unwrap();
+        assert!(queries.iter().all(|q| !names_of_metrics(q["expr"].as_str().unwrap()).is_empty()), "{panel}");
+    }
+}
+
+#[test]
+fn promtool_accepts_the_alerts() {
+    let alerts = root().join("config/examples/prometheus-alerts.yml");
+    match std::process::Command::new("promtool").args(["check", "rules"]).arg(&alerts).output() {
+        Ok(out) => {
+            let said =
+                String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+            assert!(out.status.success(), "{said}");
+        }
+        Err(cause) => {
+            assert!(std::env::var_os("CI").is_none(), "promtool (Debian: prometheus) is missing: {cause}");
+            println!("skipped: promtool (Debian: prometheus) is not installed");
+        }
+    }
+}
+
+/// Every page that people read.
+fn pages() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.extension().is_some_and(|e| e == "md"));
+    found.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    found.sort();
+    found
+}
+
+/// A page's text without what stands in code, where brackets are no links.
+fn prose(text: &str) -> String {
+    let mut is_code = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if !is_code {
+            kept.extend(line.split('`').step_by(2));
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The anchors of a page, as its renderers make them from headings.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let mut found = BTreeSet::new();
+    for line in page.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        let Some((_, title)) =
+            line.split_once("# ").filter(|(marks, _)| !is_code && marks.chars().all(|c| c == '#'))
+        else {
+            continue;
+        };
+        let kept = title.trim().to_lowercase().replace(' ', "-");
+        let anchor: String = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect();
+        found.insert(anchor);
+    }
+    found
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut count = 0;
+    let mut broken = Vec::new();
+    for path in pages() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let shown = path.strip_prefix(root()).unwrap().display().to_string();
+        let words = prose(&text);
+        for part in words.split("](").skip(1) {
+            let link = part.split([')', ' ']).next().unwrap();
+            if link.starts_with("http") || link.starts_with("mailto:") {
+                continue;
+            }
+            count += 1;
+            let (file, anchor) =
+                link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            if !target.exists() {
+                broken.push(format!("{shown}: {link}: no such file"));
+            } else if let Some(anchor) = anchor {
+                let page = std::fs::read_to_string(&target).unwrap();
+                if !anchors(&page).contains(anchor) {
+                    broken.push(format!("{shown}: {link}: no such heading"));
+                }
+            }
+        }
+    }
+    assert!(count > 40, "only {count} links: are they still found?");
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_page_is_reached_from_the_readme() {
+    let readme = prose(&read("README.md"));
+    let connecting = prose(&read("docs/connecting.md"));
+    for path in pages().iter().filter(|path| path.starts_with(root().join("docs"))) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is_linked = readme.contains(&format!("(docs/{name}")) || connecting.contains(&format!("({name}"));
+        assert!(is_linked, "README.md does not lead to docs/{name}");
+    }
 }

@@ -44,6 +44,18 @@ pub(super) fn known_keys(source: &Source, mut files: Files) -> std::collections:
     report.known()
 }
 
+/// Every place that a reader of a section asked for, and what it takes there.
+#[cfg(test)]
+pub(super) fn places(
+    source: &Source,
+    mut files: Files,
+) -> BTreeMap<String, std::collections::BTreeSet<super::reader::Takes>> {
+    let (document, _) = DeTable::parse_recoverable(&source.text);
+    let report = Report::new(source);
+    sections(Table::root(document.get_ref(), &report), &mut files);
+    report.takes()
+}
+
 fn finished(report: Report<'_>) -> (Option<Problems>, Vec<Problem>) {
     let (problems, mut warnings) = report.into_parts();
     sort(&mut warnings);

@@ -185,4 +185,6 @@ fn text(path: &Path, file: &str) -> Result<String, Problems> {
 }
 
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! and nothing here stops at the first fault.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -22,11 +22,18 @@ pub(super) struct Report<'a> {
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     known: RefCell<BTreeSet<&'static str>>,
+    takes: RefCell<BTreeMap<String, BTreeSet<Takes>>>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(source: &'a Source) -> Self {
-        Self { source, problems: RefCell::default(), warnings: RefCell::default(), known: RefCell::default() }
+        Self {
+            source,
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            known: RefCell::default(),
+            takes: RefCell::default(),
+        }
     }
 
     pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
@@ -37,6 +44,19 @@ impl<'a> Report<'a> {
     #[cfg(test)]
     pub(super) fn known(&self) -> BTreeSet<&'static str> {
         self.known.borrow().clone()
+    }
+
+    /// Every place that was asked for, such as `target.wait.min`, and what its value was read as.
+    #[cfg(test)]
+    pub(super) fn takes(&self) -> BTreeMap<String, BTreeSet<Takes>> {
+        self.takes.borrow().clone()
+    }
+
+    fn note(&self, slot: &str, takes: Option<Takes>) {
+        // What an operator names himself (options, headers, quirks) is no key of ours.
+        if !slot.ends_with('*') {
+            self.takes.borrow_mut().entry(slot.to_owned()).or_default().extend(takes);
+        }
     }
 
     pub(super) fn fail(&self, kind: Kind, span: &Range<usize>, key: Option<String>, text: Text) {
@@ -57,6 +77,22 @@ impl<'a> Report<'a> {
             help: text.help,
         }
     }
+}
+
+/// What a value is read as: told by the reader itself, so that the reference cannot drift from it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Takes {
+    Text,
+    Bool,
+    List,
+    OneOrList,
+    Table,
+    /// A whole number within these bounds.
+    Number(u64, u64),
+    /// One of these words.
+    Words(Vec<&'static str>),
+    /// A text of a certain form, such as `a duration, 1s to 5m`.
+    Form(String),
 }
 
 /// A message with what to do about it.
@@ -83,6 +119,8 @@ impl Text {
 #[derive(Debug)]
 pub(super) struct Table<'a> {
     path: String,
+    /// The path without names and numbers, such as `target.wait`.
+    slot: String,
     span: Range<usize>,
     map: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
@@ -92,12 +130,13 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     /// The whole document.
     pub(super) fn root(map: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
-        Self { path: String::new(), span: 0..0, map, asked: RefCell::default(), report }
+        Self { path: String::new(), slot: String::new(), span: 0..0, map, asked: RefCell::default(), report }
     }
 
     /// The value of `key`; from here on the key is known.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         self.report.known.borrow_mut().insert(key);
+        self.report.note(&self.slot_of(key), None);
         self.look(key)
     }
 
@@ -106,6 +145,7 @@ impl<'a> Table<'a> {
         let (name, value) = self.map.get_key_value(key)?;
         Some(Value {
             path: self.join(key),
+            slot: self.slot_of(key),
             key_span: name.span(),
             span: value.span(),
             inner: value.get_ref(),
@@ -196,6 +236,10 @@ impl<'a> Table<'a> {
         if self.path.is_empty() { escape(key).to_string() } else { format!("{}.{}", self.path, escape(key)) }
     }
 
+    fn slot_of(&self, key: &str) -> String {
+        if self.slot.is_empty() { key.to_owned() } else { format!("{}.{key}", self.slot) }
+    }
+
     /// How the section is called in messages, such as `target.opa`.
     pub(super) fn path(&self) -> &str {
         &self.path
@@ -207,6 +251,7 @@ impl<'a> Table<'a> {
             let name: &str = key.get_ref();
             let value = Value {
                 path: self.join(name),
+                slot: self.slot_of("*"),
                 key_span: key.span(),
                 span: value.span(),
                 inner: value.get_ref(),
@@ -221,6 +266,7 @@ impl<'a> Table<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Value<'a> {
     path: String,
+    slot: String,
     key_span: Range<usize>,
     span: Range<usize>,
     inner: &'a DeValue<'a>,
@@ -231,11 +277,17 @@ impl<'a> Value<'a> {
     fn element(&self, n: usize, element: &'a Spanned<DeValue<'a>>) -> Self {
         Self {
             path: format!("{}[{n}]", self.path),
+            slot: self.slot.clone(),
             key_span: element.span(),
             span: element.span(),
             inner: element.get_ref(),
             report: self.report,
         }
+    }
+
+    /// Tells the reference what this is read as.
+    pub(super) fn takes(&self, takes: Takes) {
+        self.report.note(&self.slot, Some(takes));
     }
 
     /// How the key is called in messages, such as `target.opa.path`.
@@ -291,9 +343,11 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn table(&self) -> Option<Table<'a>> {
+        self.takes(Takes::Table);
         let DeValue::Table(map) = self.inner else { return self.wrong_type("a table") };
         Some(Table {
             path: self.path.clone(),
+            slot: self.slot.clone(),
             span: self.key_span.clone(),
             map,
             asked: RefCell::default(),
@@ -302,6 +356,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn text(&self) -> Option<&'a str> {
+        self.takes(Takes::Text);
         match self.inner.as_str() {
             Some(text) => Some(text),
             None => self.wrong_type("a text in quotes"),
@@ -309,6 +364,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn bool(&self) -> Option<bool> {
+        self.takes(Takes::Bool);
         match self.inner.as_bool() {
             Some(bool) => Some(bool),
             None => self.wrong_type("true or false"),
@@ -317,6 +373,7 @@ impl<'a> Value<'a> {
 
     /// A whole number within `range`.
     pub(super) fn integer(&self, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        self.takes(Takes::Number(*range.start(), *range.end()));
         let Some(integer) = self.inner.as_integer() else { return self.wrong_type("a whole number") };
         match u64::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(number) if range.contains(&number) => Some(number),
@@ -334,12 +391,14 @@ impl<'a> Value<'a> {
 
     /// Each element of a list; `None` if it is none.
     pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
+        self.takes(Takes::List);
         let DeValue::Array(array) = self.inner else { return self.wrong_type("a list") };
         Some(array.iter().enumerate().map(|(n, element)| self.element(n, element)).collect())
     }
 
     /// Each element of a list, or the value itself.
     pub(super) fn list_or_one(&self) -> Vec<Value<'a>> {
+        self.takes(Takes::OneOrList);
         if self.is_list() { self.list().unwrap_or_default() } else { vec![self.clone()] }
     }
 
@@ -363,6 +422,7 @@ impl<'a> Value<'a> {
 
     /// One of the words of a table.
     pub(super) fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
+        self.takes(Takes::Words(words.iter().map(|(word, _)| *word).collect()));
         let text = self.text()?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);

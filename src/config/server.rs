@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secrets;
-use super::reader::{Table, Value, what};
+use super::reader::{Table, Takes, Value, what};
 use super::secret::Files;
 use super::value::{parse_duration, parse_size};
 use crate::http::listener::{self, Address};
@@ -174,6 +174,7 @@ pub(super) fn limits(limits: &mut limits::Settings, section: Table<'_>) {
     count("in_flight_max", 1, 100_000, &mut limits.in_flight_max);
     let size = |key, low: u64, high: u64, field: &mut usize| {
         let Some(value) = section.get(key) else { return };
+        value.takes(Takes::Form(format!("a size, {} KiB to {} KiB", low >> 10, high >> 10)));
         let Some(bytes) = value.parsed(parse_size) else { return };
         if (low..=high).contains(&bytes) {
             *field = usize::try_from(bytes).unwrap_or(*field);
@@ -209,6 +210,7 @@ pub(super) fn limits(limits: &mut limits::Settings, section: Table<'_>) {
 
 /// A duration within bounds, both allowed.
 pub(super) fn span(value: &Value<'_>, (low, high): (Duration, Duration)) -> Option<Duration> {
+    value.takes(Takes::Form(format!("a duration, {} to {}", spell(low), spell(high))));
     let found = value.parsed(parse_duration)?;
     if (low..=high).contains(&found) {
         return Some(found);

@@ -18,7 +18,7 @@ pub(super) fn read_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Loa
     document::read(&source, files(folder, secrets))
 }
 
-fn files(folder: &Path, secrets: Secrets) -> Files {
+pub(super) fn files(folder: &Path, secrets: Secrets) -> Files {
     let groups = vec![rustix::process::getegid().as_raw()];
     Files {
         base: folder.to_owned(),
@@ -441,19 +441,19 @@ fn a_config_that_is_not_there_names_its_path() {
 }
 
 /// The files that are shipped.
-mod shipped {
+pub(super) mod shipped {
     use super::*;
 
-    fn folder() -> std::path::PathBuf {
+    pub(in super::super) fn folder() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
     }
 
-    fn default_text() -> String {
+    pub(in super::super) fn default_text() -> String {
         std::fs::read_to_string(folder().join("rosterd.toml")).unwrap()
     }
 
     /// The default with each commented key (not the prose) uncommented that `wanted` takes.
-    fn uncommented(wanted: impl Fn(&str) -> bool) -> String {
+    pub(in super::super) fn uncommented(wanted: impl Fn(&str) -> bool) -> String {
         let is_key = |line: &str| {
             let key = line.strip_prefix('#').unwrap_or_default();
             let word = key.split(' ').next().unwrap_or_default();

@@ -12,6 +12,7 @@ mod answer;
 pub mod auth;
 pub mod content;
 mod framing;
+mod gauges;
 pub mod health;
 pub mod limits;
 pub mod listener;

@@ -146,6 +146,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     epoch: Epoch,
     marks: token::Marks,
+    path: PathBuf,
+    opened_at: Timestamp,
     /// Held until the last clone goes: a second instance is refused.
     _lock: sqlite::Lock,
 }
@@ -163,17 +165,31 @@ impl Mirror {
     /// [`StoreError::Locked`], [`StoreError::Newer`], [`StoreError::NotOurs`], [`StoreError::Corrupt`],
     /// [`StoreError::Open`].
     pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let opened = sqlite::open(settings, clock.now())?;
+        let opened_at = clock.now();
+        let opened = sqlite::open(settings, opened_at)?;
         let epoch = opened.epoch;
         let writer = group_commit::Handle::start(opened.writer, clock.clone(), epoch, opened.newest)?;
         let readers = sqlite::Pool::new(opened.engine, settings.readers);
         let marks = token::Marks::default();
-        Ok(Self { inner: Arc::new(Inner { writer, readers, clock, epoch, marks, _lock: opened.lock }) })
+        let (path, lock) = (settings.path.clone(), opened.lock);
+        let inner = Inner { writer, readers, clock, epoch, marks, path, opened_at, _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the clock says that the mirror goes by.
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// When it was opened: with the daemon.
+    pub fn opened_at(&self) -> Timestamp {
+        self.inner.opened_at
+    }
+
+    /// Bytes that may still be written where it lies, and the size of that file system; `None` if nobody can tell.
+    pub fn disk(&self) -> Option<(u64, u64)> {
+        let found = rustix::fs::statvfs(&self.inner.path).ok()?;
+        Some((found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize)))
     }
 
     /// Runs a command on the writer; resolves once the batch it rode in is durable. On `Err` from `f` nothing of

@@ -30,6 +30,7 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use super::gauges;
 use super::health::Health;
 use super::metrics::{self, Metrics};
 use crate::access::{Entitlement, Role};
@@ -266,11 +267,15 @@ impl AdminState {
         {
             more += &metrics::of_targets(&status);
             more += &targets.metrics();
+            more += &gauges::of_targets(&status);
             more += &metrics::of_deliveries(&status);
         }
         if let Ok(status) = decided(self).await {
             more += &metrics::of_decisions(&status);
         }
+        let tokens = self.mirror.read_long::<_, StoreError, _>(|tx| mirror::token::list(tx, None)).await;
+        more += &gauges::of_tokens(&tokens.unwrap_or_default(), self.mirror.now());
+        more += &gauges::of_process(self.health.is_ready(), self.mirror.disk(), self.mirror.opened_at());
         self.metrics.render(&more)
     }
 }

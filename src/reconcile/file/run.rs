@@ -777,9 +777,8 @@ impl Failed {
 
     pub(super) fn from(error: &file::ApplyError, problems: &[String]) -> Self {
         let is_rejected = error.kind() == file::Kind::Refused;
-        let hint = error.hint();
-        let error = if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") };
-        Self { error, problems: problems.to_vec(), is_rejected }
+        // The message ends in the hint already.
+        Self { error: error.to_string(), problems: problems.to_vec(), is_rejected }
     }
 }
 
