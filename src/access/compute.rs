@@ -7,9 +7,8 @@ use crate::model::{DirectoryId, GrantId, ResourceId, RoleName, Seq, Subject, Tim
 use crate::scim::filter::fold;
 
 use super::closure::Closure;
-use super::{
-    DirectoryFacts, Entitlement, Facts, Grant, GroupFacts, GroupRule, Problem, Release, Role, UserFacts,
-};
+use super::resolve::{Bindings, resolve};
+use super::{DirectoryFacts, Entitlement, Facts, Grant, Problem, Release, Role, UserFacts};
 
 /// Why a subject holds an entitlement.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +58,9 @@ pub struct Access {
     pub left_out: BTreeMap<Subject, LeftOut>,
     /// The groups each role resolved to.
     pub role_groups: BTreeMap<RoleName, BTreeSet<(DirectoryId, ResourceId)>>,
+    /// What each displayName rule stands for from now on: what differs from the facts' own is to be remembered, what is
+    /// not here any more is to be forgotten.
+    pub bindings: Bindings,
     /// Directories nobody has pushed to: unknown, so nothing of theirs may be pruned.
     pub unknown: BTreeSet<DirectoryId>,
     /// What an operator should know, sorted.
@@ -87,7 +89,8 @@ pub fn access(facts: &Facts, roles: &[Role], now: Timestamp) -> Access {
         .collect();
     leave_out(facts, &mut result);
     for role in roles {
-        result.role_groups.insert(role.name.clone(), resolve(facts, role, &mut result.problems));
+        let groups = resolve(facts, role, &mut result);
+        result.role_groups.insert(role.name.clone(), groups);
     }
     for directory in &facts.directories {
         in_directory(directory, roles, &mut result);
@@ -192,68 +195,6 @@ fn glob(pattern: &str, text: &str) -> bool {
         }
     }
     rest.ends_with(last)
-}
-
-/// The groups a role names, over all directories it reaches.
-fn resolve(facts: &Facts, role: &Role, problems: &mut Vec<Problem>) -> BTreeSet<(DirectoryId, ResourceId)> {
-    let mut found = BTreeSet::new();
-    for directory in role.directories.iter().flatten() {
-        if facts.directory(directory).is_none() {
-            problems
-                .push(Problem::UnknownDirectory { role: role.name.clone(), directory: directory.clone() });
-        }
-    }
-    let reached: Vec<&DirectoryFacts> =
-        facts.directories.iter().filter(|directory| role.reaches(&directory.id)).collect();
-    for rule in &role.groups {
-        let mut is_anywhere = false;
-        for directory in &reached {
-            let mut groups: Vec<ResourceId> =
-                directory.groups.iter().filter(|group| names(rule, group)).map(|group| group.id).collect();
-            groups.sort();
-            match groups.as_slice() {
-                [] => {
-                    if matches!(rule, GroupRule::DisplayName(_)) && directory.pushed {
-                        problems.push(Problem::UnknownGroup {
-                            role: role.name.clone(),
-                            directory: Some(directory.id.clone()),
-                            rule: rule.to_string(),
-                        });
-                    }
-                }
-                [only] => {
-                    is_anywhere = true;
-                    found.insert((directory.id.clone(), *only));
-                }
-                _ => {
-                    is_anywhere = true;
-                    problems.push(Problem::AmbiguousGroup {
-                        role: role.name.clone(),
-                        directory: directory.id.clone(),
-                        rule: rule.to_string(),
-                        groups,
-                    });
-                }
-            }
-        }
-        let is_known = reached.iter().all(|directory| directory.pushed);
-        if !is_anywhere && is_known && !matches!(rule, GroupRule::DisplayName(_)) {
-            problems.push(Problem::UnknownGroup {
-                role: role.name.clone(),
-                directory: None,
-                rule: rule.to_string(),
-            });
-        }
-    }
-    found
-}
-
-fn names(rule: &GroupRule, group: &GroupFacts) -> bool {
-    match rule {
-        GroupRule::DisplayName(name) => group.display_name == *name,
-        GroupRule::Id(id) => group.id == *id,
-        GroupRule::ExternalId(id) => group.external_id.as_ref() == Some(id),
-    }
 }
 
 /// Adds what the users of one directory hold.

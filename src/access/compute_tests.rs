@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::Doc;
+use crate::access::{Doc, GroupFacts, OnRename};
 
 pub(in crate::access) fn id(n: u8) -> ResourceId {
     ResourceId::new(u64::from(n), &[n; 10])
@@ -59,6 +59,7 @@ pub(in crate::access) fn role(name: &str, groups: &[&str]) -> Role {
         users: None,
         directories: None,
         protected: false,
+        on_rename: OnRename::Follow,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::model::{DirectoryId, ResourceId, RoleName, Subject};
 
 use crate::scim::filter::Bound;
 
-use super::{Access, Entitlement, Facts, LeftOut, Problem, Reason, Role, UserFacts};
+use super::{Access, Entitlement, Facts, LeftOut, Reason, Role, UserFacts};
 
 /// The answer of `rosterd explain` for one subject and one role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,12 +110,7 @@ fn why_not(facts: &Facts, access: &Access, subject: &Subject, role: &Role) -> Ve
         }
     }
     for problem in &access.problems {
-        let (Problem::UnknownGroup { role: named, .. } | Problem::AmbiguousGroup { role: named, .. }) =
-            problem
-        else {
-            continue;
-        };
-        if *named == role.name {
+        if problem.role_of_group() == Some(&role.name) {
             lines.push(problem.to_string());
         }
     }

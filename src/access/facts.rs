@@ -7,6 +7,8 @@ use crate::model::{DirectoryId, GrantId, ResourceId, RoleName, Seq, Subject, Tim
 use crate::scim::filter::fold;
 pub use crate::scim::resource::Doc;
 
+use super::Bindings;
+
 /// Everything the identity providers last said, at one `seq`.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -22,6 +24,8 @@ pub struct Facts {
     pub grants: Vec<Grant>,
     /// Users that their identity provider did not name again before a re-baseline closed.
     pub unconfirmed: BTreeSet<Subject>,
+    /// Which group each displayName rule of a role resolved to first.
+    pub bindings: Bindings,
 }
 
 impl Facts {

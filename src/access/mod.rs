@@ -11,6 +11,7 @@ mod explain;
 mod facts;
 mod name;
 mod problem;
+mod resolve;
 mod role;
 mod view;
 
@@ -20,5 +21,6 @@ pub use explain::{Explanation, UNCONFIRMED, explain, path_text, say, shut_text};
 pub use facts::{DirectoryFacts, Doc, Facts, Grant, GroupFacts, Release, Shut, UserFacts};
 pub use name::{AttributePath, Fold, SubjectAttribute, SubjectAttributeError};
 pub use problem::Problem;
-pub use role::{GroupRule, Role, RoleError, UserFilter};
+pub use resolve::{BindingKey, Bindings, Bound};
+pub use role::{GroupRule, OnRename, Role, RoleError, UserFilter};
 pub use view::{Exception, Verdict, View, ViewGroup, ViewInput, ViewRole, ViewUser, view};

@@ -27,6 +27,34 @@ pub enum Problem {
         /// The groups that match.
         groups: Vec<ResourceId>,
     },
+    /// The group that a displayName rule stands for is called something else now.
+    RenamedGroup {
+        /// The role.
+        role: RoleName,
+        /// The directory.
+        directory: DirectoryId,
+        /// The rule as written.
+        rule: String,
+        /// The group.
+        group: ResourceId,
+        /// Its name now.
+        now: String,
+        /// True: it gives the role on; false: it gives nobody the role.
+        follows: bool,
+    },
+    /// Other groups took the name that a displayName rule names; they do not inherit.
+    NotInherited {
+        /// The role.
+        role: RoleName,
+        /// The directory.
+        directory: DirectoryId,
+        /// The rule as written.
+        rule: String,
+        /// The group that the rule stands for, which may be gone.
+        bound: ResourceId,
+        /// Those that have the name now.
+        groups: Vec<ResourceId>,
+    },
     /// A role names a directory that does not exist.
     UnknownDirectory {
         /// The role.
@@ -89,6 +117,24 @@ pub enum Problem {
     },
 }
 
+impl Problem {
+    /// The role that a group rule of it concerns.
+    pub fn role_of_group(&self) -> Option<&RoleName> {
+        match self {
+            Self::UnknownGroup { role, .. }
+            | Self::AmbiguousGroup { role, .. }
+            | Self::RenamedGroup { role, .. }
+            | Self::NotInherited { role, .. } => Some(role),
+            _ => None,
+        }
+    }
+
+    /// Whether a group changed its name, or a name its group.
+    pub fn is_rename(&self) -> bool {
+        matches!(self, Self::RenamedGroup { .. } | Self::NotInherited { .. })
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -121,6 +167,24 @@ impl fmt::Display for Problem {
                 } else {
                     Ok(())
                 }
+            }
+            Self::RenamedGroup { role, directory, rule, group, now, follows } => {
+                let does =
+                    if *follows { "still gives the role" } else { "gives nobody the role (`on_rename`)" };
+                write!(
+                    f,
+                    "role `{role}`: group `{rule}` of directory `{directory}` is now called `{now}` and {does}; write \
+                     `id:{group}` or the new name into the role"
+                )
+            }
+            Self::NotInherited { role, directory, rule, bound, groups } => {
+                let ids: Vec<String> = groups.iter().take(3).map(|group| format!("`id:{group}`")).collect();
+                write!(
+                    f,
+                    "role `{role}`: another group of directory `{directory}` is called `{rule}` now and does not \
+                     inherit what {bound} was given; if it shall, name it by {} or its `externalId:`",
+                    ids.join(" or ")
+                )
             }
             Self::Unclaimed { subject } => {
                 write!(f, "user {subject} is outside the `claims` of its directory; left out")

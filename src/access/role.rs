@@ -21,6 +21,28 @@ pub struct Role {
     pub directories: Option<Vec<DirectoryId>>,
     /// Key `protected`: sync never takes it away by itself. Default false.
     pub protected: bool,
+    /// Key `on_rename`: what happens when a group that `groups` names by displayName is renamed. Default `follow`.
+    pub on_rename: OnRename,
+}
+
+/// What a displayName rule does when the group it stands for is called something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRename {
+    /// It gives the role on, and warns.
+    #[default]
+    Follow,
+    /// It gives nobody the role until the group has its name again.
+    Release,
+}
+
+impl OnRename {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Follow => "follow",
+            Self::Release => "release",
+        }
+    }
 }
 
 impl Role {

@@ -72,6 +72,7 @@ fn render(status: &Value) -> String {
             ));
         }
     }
+    out.extend(unenforced(status));
     out.extend(decisions(status));
     let problems = problems(status);
     if !problems.is_empty() {
@@ -83,6 +84,38 @@ fn render(status: &Value) -> String {
         }
     }
     out.join("\n")
+}
+
+/// Revocations shown on one screen; `--json` has more.
+const LATE_SHOWN: usize = 5;
+
+/// Who should be out and is still in somewhere.
+fn unenforced(status: &Value) -> Vec<String> {
+    let late = status.get("unenforced").unwrap_or(&Value::Null);
+    let count = output::number(late, "count");
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut table = Table::new(&["revoked, not enforced", "entitlements", "since", "why", "targets"], "");
+    for row in output::list(late, "first").iter().take(LATE_SHOWN) {
+        let who = match output::text(row, "subject") {
+            "" => output::text(row, "change"),
+            subject => subject,
+        };
+        let targets: Vec<&str> = output::list(row, "targets").iter().filter_map(Value::as_str).collect();
+        table.row([
+            Cell::styled(who, style::RED),
+            Cell::from(output::thousands(output::number(row, "entitlements"))),
+            Cell::from(output::ago(output::text(row, "since"), SystemClock.now())),
+            Cell::from(output::text(row, "why")),
+            Cell::from(targets.join(", ")),
+        ]);
+    }
+    let mut out = vec![String::new(), table.render()];
+    if let Some(more) = count.checked_sub(LATE_SHOWN as u64).filter(|more| *more > 0) {
+        out.push(format!("… and {} more: rosterd status --json", output::thousands(more)));
+    }
+    out
 }
 
 /// What people decided, and what of it wants an eye: directories that do not answer, who is shut, grants.

@@ -4,7 +4,7 @@
 //! INVARIANT: in doubt a difference counts as taking away; a false alarm costs one command, a miss costs a door.
 
 use super::{Config, Directory, Reader};
-use crate::access::Role;
+use crate::access::{OnRename, Role};
 use crate::downstream::webhook;
 use crate::http::{limits, listener, tls};
 use crate::model::DirectoryId;
@@ -202,6 +202,9 @@ fn role(was: &Role, is: &Role, found: &mut Difference) {
     }
     if was.protected != is.protected {
         found.note(is.protected, format!("{key}.protected changes"));
+    }
+    if was.on_rename != is.on_rename {
+        found.note(is.on_rename == OnRename::Follow, format!("{key}.on_rename changes"));
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
     let claims = section.get("claims");
     let quirks = section.get("quirks");
     let expect_every = section.get("expect_every");
-    section.planned("on_rename", "it belongs to a role, and following renamed groups comes later");
+    section.planned("on_rename", "it belongs to a `[[role]]`");
     section.finish();
 
     let name = name.and_then(|value| {

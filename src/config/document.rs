@@ -88,7 +88,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let roles: Vec<_> =
         sections.into_iter().filter_map(|section| role::role(section, &directories, &registry)).collect();
 
-    let general = guard::guard(root.table("guard"), &Guard::default());
+    let general = guard::guard(root.table("guard"), &Guard::default(), files);
     let sections = root.tables("target");
     unique(&sections, "name");
     unique_paths(&sections);

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::reader::{Table, Value, what};
+use super::secret::Files;
 use super::server::span;
 use super::target::argv;
 use super::value::parse_percent;
-use crate::reconcile::guard::{AfterHold, Guard, Limit, Waits};
+use super::webhook::{check_url, secrets};
+use crate::reconcile::guard::{AfterHold, Guard, Limit, Notify, Waits};
 
 /// Reads a guard section over `base`.
-pub(super) fn guard(section: Option<Table<'_>>, base: &Guard) -> Guard {
+pub(super) fn guard(section: Option<Table<'_>>, base: &Guard, files: &Files) -> Guard {
     let mut guard = base.clone();
     let Some(section) = section else { return guard };
     if let Some(value) = section.get("max_removals") {
@@ -43,10 +45,26 @@ pub(super) fn guard(section: Option<Table<'_>>, base: &Guard) -> Guard {
         guard.max_hold_then = then;
     }
     if let Some(value) = section.get("notify") {
-        guard.notify = argv(&value);
+        guard.notify = notify(&value, files);
     }
     section.finish();
     guard
+}
+
+/// A command, or `{ url, secret_file }`.
+fn notify(value: &Value<'_>, files: &Files) -> Option<Notify> {
+    if !value.is_table() {
+        return argv(value).map(Notify::Command);
+    }
+    let section = value.table()?;
+    let insecure = section.get("insecure").and_then(|value| value.bool()).unwrap_or_default();
+    let url = section
+        .require("url", "where holds are told, such as `https://chat.example.com/hooks/roster`")
+        .and_then(|value| value.parsed(|text| check_url(text, insecure)));
+    let about = "a file with `whsec_` or `whsk_` and base64; it is never sent unsigned";
+    let secrets = section.require("secret_file", about).map(|value| secrets(&value, files));
+    section.finish();
+    Some(Notify::Webhook { url: url?, secrets: secrets.filter(|found| !found.is_empty())?, insecure })
 }
 
 fn limit(value: &Value<'_>) -> Option<Limit> {

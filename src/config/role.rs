@@ -3,7 +3,7 @@
 use super::directory::Directory;
 use super::problem::nearest;
 use super::reader::{Table, Value, what};
-use crate::access::{GroupRule, Role, UserFilter};
+use crate::access::{GroupRule, OnRename, Role, UserFilter};
 use crate::model::{DirectoryId, ResourceType, RoleName};
 use crate::scim::filter;
 use crate::scim::schema::Registry;
@@ -17,10 +17,9 @@ pub(super) fn role(section: Table<'_>, directories: &[Directory], registry: &Reg
     let users = section.get("users");
     let reach = section.get("directories");
     let protected = section.get("protected").and_then(|value| value.bool());
-    section.planned(
-        "on_rename",
-        "following a renamed group comes later; name it by `id:…` to be safe from renames",
-    );
+    let on_rename = section
+        .get("on_rename")
+        .and_then(|value| value.word(&[("follow", OnRename::Follow), ("release", OnRename::Release)]));
 
     if groups.is_none() && users.is_none() {
         section.fail(
@@ -48,7 +47,8 @@ pub(super) fn role(section: Table<'_>, directories: &[Directory], registry: &Reg
         }
         list.iter().filter_map(|value| known_directory(value, directories)).collect()
     });
-    Some(Role { name: name?, groups, users, directories: reach, protected: protected.unwrap_or_default() })
+    let (protected, on_rename) = (protected.unwrap_or_default(), on_rename.unwrap_or_default());
+    Some(Role { name: name?, groups, users, directories: reach, protected, on_rename })
 }
 
 /// A directory that the config does not name may still have been made by command; one that is spelled almost like

@@ -80,7 +80,7 @@ pub(super) fn target(
     let on_change = section.get("on_change").and_then(|value| value.bool());
     let schedule = schedule(section.get("schedule"), section.get("time_zone"));
     let wait = section.get("wait").map_or_else(Wait::default, |value| wait(&value));
-    let guard = guard(section.table("guard"), general);
+    let guard = guard(section.table("guard"), general, files);
     // A target without a name is reported already; a made-up one lets the rest of it be read.
     let own = name.clone().or_else(|| TargetName::parse("unnamed").ok())?;
     let mut kind = match kind {

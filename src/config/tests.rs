@@ -105,7 +105,6 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
         ("[admin]\nlisten = \"127.0.0.1:8081\"\n", 2, "admin.listen"),
         ("[mirror]\nurl_file = \"pg\"\n", 2, "mirror.url_file"),
         ("[mirror]\nfollow_file = \"nats\"\n", 2, "mirror.follow_file"),
-        ("[[role]]\nname = \"a\"\ngroups = [\"A\"]\non_rename = \"follow\"\n", 4, "role.a.on_rename"),
     ] {
         only_wrong(text, line, &[&format!("`{key}` is not supported by this version")]);
     }
@@ -131,7 +130,9 @@ fn a_guard_of_a_target_changes_what_it_names() {
         hold: Waits::All,
         max_hold: Duration::from_hours(48),
         max_hold_then: AfterHold::Apply,
-        notify: Some(Argv::parse(vec!["/bin/true".to_owned()]).unwrap()),
+        notify: Some(crate::reconcile::guard::Notify::Command(
+            Argv::parse(vec!["/bin/true".to_owned()]).unwrap(),
+        )),
     };
     assert_eq!(config.targets[0].guard, expected);
     assert_eq!(read(FILE).unwrap().config.targets[0].guard, Guard::default());
@@ -140,6 +141,16 @@ fn a_guard_of_a_target_changes_what_it_names() {
     only_wrong("[guard]\nhold = \"additions\"\n", 2, &["removals, all"]);
     only_wrong("[guard]\nwindow = \"1s\"\n", 2, &["guard.window"]);
     only_wrong("[guard]\nnotify = \"mail root\"\n", 2, &["there is no shell"]);
+    only_wrong("[guard]\nnotify = { url = \"http://example.com/x\" }\n", 2, &["loopback"]);
+}
+
+#[test]
+fn a_role_follows_renames_or_lets_go() {
+    let role = "[[role]]\nname = \"a\"\ngroups = [\"A\"]\n";
+    let on_rename = |text: &str| read(text).unwrap().config.roles[0].on_rename;
+    assert_eq!(on_rename(role), crate::access::OnRename::Follow);
+    assert_eq!(on_rename(&format!("{role}on_rename = \"release\"\n")), crate::access::OnRename::Release);
+    only_wrong(&format!("{role}on_rename = \"drop\"\n"), 4, &["on_rename", "release"]);
 }
 
 #[test]

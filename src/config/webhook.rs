@@ -199,7 +199,7 @@ fn time(section: &Table<'_>, key: &'static str, low: Duration, high: Duration) -
     section.get(key).and_then(|value| span(&value, (low, high)))
 }
 
-fn secrets(value: &Value<'_>, files: &Files) -> Vec<SigningSecret> {
+pub(super) fn secrets(value: &Value<'_>, files: &Files) -> Vec<SigningSecret> {
     let list = value.list_or_one();
     if list.is_empty() || list.len() > SECRETS_MAX {
         value.fail(what(format!("`{}` must name one to {SECRETS_MAX} files", value.path())));
@@ -303,7 +303,7 @@ fn proxy(section: &Table<'_>, files: &Files, url: Option<&str>) -> Option<Proxy>
 }
 
 /// The rules of DESIGN §6.10 that need no look-up of the name.
-fn check_url(text: &str, insecure: bool) -> Result<String, String> {
+pub(super) fn check_url(text: &str, insecure: bool) -> Result<String, String> {
     let uri: hyper::Uri = text.parse().map_err(|_| "it is not a URL".to_owned())?;
     let authority = uri.authority().ok_or_else(|| "it names no host".to_owned())?;
     if authority.as_str().contains('@') {

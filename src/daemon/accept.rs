@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::access::OnRename;
 use crate::config::{self, Config};
 use crate::mirror::token::{self, Holder};
 use crate::mirror::{self, ReadTx, WriteTx, config_version, directory};
@@ -106,13 +107,20 @@ fn body(config: &Config) -> Value {
         .roles
         .iter()
         .map(|role| {
-            json!({
+            let mut body = json!({
                 "name": role.name,
                 "groups": role.groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "users": role.users.as_ref().map(|filter| &filter.text),
                 "directories": role.directories,
                 "protected": role.protected,
-            })
+            });
+            // The default is not written, so that configs accepted before there was the key stay the same.
+            if role.on_rename == OnRename::Release
+                && let Some(body) = body.as_object_mut()
+            {
+                body.insert("on_rename".to_owned(), role.on_rename.as_str().into());
+            }
+            body
         })
         .collect();
     let directories: Vec<Value> =

@@ -56,6 +56,17 @@ impl Targets for Running {
         })
     }
 
+    fn unenforced(&self) -> Answering<'_> {
+        Box::pin(async {
+            let found = self.0.unenforced().await.map_err(refused)?;
+            serde_json::to_value(found).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn metrics(&self) -> String {
+        self.0.metrics()
+    }
+
     fn plan(&self, target: Option<TargetName>) -> Answering<'_> {
         Box::pin(async move {
             let mut plans = Vec::new();

@@ -101,6 +101,10 @@ kinds! {
     SubjectReleased = "subject.released",
     /// An operator gave a directory back a name it had let go of.
     SubjectReclaimed = "subject.reclaimed",
+    /// A displayName rule of a role found its group, which it stands for from now on.
+    RoleBound = "role.bound",
+    /// A displayName rule left the configuration, and with it what it stood for.
+    RoleUnbound = "role.unbound",
     /// An operator gave a subject a role for a time.
     GrantCreated = "grant.created",
     /// A grant's time ran out.

@@ -178,6 +178,7 @@ pub fn remove(tx: &mut WriteTx<'_>, id: &DirectoryId) -> Result<(), Error> {
         serde_json::json!({"id": id.as_str(), "name": found.name, "kind": found.kind.as_str()}).to_string();
     log(tx, &found.reference, &Kind::DirectoryRemoved, Some(&before), None)?;
     super::decision::rebaseline::forget(tx, found.reference.key)?;
+    super::decision::binding::forget(tx, id)?;
     for sql in [
         "DELETE FROM member WHERE group_rid IN (SELECT rid FROM resource WHERE dir = ?1)",
         "DELETE FROM email_key WHERE dir = ?1",

@@ -56,6 +56,7 @@ pub fn load_decisions(tx: &mut ReadTx<'_>, facts: &mut Facts) -> Result<(), Stor
             ended: one.ended.map(|(seq, _)| seq),
         })
         .collect();
+    facts.bindings = decision::binding::list(tx)?;
     facts.unconfirmed = decision::rebaseline::all_unconfirmed(tx)?.into_iter().collect();
     Ok(())
 }

@@ -252,6 +252,24 @@ pub fn update_holdings(
     Ok(())
 }
 
+/// What a target holds of one subject.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn entitlements_of(
+    tx: &mut ReadTx<'_>,
+    target: &TargetName,
+    subject: &Subject,
+) -> Result<Vec<Entitlement>, StoreError> {
+    let params = [
+        Param::Text(target.as_str()),
+        Param::Text(subject.directory.as_str()),
+        Param::Blob(subject.user.as_bytes()),
+    ];
+    let sql = "SELECT entitlement FROM holding WHERE target = ?1 AND dir_id = ?2 AND user_id = ?3";
+    tx.all(sql, &params, |row| entitlement_of(row.text(0)?))
+}
+
 /// Forgets all that a target shows; what it shows anew is told piece by piece.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use crate::model::{ResourceId, Seq};
 use crate::scim::resource::Doc;
 
 use super::change::{Digested, MemberChange, MemberDigest, digest_values, id_of, member_of};
+use super::decision::binding;
 use super::engine::{Param, Row, StoreError, array};
 use super::history::{
     self, MEMBER_COLUMNS, RESOURCE_COLUMNS, ResourceRow, Standing, Sum, Thing, amend, is_sealed_whole,
@@ -155,6 +156,10 @@ fn compare_standing(tx: &mut ReadTx<'_>, report: &mut Report) -> Result<(), Stor
     }
     for id in logged.keys() {
         report.fault(format!("token {id} stands in the log and is not there"));
+    }
+    let told = standing.class("role_group").filter_map(|(_, thing)| binding::of_body(&thing.body)).collect();
+    if binding::list(tx)? != told {
+        report.fault("the groups that roles stand for are not what the log says of them".to_owned());
     }
     decisions::compare(tx, &standing, report)
 }

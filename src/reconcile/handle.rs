@@ -16,6 +16,7 @@ use super::file::pin::NoVersion;
 use super::file::reload::Reloads;
 use super::file::run::plan_of;
 use super::guard::verdict::{self, DecideError};
+use super::latency::{self, Meter, Unenforced};
 use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
 use super::pull::Pull;
 use super::shelf::Shelf;
@@ -105,6 +106,7 @@ struct Inner {
     pulse: watch::Receiver<Pulse>,
     stop_pulse: watch::Sender<bool>,
     shelf: Arc<Shelf>,
+    meter: Arc<Meter>,
     applied: Arc<watch::Sender<u64>>,
     targets: Mutex<Targets>,
     reloads: Arc<Reloads>,
@@ -146,14 +148,29 @@ impl Reconciler {
         let source = Arc::new(source);
         let (stop_pulse, stopped) = watch::channel(false);
         deadlines::start(mirror.clone(), Arc::clone(&source), stopped.clone());
-        let pulse = pulse::start(mirror.clone(), Arc::clone(&source), stopped);
+        let meter = Arc::new(Meter::default());
+        let newest = *mirror.changes().borrow();
+        for target in &targets {
+            meter.track(&target.name, applied_seq(&mirror, &target.name)?.unwrap_or(newest));
+        }
+        let pulse = pulse::start(mirror.clone(), Arc::clone(&source), Arc::clone(&meter), stopped);
         let shelf = Arc::new(Shelf::default());
         shelf.publish_only(&published(&targets));
         let reloads = Arc::new(Reloads::default());
         let applied = Arc::new(watch::Sender::new(0));
         let running = Mutex::new(Targets::default());
-        let inner =
-            Inner { mirror, clock, source, pulse, stop_pulse, shelf, applied, targets: running, reloads };
+        let inner = Inner {
+            mirror,
+            clock,
+            source,
+            pulse,
+            stop_pulse,
+            shelf,
+            meter,
+            applied,
+            targets: running,
+            reloads,
+        };
         let reconciler = Self { inner: Arc::new(inner) };
         let started = targets.into_iter().zip(transports).map(|(target, transport)| {
             let board = reconciler.board(&target)?;
@@ -271,6 +288,24 @@ impl Reconciler {
     /// Every target's state, in the order of the configuration.
     pub fn status(&self) -> Vec<TargetStatus> {
         self.targets().running.iter().map(|one| one.board.read()).collect()
+    }
+
+    /// Who was revoked and is still in somewhere.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn unenforced(&self) -> Result<Unenforced, Error> {
+        let snapshot = self.inner.source.newest().await?;
+        let (mirror, meter, statuses) =
+            (self.inner.mirror.clone(), Arc::clone(&self.inner.meter), self.status());
+        let found =
+            tokio::task::spawn_blocking(move || latency::unenforced(&mirror, &meter, &snapshot, &statuses));
+        Ok(found.await.map_err(|error| StoreError::Bug(format!("status: {error}")))??)
+    }
+
+    /// How long revocations took, as lines of the metrics' text format.
+    pub fn metrics(&self) -> String {
+        self.inner.meter.render()
     }
 
     /// Targets that the configuration dropped and nobody forgot.
@@ -431,6 +466,12 @@ impl Reconciler {
         let transports = transports(&targets)?;
         let boards = targets.iter().map(|target| self.board(target)).collect::<Result<Vec<_>, _>>()?;
         self.inner.shelf.publish_only(&published(&targets));
+        let newest = *self.inner.mirror.changes().borrow();
+        self.inner.meter.keep_only(&targets.iter().map(|target| target.name.clone()).collect());
+        for target in &targets {
+            let applied = applied_seq(&self.inner.mirror, &target.name)?;
+            self.inner.meter.track(&target.name, applied.unwrap_or(newest));
+        }
         self.inner.source.set_rules(Rules { roles, directories });
         let mut all = self.targets();
         let mut before = std::mem::take(&mut all.running);
@@ -517,6 +558,7 @@ impl Reconciler {
             pulse: inner.pulse.clone(),
             reloads: Arc::clone(&inner.reloads),
             shelf: Arc::clone(&inner.shelf),
+            meter: Arc::clone(&inner.meter),
             signals: Arc::clone(&signals),
             applied: Arc::clone(&inner.applied),
         };
@@ -533,6 +575,12 @@ impl Reconciler {
         });
         Running { settings, board, signals, orders, stop, tasks: vec![joined] }
     }
+}
+
+/// Up to where a target had been applied; `None` if never.
+fn applied_seq(mirror: &Mirror, name: &TargetName) -> Result<Option<Seq>, StoreError> {
+    let saved = mirror.read(|tx: &mut ReadTx<'_>| target::state(tx, name))?;
+    Ok(saved.and_then(|saved| saved.applied).map(|id| id.seq))
 }
 
 fn published(targets: &[TargetSettings]) -> Vec<TargetName> {

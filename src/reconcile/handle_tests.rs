@@ -169,6 +169,7 @@ fn settings(targets: Vec<TargetSettings>, groups: &[&str]) -> Settings {
         users: None,
         directories: None,
         protected: false,
+        on_rename: crate::access::OnRename::Follow,
     };
     Settings { targets, roles: vec![role], directories: Vec::new() }
 }

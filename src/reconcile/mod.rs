@@ -12,6 +12,7 @@ mod deadlines;
 mod explain;
 mod file;
 mod handle;
+mod latency;
 mod pulse;
 mod record;
 mod restored;
@@ -35,6 +36,7 @@ pub use file::look::Evidence;
 pub use file::pin::NoVersion;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler, decide_offline, deliver_offline, plan_offline};
+pub use latency::{Late, Unenforced};
 pub use plan::Plan;
 pub use settings::{
     Apply, Batch, CONCURRENCY, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal,

@@ -9,6 +9,7 @@ use crate::mirror::{Mirror, ReadTx, StoreError};
 use crate::model::Seq;
 
 use super::event::takes_away;
+use super::latency::{Meter, RECALLED_MAX};
 use super::snapshot::Source;
 use super::timing::schedule::Pulse;
 
@@ -19,12 +20,14 @@ const CHANGES_MAX: u32 = 500;
 pub(super) fn start(
     mirror: Mirror,
     source: Arc<Source>,
+    meter: Arc<Meter>,
     mut stop: watch::Receiver<bool>,
 ) -> watch::Receiver<Pulse> {
     let mut newest = mirror.changes();
     let now = *newest.borrow_and_update();
     let (tell, pulse) = watch::channel(Pulse { seq: now, revoke: now, word: now });
     tokio::spawn(async move {
+        recall(&mirror, &source, &meter, now).await;
         let mut seen = now;
         loop {
             tokio::select! {
@@ -35,7 +38,11 @@ pub(super) fn start(
             while seen < to {
                 let any_filter = source.rules().roles.iter().any(|role| role.users.is_some());
                 let read = mirror.read_long(move |tx: &mut ReadTx<'_>| change::after(tx, seen, CHANGES_MAX));
-                let news = judge(read.await, to, any_filter);
+                let read = read.await;
+                if let Ok(changes) = &read {
+                    meter.note(changes, any_filter, mirror.now());
+                }
+                let news = judge(read, to, any_filter);
                 seen = news.seq;
                 tell.send_modify(|pulse| {
                     pulse.seq = news.seq;
@@ -46,6 +53,15 @@ pub(super) fn start(
         }
     });
     pulse
+}
+
+/// What targets had not got to when the daemon ended.
+async fn recall(mirror: &Mirror, source: &Source, meter: &Meter, now: Seq) {
+    let Some(from) = meter.oldest().filter(|from| *from < now) else { return };
+    let any_filter = source.rules().roles.iter().any(|role| role.users.is_some());
+    let read = mirror.read_long(move |tx: &mut ReadTx<'_>| change::after(tx, from, RECALLED_MAX)).await;
+    let changes: Vec<Change> = read.unwrap_or_default().into_iter().filter(|one| one.seq <= now).collect();
+    meter.recall(&changes, any_filter);
 }
 
 /// Resolves once told to stop, or once nobody is left who could tell.

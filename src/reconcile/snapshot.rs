@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::access::{Access, Facts, Role, access};
-use crate::mirror::{Mirror, ReadTx, StoreError, advance, facts};
-use crate::model::{Clock, DirectoryId, Seq, Timestamp};
+use crate::mirror::decision::binding;
+use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, advance, facts};
+use crate::model::{Clock, DirectoryId, Origin, Seq, Timestamp};
 
 use super::settings::DirectorySettings;
 
@@ -47,6 +48,12 @@ impl Snapshot {
         }
         let access = access(&facts, &rules.roles, clock.now());
         Ok(Self { facts, access, rules })
+    }
+
+    /// Whether rules found their groups, or left the configuration, since that was last remembered. What was written
+    /// behind this picture waits for the next one.
+    fn is_news(&self) -> bool {
+        self.access.bindings != self.facts.bindings
     }
 
     pub(crate) fn seq(&self) -> Seq {
@@ -95,12 +102,40 @@ impl Source {
         if let Some(known) = cache.as_ref().filter(|known| known.is_true(newest, &rules, self.clock.now())) {
             return Ok(Arc::clone(known));
         }
-        let (mirror, clock, known) = (self.mirror.clone(), Arc::clone(&self.clock), cache.clone());
+        let before = cache.clone();
+        let mut taken = self.take(&rules, before.clone()).await?;
+        if taken.is_news() {
+            let wanted = taken.access.bindings.clone();
+            let remember = move |tx: &mut WriteTx<'_>| binding::settle(tx, &wanted);
+            if let Err(error) = self.mirror.write(Origin::daemon(), remember).await {
+                // Who is out must get out all the same. Not kept, so that the next one tries again.
+                tracing::warn!(%error, "cannot remember which groups the roles stand for");
+                return Ok(taken);
+            }
+            taken = self.take(&rules, Some(taken)).await?;
+        }
+        warn_of_renames(before.as_deref(), &taken);
+        *cache = Some(Arc::clone(&taken));
+        Ok(taken)
+    }
+
+    async fn take(
+        &self,
+        rules: &Arc<Rules>,
+        known: Option<Arc<Snapshot>>,
+    ) -> Result<Arc<Snapshot>, StoreError> {
+        let (mirror, clock, rules) = (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(rules));
         let taken =
             tokio::task::spawn_blocking(move || Snapshot::take(&mirror, rules, &*clock, known.as_deref()))
                 .await;
-        let taken = Arc::new(taken.map_err(|error| StoreError::Bug(format!("access: {error}")))??);
-        *cache = Some(Arc::clone(&taken));
-        Ok(taken)
+        Ok(Arc::new(taken.map_err(|error| StoreError::Bug(format!("access: {error}")))??))
+    }
+}
+
+/// Each rename once; `status` shows it for as long as it stands.
+fn warn_of_renames(before: Option<&Snapshot>, now: &Snapshot) {
+    let known = before.map_or(&[][..], |before| before.access.problems.as_slice());
+    for problem in now.access.problems.iter().filter(|one| one.is_rename() && !known.contains(one)) {
+        tracing::warn!("{problem}");
     }
 }

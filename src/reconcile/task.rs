@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::downstream::command;
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, Origin, Seq, Timestamp};
 
@@ -14,8 +13,10 @@ use super::file::drift;
 use super::file::look::{self, Known};
 use super::file::reload::{Expected, Reloads};
 use super::file::run::{Cause, FileRun, Outcome};
+use super::guard::notify;
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
+use super::latency::Meter;
 use super::manage::{self, RollbackReport};
 use super::pulse::stopped;
 use super::settings::{POLL_DEFAULT, TargetKind, TargetSettings};
@@ -73,6 +74,8 @@ pub(super) struct Task {
     pub(super) reloads: Arc<Reloads>,
     /// Where a published target shows its bytes.
     pub(super) shelf: Arc<Shelf>,
+    /// What measures how long revocations take.
+    pub(super) meter: Arc<Meter>,
     /// What it and the sender of its deliveries say to each other.
     pub(super) signals: Arc<Signals>,
     /// Grows whenever a file target was applied, for those that speak for it.
@@ -356,27 +359,13 @@ impl Task {
         if notice.told {
             return;
         }
-        let (mirror, argv) = (self.mirror.clone(), self.settings.guard.notify.clone());
-        // Not waited for: a slow command must not delay what may go.
-        drop(tokio::task::spawn_blocking(move || {
-            if let Some(argv) = argv {
-                let input = notice.json(&name).to_string();
-                let done =
-                    command::run_with(&argv, None, Some(input.as_bytes()), &command::Limits::default());
-                match done {
-                    Ok(output) if output.is_success() => {}
-                    Ok(output) => {
-                        let text: String = output.text().trim().chars().take(300).collect();
-                        tracing::error!(target_name = %name, status = %output.status, text, "`notify` failed");
-                    }
-                    Err(error) => tracing::error!(target_name = %name, %error, "`notify` failed"),
-                }
-            }
-            if let Err(error) = verdict::mark_told(&mirror, &name, notice.began) {
-                // After a restart it is told again, which is the lesser evil.
-                tracing::warn!(target_name = %name, %error, "cannot record that a hold was told of");
-            }
-        }));
+        // Not waited for: a slow command or receiver must not delay what may go.
+        drop(tokio::spawn(notify::tell(
+            self.mirror.clone(),
+            name,
+            self.settings.guard.notify.clone(),
+            notice,
+        )));
     }
 
     /// There is room for more deliveries: goes on with what the last run saw, and once that is told, looks anew.
@@ -456,6 +445,10 @@ impl Task {
             tracing::info!(target_name = %name, added, removed, renamed = outcome.renamed, "target brought up to date");
         }
         let is_file = matches!(self.settings.kind, TargetKind::File(_));
+        if let Some(seq) = applied.filter(|_| is_file) {
+            let held = outcome.guarded.as_ref().is_some_and(|guarded| guarded.held > 0);
+            self.meter.enforced(&self.mirror, name, (seq, held), now);
+        }
         for one in &outcome.drift {
             let (path, what, uid, modified) = (&one.path, &one.what, one.uid, one.modified.as_deref());
             tracing::warn!(target_name = %name, path, what, uid, modified, repaired = one.repaired,
@@ -497,6 +490,7 @@ impl Task {
             settings: settings.clone(),
             transport,
             board: Arc::clone(&self.board),
+            meter: Arc::clone(&self.meter),
             signals: Arc::clone(&self.signals),
         })
     }

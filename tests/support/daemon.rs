@@ -120,6 +120,8 @@ impl Daemon {
     pub fn spawn(&mut self) {
         assert!(self.process.is_none());
         self.notes.clear();
+        // What a life before said, such as READY=1 after a reload, must not be taken for this one's.
+        while self.notify.recv(&mut [0; 4096]).is_ok() {}
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let mut command = Command::new(self.program());

@@ -140,6 +140,7 @@ fn model(people: &[Person<'_>], groups: &[(&str, &[usize], &[usize])], role_grou
         users: None,
         directories: None,
         protected: false,
+        on_rename: crate::access::OnRename::Follow,
     };
     let access = access(&facts, &[role], Timestamp(0));
     let input = ViewInput {

@@ -178,6 +178,14 @@ pub trait Targets: Send + Sync {
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
     fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    /// Who was revoked and is still in somewhere, for `status`: `{"count","first"}`.
+    fn unenforced(&self) -> Answering<'_> {
+        Box::pin(async { Ok(json!({"count": 0, "first": []})) })
+    }
+    /// More lines for `/metrics`.
+    fn metrics(&self) -> String {
+        String::new()
+    }
     /// What each target makes of a subject and a role, for `explain`: an array, empty where nobody answers for targets.
     fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
         Box::pin(async { Ok(json!([])) })
@@ -259,6 +267,7 @@ impl AdminState {
         {
             more += &metrics::of_targets(&status);
             more += &gauges::of_targets(&status);
+            more += &targets.metrics();
             more += &metrics::of_deliveries(&status);
         }
         if let Ok(status) = decided(self).await {

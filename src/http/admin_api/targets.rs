@@ -21,9 +21,9 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
     let state = request.state;
     let directories = directories::all(request).await?;
     let seq = state.mirror.read_long::<_, AdminError, _>(|tx| Ok(tx.seq()?)).await?;
-    let targets = match &state.targets {
-        Some(targets) => targets.status().await?,
-        None => json!([]),
+    let (targets, unenforced) = match &state.targets {
+        Some(targets) => (targets.status().await?, targets.unenforced().await?),
+        None => (json!([]), json!({ "count": 0, "first": [] })),
     };
     let (shut, grants) = decisions::in_force(request).await?;
     Ok(json!({
@@ -34,6 +34,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         "not_ready_because": state.health.reason(),
         "directories": directories,
         "targets": targets,
+        "unenforced": unenforced,
         "shut": shut,
         "grants": grants,
         "problems": state.running.load().problems,

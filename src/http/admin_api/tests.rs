@@ -61,6 +61,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
         users: None,
         directories: None,
         protected: false,
+        on_rename: crate::access::OnRename::Follow,
     };
     AdminState {
         mirror: store.mirror.clone(),

@@ -1,6 +1,7 @@
 //! What the guard and the people behind it decided: changes in the chain of config and decisions, and the tables that
 //! say what of it counts now.
 
+pub mod binding;
 pub mod grant;
 pub mod rebaseline;
 pub mod subject;

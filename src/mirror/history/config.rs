@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::access::{Facts, GroupRule, Role, UserFilter};
+use crate::access::{Facts, GroupRule, OnRename, Role, UserFilter};
 use crate::mirror::change;
 use crate::mirror::engine::StoreError;
 use crate::mirror::tx::ReadTx;
@@ -86,7 +86,9 @@ fn role(body: &Value, registry: &Registry) -> Result<Role, String> {
         .filter(|value| value.is_array())
         .map(|_| texts(body, "directories").iter().filter_map(|id| DirectoryId::parse(id).ok()).collect());
     let protected = body.get("protected").and_then(Value::as_bool).unwrap_or(false);
-    Ok(Role { name, groups, users, directories, protected })
+    let is_release = body.get("on_rename").and_then(Value::as_str) == Some(OnRename::Release.as_str());
+    let on_rename = if is_release { OnRename::Release } else { OnRename::Follow };
+    Ok(Role { name, groups, users, directories, protected, on_rename })
 }
 
 fn list<'a>(body: &'a Value, key: &str) -> &'a [Value] {

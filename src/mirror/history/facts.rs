@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::access::{DirectoryFacts, Facts, Grant, GroupFacts, Release, Shut, UserFacts};
 use crate::mirror::change;
+use crate::mirror::decision::binding;
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::ReadTx;
 use crate::mirror::{Error, Refusal};
@@ -250,6 +251,8 @@ fn decisions(standing: &Standing, facts: &mut Facts) {
     };
     let unconfirmed = standing.class("unconfirmed").filter_map(|(object, _)| subject(object));
     facts.unconfirmed = unconfirmed.filter(is_there).collect();
+    facts.bindings =
+        standing.class("role_group").filter_map(|(_, thing)| binding::of_body(&thing.body)).collect();
 }
 
 /// What somebody is called whose name was erased. No two may look like one person with two directories.

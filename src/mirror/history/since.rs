@@ -59,7 +59,7 @@ pub struct Causes {
     edges: HashMap<ResourceId, Arc<HashMap<ResourceId, Mark>>>,
     /// For each group of a role, since when each user is in it, directly or through nesting.
     reached: HashMap<ResourceId, Arc<HashMap<ResourceId, Mark>>>,
-    names: HashMap<ResourceId, Mark>,
+    names: HashMap<(ResourceId, RoleName), Mark>,
     roles: HashMap<RoleName, Mark>,
     told: HashMap<Seq, Option<Cause>>,
 }
@@ -185,10 +185,16 @@ impl Causes {
         group: ResourceId,
         role: &Role,
     ) -> Result<Mark, StoreError> {
-        if let Some(known) = self.names.get(&group) {
+        let key = (group, role.name.clone());
+        if let Some(known) = self.names.get(&key) {
             return Ok(known.clone());
         }
         let by_id = role.groups.iter().any(|rule| matches!(rule, GroupRule::Id(id) if *id == group));
+        // A rule that followed its group keeps the time of the name it was written for.
+        let is_called = |value: &Value| {
+            let name = value.as_str().unwrap_or_default();
+            role.groups.iter().any(|rule| matches!(rule, GroupRule::DisplayName(rule) if rule == name))
+        };
         let sql = "SELECT c.seq, v.after, c.kind = 'group.created' FROM change c LEFT JOIN change_value v \
                    ON v.seq = c.seq WHERE c.resource = ?1 AND c.seq <= ?2 AND c.value_digest IS NOT NULL \
                    ORDER BY c.seq DESC";
@@ -196,7 +202,8 @@ impl Causes {
         tx.query(sql, &[Param::Blob(group.as_bytes()), change::param(upto)], &mut |row| {
             if found.is_none() {
                 let after = part(row.opt_text(1)?);
-                let says = after.contains_key("displayName") || after.contains_key("externalId");
+                let says =
+                    after.get("displayName").is_some_and(is_called) || after.contains_key("externalId");
                 if row.int(2)? == 1 || (says && !by_id) {
                     found = Some(Seq(u64::try_from(row.int(0)?).unwrap_or(0)));
                 }
@@ -204,7 +211,7 @@ impl Causes {
             Ok(())
         })?;
         let mark = Mark::of(found.unwrap_or(Seq::ZERO));
-        self.names.insert(group, mark.clone());
+        self.names.insert(key, mark.clone());
         Ok(mark)
     }
 

@@ -103,7 +103,7 @@ impl Standing {
                     |thing: &Thing| thing.body.get("directory").and_then(Value::as_str) == Some(object);
                 let prefix = format!("{object}/");
                 self.0.retain(|(class, name), thing| match class.as_str() {
-                    "token" => !is_its(thing),
+                    "token" | "role_group" => !is_its(thing),
                     "unconfirmed" => !name.starts_with(&prefix),
                     _ => true,
                 });
@@ -132,6 +132,10 @@ impl Standing {
                 for key in named(object, change.after.as_deref()) {
                     self.0.remove(&key);
                 }
+            }
+            Kind::RoleBound => self.put(key("role_group"), change, after()),
+            Kind::RoleUnbound => {
+                self.0.remove(&key("role_group"));
             }
             Kind::TokenCreated => self.put(key("token"), change, after()),
             Kind::TokenRevoked => {

@@ -10,15 +10,16 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_guard.sql"),
     include_str!("migrations/0003_ownership.sql"),
-    include_str!("migrations/0005_unix_id.sql"),
-    include_str!("migrations/0006_decisions.sql"),
-    include_str!("migrations/0007_retention.sql"),
-    include_str!("migrations/0008_delivery.sql"),
-    include_str!("migrations/0010_restored.sql"),
+    include_str!("migrations/0004_unix_id.sql"),
+    include_str!("migrations/0005_decisions.sql"),
+    include_str!("migrations/0006_retention.sql"),
+    include_str!("migrations/0007_delivery.sql"),
+    include_str!("migrations/0008_role_group.sql"),
+    include_str!("migrations/0009_restored.sql"),
 ];
 
 /// Schema version this program writes.

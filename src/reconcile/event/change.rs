@@ -213,6 +213,8 @@ pub fn takes_away(change: &Change, any_filter: bool) -> bool {
         | ChangeKind::TargetDrifted
         | ChangeKind::GuardHeld
         | ChangeKind::GuardRejected
+        | ChangeKind::RoleBound
+        | ChangeKind::RoleUnbound
         | ChangeKind::DeliveryRetried
         | ChangeKind::DeliverySkipped
         | ChangeKind::DeliveryReplayed

@@ -87,6 +87,7 @@ fn snapshot(moment: &Moment, seq: u64) -> Snapshot {
         users: None,
         directories: None,
         protected: false,
+        on_rename: crate::access::OnRename::Follow,
     }];
     let facts = Facts { seq: Seq(seq), directories: vec![directory], ..Facts::default() };
     let access = access(&facts, &roles, Timestamp(0));

@@ -6,6 +6,7 @@
 //! `hold = "all"`.
 
 pub mod book;
+pub(crate) mod notify;
 pub(crate) mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::access::{Doc, Entitlement, Verdict};
 use crate::downstream::command::Argv;
+use crate::downstream::webhook::SigningSecret;
 use crate::mirror::target::{Holding, How, Passed};
 use crate::model::{DirectoryId, RoleName, Seq, Subject, Timestamp};
 
@@ -36,8 +38,24 @@ pub struct Guard {
     pub max_hold: Duration,
     /// Key `max_hold_then`. Default `keep`.
     pub max_hold_then: AfterHold,
-    /// Key `notify`: run once for each hold, with JSON on its standard input. Default none.
-    pub notify: Option<Argv>,
+    /// Key `notify`: how people are told of a hold, once for each. Default none.
+    pub notify: Option<Notify>,
+}
+
+/// How people are told of a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notify {
+    /// A command, with JSON on its standard input.
+    Command(Argv),
+    /// A signed webhook with the same JSON.
+    Webhook {
+        /// Where.
+        url: String,
+        /// Secrets to sign with.
+        secrets: Vec<SigningSecret>,
+        /// Plain http to any address.
+        insecure: bool,
+    },
 }
 
 /// One limit on removals.

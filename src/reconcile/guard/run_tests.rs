@@ -297,7 +297,9 @@ async fn notify_runs_once_for_each_hold_with_json_on_its_input() {
     let world = World::new().await;
     let (mut target, users, _) = crowd(&world, 40).await;
     let script = format!("cat >> {}; echo >> {0}", world.path("told").display());
-    target.guard.notify = Some(Argv::parse(vec!["/bin/sh".into(), "-c".into(), script]).unwrap());
+    target.guard.notify = Some(crate::reconcile::guard::Notify::Command(
+        Argv::parse(vec!["/bin/sh".into(), "-c".into(), script]).unwrap(),
+    ));
     let reconciler = world.start(vec![target]);
     sync(&reconciler).await;
     for user in &users[..10] {

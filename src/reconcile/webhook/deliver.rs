@@ -21,6 +21,7 @@ use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, target};
 use crate::model::{ChangeId, Clock, EventId, Origin, Seq, TargetName, Timestamp};
 
 use crate::reconcile::State;
+use crate::reconcile::latency::Meter;
 use crate::reconcile::pulse::stopped;
 use crate::reconcile::record;
 use crate::reconcile::restored::{self, Standing};
@@ -71,6 +72,7 @@ pub(crate) struct Sender {
     pub(crate) settings: WebhookSettings,
     pub(crate) transport: Transport,
     pub(crate) board: Arc<Board>,
+    pub(crate) meter: Arc<Meter>,
     pub(crate) signals: Arc<Signals>,
 }
 
@@ -369,6 +371,8 @@ impl Sender {
                 ..live.traffic.clone()
             });
         });
+        let held = self.board.read().held_removals > 0;
+        self.meter.enforced(&self.mirror, &self.name, (applied, held), now);
     }
 }
 
