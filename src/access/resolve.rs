@@ -48,13 +48,12 @@ pub(super) fn resolve(
     for rule in &role.groups {
         let mut is_anywhere = false;
         for directory in &reached {
-            let named = match rule {
-                GroupRule::DisplayName(name) => by_name(facts, role, directory, name, result),
-                _ => {
-                    let groups = matching(directory, |group| is_named(rule, group));
-                    is_anywhere |= !groups.is_empty();
-                    only(&groups, role, directory, rule, &mut result.problems)
-                }
+            let named = if let GroupRule::DisplayName(name) = rule {
+                by_name(facts, role, directory, name, result)
+            } else {
+                let groups = matching(directory, |group| is_named(rule, group));
+                is_anywhere |= !groups.is_empty();
+                only(&groups, role, directory, rule, &mut result.problems)
             };
             found.extend(named.map(|group| (directory.id.clone(), group)));
         }

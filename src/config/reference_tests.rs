@@ -103,7 +103,7 @@ fn said(takes: &BTreeSet<Takes>) -> String {
             Takes::Table => ways.push("a table".to_owned()),
             Takes::Number(low, high) => ways.push(format!("{low} to {high}")),
             Takes::Words(words) => {
-                ways.push(words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "))
+                ways.push(words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "));
             }
             Takes::Form(form) => ways.push(form.clone()),
             Takes::Text | Takes::List | Takes::OneOrList => {}
@@ -245,15 +245,15 @@ fn the_page_of_the_configuration_is_what_the_reader_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let (begin, end) = ("<!-- generated: begin -->\n", "<!-- generated: end -->");
-    let from = page.find(begin).expect("the mark `begin`") + begin.len();
-    let to = page.find(end).expect("the mark `end`");
+    let (before, rest) = page.split_once(begin).expect("the mark `begin`");
+    let (found, after) = rest.split_once(end).expect("the mark `end`");
     let (wanted, _) = reference();
-    if page[from..to] == wanted {
+    if found == wanted {
         return;
     }
     assert!(
         std::env::var_os("UPDATE_DOCS").is_some(),
         "docs/configuration.md is not what the code says; run: UPDATE_DOCS=1 cargo test --lib config::reference"
     );
-    std::fs::write(&path, format!("{}{wanted}{}", &page[..from], &page[to..])).unwrap();
+    std::fs::write(&path, format!("{before}{begin}{wanted}{end}{after}")).unwrap();
 }

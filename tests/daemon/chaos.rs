@@ -47,7 +47,8 @@ fn operation(random: &mut Random, users: &[String], groups: &[String], number: u
 
 fn rebuild(log: &[(String, Vec<u8>)]) -> State {
     let mut state = State::default();
-    let (mut bodies, mut newest): (BTreeMap<(u64, u64), &[u8]>, Option<(u64, u64)>) = Default::default();
+    let mut bodies: BTreeMap<(u64, u64), &[u8]> = BTreeMap::new();
+    let mut newest: Option<(u64, u64)> = None;
     let mut previous = Value::Null;
     for (id, body) in log {
         let mut parts = id.split('-').skip(1).map(|part| part.parse::<u64>().unwrap());

@@ -144,9 +144,7 @@ fn retry_after_is_obeyed_in_seconds_and_as_a_date_and_a_cut_off_answer_is_no_ans
     receiver.answer_next(&[&format!("503 Later\r\nRetry-After: {date}")]);
     daemon.cli_json(&["delivery", "retry", &id]);
     wait_until("it failed again", || receiver.all().len() == 2 && !next_at(&id).is_empty());
-    wait_until("put off by the date", || {
-        next_at(&id) < seconds && next_at(&id) > text(&open["at"]).to_owned()
-    });
+    wait_until("put off by the date", || next_at(&id) < seconds && *next_at(&id) > *text(&open["at"]));
     receiver.answer_next(&["200 Cut\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n50\r\nhalf"]);
     daemon.cli_json(&["delivery", "retry", &id]);
     wait_until("three attempts", || receiver.all().len() == 3);
