@@ -105,7 +105,7 @@ fn fits(section: &Table<'_>, format: &Format, place: &Place) {
             ))
             .help("set `each = \"role\"` and `path = \"/srv/rosterd/roles/{name}.json\"`"),
         ),
-        (Shape::File, _) | (Shape::Tree(Tree::Each { .. }), _) if format.is_tree() => section.fail(
+        (Shape::File | Shape::Tree(Tree::Each { .. }), _) if format.is_tree() => section.fail(
             what(format!("`{}`: format `{}` names its files itself", section.path(), format.name))
                 .help("use `type = \"tree\"` without `each`, `path` being the folder"),
         ),
