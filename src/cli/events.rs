@@ -127,7 +127,7 @@ fn keys(args: &Keys, config: &Path) -> Result<Exit, Error> {
 }
 
 fn show(one: &Value) {
-    output::line(&clean(&output::text(one, "name").to_string()));
+    output::line(&clean(output::text(one, "name")));
     for key in output::list(one, "whpk").iter().filter_map(Value::as_str) {
         output::line(&format!("  {}", clean(key)));
     }

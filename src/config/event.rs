@@ -278,7 +278,7 @@ pub(super) fn hidden(registry: &Registry) -> Vec<Hidden> {
         let schema = registry.resource(kind);
         collect(&mut hidden, &[], &schema.core.attributes);
         for extension in &schema.extensions {
-            collect(&mut hidden, &[extension.urn.clone()], &extension.attributes);
+            collect(&mut hidden, std::slice::from_ref(&extension.urn), &extension.attributes);
         }
     }
     hidden

@@ -10,28 +10,23 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// The schema of one type, or of all. Readers must accept fields that it does not name: fields are only added.
 pub fn schema(kind: Option<Kind>) -> Value {
-    match kind {
-        Some(kind) => {
-            let mut schema = Map::new();
-            schema.insert("$schema".into(), DIALECT.into());
-            schema.insert("$id".into(), format!("urn:rosterd:event:{VERSION}:{kind}").into());
-            schema.extend(of_kind(kind));
-            Value::Object(schema)
-        }
-        None => {
-            let all: Map<String, Value> =
-                KINDS.iter().map(|kind| (kind.to_string(), Value::Object(of_kind(*kind)))).collect();
-            let one_of: Vec<Value> =
-                KINDS.iter().map(|kind| json!({"$ref": format!("#/$defs/{kind}")})).collect();
-            json!({
-                "$schema": DIALECT,
-                "$id": format!("urn:rosterd:event:{VERSION}"),
-                "title": "An event of rosterd",
-                "oneOf": one_of,
-                "$defs": all,
-            })
-        }
+    if let Some(kind) = kind {
+        let mut schema = Map::new();
+        schema.insert("$schema".into(), DIALECT.into());
+        schema.insert("$id".into(), format!("urn:rosterd:event:{VERSION}:{kind}").into());
+        schema.extend(of_kind(kind));
+        return Value::Object(schema);
     }
+    let all: Map<String, Value> =
+        KINDS.iter().map(|kind| (kind.to_string(), Value::Object(of_kind(*kind)))).collect();
+    let one_of: Vec<Value> = KINDS.iter().map(|kind| json!({"$ref": format!("#/$defs/{kind}")})).collect();
+    json!({
+        "$schema": DIALECT,
+        "$id": format!("urn:rosterd:event:{VERSION}"),
+        "title": "An event of rosterd",
+        "oneOf": one_of,
+        "$defs": all,
+    })
 }
 
 fn of_kind(kind: Kind) -> Map<String, Value> {

@@ -115,7 +115,7 @@ fn events(kind: Kind, data: &Map<String, Value>, event: &Event) -> Value {
                 .iter()
                 .map(|id| json!({"op": "remove", "path": format!("members[value eq \"{id}\"]")}))
                 .collect();
-            operations(&mut events, data, gone, &["members"]);
+            operations(&mut events, data, &gone, &["members"]);
         }
         _ => {}
     }
@@ -166,11 +166,11 @@ fn patch(events: &mut Map<String, Value>, data: &Map<String, Value>, told: &[&st
         Some(value) => json!({"op": "replace", "path": name, "value": value}),
         None => json!({"op": "remove", "path": name}),
     });
-    let done = done.collect();
-    operations(events, data, done, &names);
+    let done: Vec<Value> = done.collect();
+    operations(events, data, &done, &names);
 }
 
-fn operations(events: &mut Map<String, Value>, data: &Map<String, Value>, done: Vec<Value>, names: &[&str]) {
+fn operations(events: &mut Map<String, Value>, data: &Map<String, Value>, done: &[Value], names: &[&str]) {
     // Memberships are ids and fit always; values may be missing because they are not wanted or too long.
     let is_membership = names == ["members"] && data.get("changed").is_none();
     if is_membership || is_full(data, "after") || is_full(data, "before") {
@@ -190,7 +190,7 @@ fn ids(data: &Map<String, Value>) -> Vec<String> {
 fn members_added(events: &mut Map<String, Value>, data: &Map<String, Value>, ids: &[String]) {
     let members: Vec<Value> = ids.iter().map(|id| json!({"value": id})).collect();
     let add = vec![json!({"op": "add", "path": "members", "value": members})];
-    operations(events, data, add, &["members"]);
+    operations(events, data, &add, &["members"]);
 }
 
 /// The first part of a group replaces it, each further one adds its members.
