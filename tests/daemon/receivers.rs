@@ -1,7 +1,7 @@
 //! Webhooks over the network as it is: TLS with an authority of one's own, client certificates, proxies, credentials,
 //! and receivers that are slow, cut connections or show the wrong certificate.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
@@ -295,9 +295,7 @@ fn a_receiver_that_resets_or_never_answers_is_tried_again_with_the_same_event() 
     daemon.cli_json(&["delivery", "retry", "--all", "--target", "app"]);
     wait_until("it was taken and not answered", || bodies.lock().unwrap().len() == 1);
     wait_until("the time ran out", || {
-        daemon.target("app")["last_error"]
-            .as_str()
-            .is_some_and(|why| why.contains("within 1 s") || why.contains("time"))
+        daemon.target("app")["last_error"].as_str().is_some_and(|why| why.contains("no whole answer within"))
     });
     daemon.cli_json(&["delivery", "retry", "--all", "--target", "app"]);
     wait_until("now it is done", || daemon.target("app")["state"] == "in_sync");

@@ -391,7 +391,9 @@ impl Sender {
         self.board.update(|status| {
             let stays = matches!(status.state, State::NeedsSnapshot | State::Waiting);
             let is_held = state == State::InSync && status.held_removals > 0;
-            if !(stays && state == State::InSync) {
+            // Whatever becomes of what is still open, what lies behind it is gone from the log.
+            let is_gap = status.state == State::NeedsSnapshot && state != State::Disabled;
+            if !is_gap && !(stays && state == State::InSync) {
                 status.state = if is_held { State::Held } else { state };
             }
             status.applied_seq = applied;
