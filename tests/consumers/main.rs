@@ -35,3 +35,4 @@ mod spicedb;
 mod sshd;
 mod standard_webhooks;
 mod story;
+mod tokens;

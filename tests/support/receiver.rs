@@ -16,6 +16,7 @@ pub struct Delivery {
     pub body: Value,
     pub raw: Vec<u8>,
     pub answered: u16,
+    pub came: std::time::SystemTime,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
 }
@@ -113,6 +114,7 @@ fn serve_one(stream: &TcpStream, state: &State) -> Option<()> {
         verified: verify(&headers, &raw),
         body: serde_json::from_slice(&raw).unwrap_or(Value::Null),
         raw,
+        came: std::time::SystemTime::now(),
         answered: answer.get(..3).and_then(|s| s.parse().ok()).unwrap_or(0),
         headers: headers.clone(),
     });

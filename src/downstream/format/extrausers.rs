@@ -44,7 +44,7 @@ fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
     for (name, (gid, role)) in unix::numbered(&groups, options, &mut left_out) {
         let members = role.members.iter().filter_map(|name| people.get(name.as_str()));
         let members: Vec<&str> = members.map(|one| one.written.as_str()).collect();
-        text.extend([name.as_str(), ":x:", gid.to_string().as_str(), ":", members.join(",").as_str(), "\n"]);
+        text.extend([name, ":x:", gid.to_string().as_str(), ":", members.join(",").as_str(), "\n"]);
     }
     Ok(Rendered { bytes: text.into_bytes(), left_out })
 }

@@ -15,7 +15,7 @@ pub use read::{
     oldest_kept, open, range,
 };
 pub use write::{
-    Sent, add, assign_batch, prune, record, release, reopen, retry, retry_matching, skip, supersede,
+    Sent, add, assign_batch, prune, record, release, reopen, retry, retry_matching, set_body, skip, supersede,
 };
 
 /// Where a delivery stands.

@@ -99,6 +99,22 @@ pub fn record(tx: &mut WriteTx<'_>, target: &TargetName, sent: &[Sent]) -> Resul
     Ok(())
 }
 
+/// Gives an event that was kept without one its body, before it is sent for the first time.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn set_body(
+    tx: &mut WriteTx<'_>,
+    target: &TargetName,
+    event: EventId,
+    body: &[u8],
+    content_type: &str,
+) -> Result<(), StoreError> {
+    let [a, b, c, d] = key(target, event);
+    let sql = "UPDATE delivery SET body = ?5, content_type = ?6 WHERE target = ?1 AND epoch = ?2 AND seq = ?3 AND n = ?4";
+    tx.execute(sql, &[a, b, c, d, Param::Blob(body), Param::Text(content_type)]).map(|_| ())
+}
+
 /// Binds pending events into one batch, before it is sent for the first time: the same events make up each attempt.
 ///
 /// # Errors

@@ -115,12 +115,20 @@ pub fn render(
         BodyFormat::Template(template) => template.render(event, settings, id, previous)?,
         BodyFormat::CloudEvents { source } => cloud::render(event, settings, source, id, previous),
         BodyFormat::ScimEvents(tokens) => set::render(event, settings, tokens, id, previous)?,
-        BodyFormat::Standard => {
-            let data = data(event, settings, id, previous, BODY_BYTES_MAX - ENVELOPE_BYTES);
-            envelope(event, &data).to_string().into_bytes()
-        }
+        BodyFormat::Standard => standard(event, settings, id, previous),
     };
     Ok(Body { bytes, content_type: settings.content_type().to_owned() })
+}
+
+/// The standard form, which every event has.
+pub(super) fn standard(
+    event: &Event,
+    settings: &BodySettings,
+    id: EventId,
+    previous: Option<EventId>,
+) -> Vec<u8> {
+    let data = data(event, settings, id, previous, BODY_BYTES_MAX - ENVELOPE_BYTES);
+    envelope(event, &data).to_string().into_bytes()
 }
 
 /// Bytes that a body needs besides its data, at most.

@@ -76,6 +76,8 @@ fn one(change: &Change, kind: Kind, names: &Names<'_>) -> Option<Event> {
     match kind.family() {
         "user" | "group" => resource(change, kind, values, names),
         "directory" => Some(directory(change, kind, &values)),
+        "grant" | "subject" => of_person(change, kind, values, names),
+        "rebaseline" => of_directory(change, kind, values),
         _ => decision(change, kind, values),
     }
 }
@@ -121,19 +123,56 @@ fn decision(change: &Change, kind: Kind, mut values: Values) -> Option<Event> {
     let target = change.object.as_deref()?;
     let mut data = start(change, None);
     data.insert("target".into(), target.into());
-    let mut detail = values.after.take().unwrap_or_default();
-    for field in kind.fields() {
-        let Some(value) = detail.remove(field.name).filter(|value| !value.is_null()) else { continue };
-        data.insert(field.name.into(), shortened(value));
-    }
+    add_detail(&mut data, kind, values.after.take().unwrap_or_default());
     Some(event(change, kind, Some(target.to_owned()), data))
 }
+
+/// A decision about a user, by the name that the decision was made under.
+fn of_person(change: &Change, kind: Kind, values: Values, names: &Names<'_>) -> Option<Event> {
+    let (directory, id) = change.object.as_deref()?.split_once('/')?;
+    let (directory, id) = (DirectoryId::parse(directory).ok()?, ResourceId::parse(id)?);
+    let mut data = start(change, Some(directory.as_str()));
+    data.insert("user".into(), user(id, values.text("user_name"), names));
+    // What ended is told by the values it had.
+    add_detail(&mut data, kind, values.after.or(values.before).unwrap_or_default());
+    let person = Person { directory, user: id, before: None, after: None };
+    Some(Event { person: Some(person), ..event(change, kind, Some(id.to_string()), data) })
+}
+
+/// A decision about a whole directory.
+fn of_directory(change: &Change, kind: Kind, mut values: Values) -> Option<Event> {
+    let id = change.object.as_deref()?;
+    let mut detail = values.after.take().unwrap_or_default();
+    if kind == Kind::RebaselineConfirmed {
+        let users = detail.get("users").and_then(Value::as_array).map_or(0, Vec::len);
+        detail.insert("confirmed".into(), users.into());
+    }
+    let mut data = start(change, Some(id));
+    add_detail(&mut data, kind, detail);
+    Some(event(change, kind, Some(id.to_owned()), data))
+}
+
+/// The fields of the type that the change's detail has and the event has not yet.
+fn add_detail(data: &mut Map<String, Value>, kind: Kind, mut detail: Map<String, Value>) {
+    for field in kind.fields() {
+        let Some(value) = detail.remove(field.name).filter(|value| !value.is_null()) else { continue };
+        data.entry(field.name).or_insert_with(|| shortened(value));
+    }
+}
+
+/// Bytes that the texts of one list may take: two such lists and all else fit into a body.
+const LIST_BYTES_MAX: usize = 8_000;
 
 fn shortened(value: Value) -> Value {
     match value {
         Value::String(text) => cut(&text).into(),
         Value::Array(mut all) => {
+            let mut bytes = 0_usize;
             all.truncate(SUBJECTS_MAX);
+            all.retain(|one| {
+                bytes = bytes.saturating_add(one.to_string().len());
+                bytes <= LIST_BYTES_MAX
+            });
             all.into()
         }
         other => other,

@@ -85,7 +85,9 @@ fn text(name: &str) -> &'static str {
         "why" => "member of \"Database Admins\"",
         "name" => "Acme Okta",
         "target" => "opa",
-        "plan" | "expected" => "9f86d081884c7d659a2feaa0c55ad015",
+        "reason" => "on call this week",
+        "until" | "ends" => "2026-05-11T09:30:00.000Z",
+        "plan" | "expected" | "digest" => "9f86d081884c7d659a2feaa0c55ad015",
         "path" => "/srv/rosterd/access.json",
         "found" => "missing",
         "action" => "repaired",
@@ -100,6 +102,7 @@ fn texts(kind: Kind, name: &str) -> Value {
         ("changed", Kind::UserDeactivated | Kind::UserReactivated) => json!(["active"]),
         ("changed", _) => json!(["title"]),
         ("subjects", _) => json!([format!("acme-okta/{}", user_id())]),
+        ("paths" | "deleted" | "left", _) => json!(["/srv/rosterd/access.json"]),
         ("users", _) => json!([user_id()]),
         ("groups", _) => json!([group_id(2)]),
         ("scope", _) => json!(["access", "directory", "group", "user"]),
@@ -109,7 +112,9 @@ fn texts(kind: Kind, name: &str) -> Value {
 
 fn count(name: &str) -> u64 {
     match name {
-        "held" | "released" | "rejected" => 12,
+        "held" | "released" | "rejected" | "unconfirmed" => 12,
+        "grant" => EXAMPLE_ID.seq.0,
+        "to_seq" => 4_600,
         "newly_held" | "members" => 2,
         "given_back" => 0,
         _ => 1,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::downstream::webhook::SigningSecret;
+use crate::downstream::webhook::{SigningSecret, TokenKey};
 use crate::reconcile::settings::{Sending, TargetKind, TargetSettings};
 
 use super::body::BodyFormat;
@@ -19,9 +19,7 @@ pub fn public_keys(targets: &[TargetSettings]) -> Value {
         };
         let whpk: Vec<String> = secrets.iter().filter_map(SigningSecret::public).collect();
         let keys: Vec<Value> = match &webhook.body.format {
-            BodyFormat::ScimEvents(tokens) => {
-                tokens.key.iter().map(crate::downstream::webhook::TokenKey::public).collect()
-            }
+            BodyFormat::ScimEvents(tokens) => tokens.key.iter().map(TokenKey::public).collect(),
             _ => Vec::new(),
         };
         if !whpk.is_empty() || !keys.is_empty() {

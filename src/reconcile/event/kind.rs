@@ -65,6 +65,9 @@ const MEMBER_GROUP: Field = Field::always("member", Shape::Group, "The group tha
 const DIRECTORY_NAME: Field = Field::full("name", Shape::Text, "Its display name.");
 const HELD: Field = Field::always("held", Shape::Count, "Removals of this target that are held now.");
 const COUNTS: Field = Field::always("counts", Shape::Counts, "How many of each the snapshot holds.");
+const REASON: Field = Field::full("reason", Shape::Text, "Why, in the words of who did it.");
+const GRANT: Field = Field::always("grant", Shape::Count, "Number of the grant.");
+const UNTIL: Field = Field::always("until", Shape::Text, "When the grant ends by itself, in UTC.");
 const SCOPE: Field =
     Field::always("scope", Shape::Texts, "Which snapshot events come between the markers, sorted.");
 
@@ -87,6 +90,12 @@ kinds! {
         [DIRECTORY, ACTOR, REQUEST, CHANGED, BEFORE, AFTER];
     DirectorySnapshot = "directory.snapshot", "In a snapshot: a directory.",
         [DIRECTORY, DIRECTORY_NAME, Field::always("enabled", Shape::Flag, "Whether it answers.")];
+    GrantCreated = "grant.created", "An operator gave a user a role for a time.",
+        [DIRECTORY, USER, GRANT, ROLE, UNTIL, REASON, ACTOR, REQUEST];
+    GrantExpired = "grant.expired", "A grant's time ran out.",
+        [DIRECTORY, USER, GRANT, ROLE, UNTIL, REASON, ACTOR, REQUEST];
+    GrantRevoked = "grant.revoked", "An operator ended a grant before its time.",
+        [DIRECTORY, USER, GRANT, ROLE, UNTIL, REASON, ACTOR, REQUEST];
     GroupCreated = "group.created", "A group came; its members follow as `group.user_added` and `group.group_added`.",
         [DIRECTORY, GROUP, ACTOR, REQUEST, WHOLE, OMITTED];
     GroupDeleted = "group.deleted", "A group went, and with it its memberships both ways; those are not said one by one.",
@@ -126,16 +135,49 @@ kinds! {
          Field::maybe("window", Shape::Flag, "Whether what the window let through before is given back."),
          Field::always("rejected", Shape::Count, "Removals that will not happen."),
          Field::maybe("given_back", Shape::Count, "Removals that are taken back.")];
+    RebaselineClosed = "rebaseline.closed", "The time of a re-baseline ran out; who was not named is unconfirmed.",
+        [DIRECTORY, ACTOR,
+         Field::always("unconfirmed", Shape::Count, "Users that were not named.")];
+    RebaselineConfirmed = "rebaseline.confirmed", "An identity provider named users again that were unconfirmed.",
+        [DIRECTORY, ACTOR, REQUEST,
+         Field::always("users", Shape::Texts, "Ids of these users, the first hundred."),
+         Field::always("confirmed", Shape::Count, "How many they are.")];
+    RebaselineOpened = "rebaseline.opened", "From now on the directory's identity provider has to name everybody again.",
+        [DIRECTORY, ACTOR, REQUEST,
+         Field::always("ends", Shape::Text, "When its time runs out, in UTC.")];
     SnapshotFinished = "snapshot.finished", "A snapshot is told whole; what follows is told as it happens.",
         [SCOPE, COUNTS];
     SnapshotStarted = "snapshot.started", "A snapshot begins: forget what you hold, and build it up from what follows.",
         [SCOPE, COUNTS];
+    SubjectOpened = "subject.opened", "An operator let a user in again who was shut out.",
+        [DIRECTORY, USER, REASON, ACTOR, REQUEST];
+    SubjectReclaimed = "subject.reclaimed", "An operator gave a directory back a name that it had let go of.",
+        [DIRECTORY, USER, ACTOR, REQUEST];
+    SubjectReleased = "subject.released", "An operator made a directory let go of a user's name; the next directory may have it.",
+        [DIRECTORY, USER, REASON, ACTOR, REQUEST];
+    SubjectShut = "subject.shut", "An operator shut a user out of every target, past guard and wait.",
+        [DIRECTORY, USER, REASON, ACTOR, REQUEST];
+    TargetAdopted = "target.adopted", "A target took over files that it had not written.",
+        [TARGET, ACTOR, REQUEST,
+         Field::maybe("paths", Shape::Texts, "The files, as many as fit.")];
     TargetDrifted = "target.drifted", "A target's file was found not to be what rosterd last wrote there.",
         [TARGET, ACTOR,
          Field::maybe("path", Shape::Text, "The file."),
-         Field::maybe("found", Shape::Text, "What was found there: `missing`, or the SHA-256 of the bytes in hex."),
-         Field::maybe("expected", Shape::Text, "SHA-256 of what rosterd wrote, in hex."),
+         Field::maybe("found", Shape::Text, "What was found there: the SHA-256 of the bytes in hex, `missing`, or what is there instead of a file, as in `symlink`."),
+         Field::maybe("expected", Shape::Text, "SHA-256 of what rosterd wrote, in hex, where it is known."),
          Field::maybe("action", Shape::Text, "`repaired` or `reported`, as the target's `drift` says.")];
+    TargetForgotten = "target.forgotten", "A target that the configuration dropped was forgotten.",
+        [TARGET, ACTOR, REQUEST,
+         Field::maybe("deleted", Shape::Texts, "Its files that were deleted, as many as fit."),
+         Field::maybe("left", Shape::Texts, "Its files that were left, as many as fit.")];
+    TargetRolledBack = "target.rolled_back", "A target was put back to an earlier version, less what was revoked since, and stays there.",
+        [TARGET, ACTOR, REQUEST,
+         Field::always("version", Shape::Count, "Number of the version."),
+         Field::always("to_seq", Shape::Count, "The change that this version shows."),
+         Field::maybe("digest", Shape::Text, "SHA-256 of the version as it was, in hex.")];
+    TargetUnpinned = "target.unpinned", "A target that was put back follows access again.",
+        [TARGET, ACTOR, REQUEST,
+         Field::always("version", Shape::Count, "Number of the version it showed.")];
     UserCreated = "user.created", "A user came.",
         [DIRECTORY, USER, ACTOR, REQUEST, WHOLE, OMITTED];
     UserDeactivated = "user.deactivated", "A user's `active` became false, whatever else changed with it.",

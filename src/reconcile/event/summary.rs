@@ -31,6 +31,11 @@ pub fn summary(event: &Event) -> String {
         Kind::DirectoryRemoved => format!("directory {} was removed with all it held", text("directory")),
         Kind::DirectoryRenamed => format!("directory {} was renamed", text("directory")),
         Kind::DirectorySnapshot => format!("directory {}", text("directory")),
+        Kind::GrantCreated => {
+            format!("{} was granted {} until {}", named("user"), text("role"), text("until"))
+        }
+        Kind::GrantExpired => format!("the grant of {} to {} ran out", text("role"), named("user")),
+        Kind::GrantRevoked => format!("the grant of {} to {} was revoked", text("role"), named("user")),
         Kind::GroupCreated => format!("group {} came", named("group")),
         Kind::GroupDeleted => format!("group {} was deleted", named("group")),
         Kind::GroupGroupAdded => format!("group {} joined group {}", named("member"), named("group")),
@@ -52,9 +57,37 @@ pub fn summary(event: &Event) -> String {
         Kind::GuardRejected => {
             format!("{} held removals of {} were rejected", count("rejected"), text("target"))
         }
+        Kind::RebaselineClosed => format!(
+            "the re-baseline of directory {} is over: {} users are unconfirmed",
+            text("directory"),
+            count("unconfirmed")
+        ),
+        Kind::RebaselineConfirmed => {
+            format!("{} users of directory {} were named again", count("confirmed"), text("directory"))
+        }
+        Kind::RebaselineOpened => {
+            format!("directory {} has to name everybody again until {}", text("directory"), text("ends"))
+        }
         Kind::SnapshotFinished => "the snapshot is whole".to_owned(),
         Kind::SnapshotStarted => "a snapshot begins".to_owned(),
+        Kind::SubjectOpened => format!("{} is let in again", named("user")),
+        Kind::SubjectReclaimed => {
+            format!("directory {} speaks for {} again", text("directory"), named("user"))
+        }
+        Kind::SubjectReleased => {
+            format!("directory {} no longer speaks for {}", text("directory"), named("user"))
+        }
+        Kind::SubjectShut => format!("{} is shut out of every target", named("user")),
+        Kind::TargetAdopted => format!("target {} took over files", text("target")),
         Kind::TargetDrifted => format!("the file of target {} was altered by somebody else", text("target")),
+        Kind::TargetForgotten => format!("target {} was forgotten", text("target")),
+        Kind::TargetRolledBack => format!(
+            "target {} was put back to version {} of change {}",
+            text("target"),
+            count("version"),
+            count("to_seq")
+        ),
+        Kind::TargetUnpinned => format!("target {} follows access again", text("target")),
         Kind::UserCreated => format!("user {} came", named("user")),
         Kind::UserDeactivated => format!("user {} was deactivated", named("user")),
         Kind::UserDeleted => format!("user {} was deleted", named("user")),

@@ -1,13 +1,55 @@
-//! Notices that somebody touched a target's files. It only wakes; the run compares, so our own writes are no drift.
+//! Notices that somebody touched a target's files, and puts what a run then found into the log.
+//!
+//! The watch only wakes; the run compares, so our own writes are no drift.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::downstream::file::STAGING_PREFIX;
+use crate::mirror::change::Kind;
+use crate::mirror::decision;
+use crate::mirror::target::State as Saved;
+use crate::mirror::{StoreError, WriteTx};
+use crate::model::TargetName;
+use crate::reconcile::record;
 use crate::reconcile::settings::{FileSettings, Shape};
+
+use super::look::Evidence;
+
+/// Where the record keeps what was told of drift that is left as it is.
+const TOLD: &str = "drift_told";
+
+/// Records drift in the log: each one once, however often a run meets what it leaves as it is. What is put right is
+/// over with this; the same again is another one.
+pub(super) fn tell(
+    tx: &mut WriteTx<'_>,
+    target: &TargetName,
+    saved: &mut Saved,
+    drift: &[Evidence],
+) -> Result<(), StoreError> {
+    let told = saved.record.extra.get(TOLD).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut left = Vec::new();
+    for one in drift {
+        let what = json!([one.path, one.found]);
+        if !told.contains(&what) {
+            let action = if one.repaired { "repaired" } else { "reported" };
+            let detail =
+                json!({"path": one.path, "found": one.found, "expected": one.expected, "action": action});
+            decision::record(tx, &Kind::TargetDrifted, target, &detail)?;
+        }
+        if !one.repaired {
+            left.push(what);
+        }
+    }
+    if left != told {
+        record::set_extra(saved, TOLD, (!left.is_empty()).then(|| left.into()));
+    }
+    Ok(())
+}
 
 /// Watches the folder in which `file` lies, of a tree its own folder and the one above (it may be made anew), and puts
 /// one wake-up into `wake` for whatever happens there. The watch ends with the returned value. `None`: it cannot be

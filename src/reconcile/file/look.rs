@@ -143,13 +143,25 @@ pub struct Evidence {
     pub noticed: String,
     /// Whether it is being put right; false under `drift = "report"`.
     pub repaired: bool,
+    /// What was found, as `target.drifted` says it.
+    #[serde(default)]
+    pub found: String,
+    /// SHA-256 in hex of what was written there, where that is known.
+    #[serde(default)]
+    pub expected: Option<String>,
 }
 
 /// Pieces of evidence kept of one run.
 pub(crate) const EVIDENCE_MAX: usize = 20;
 
 /// What is noted about a drift at `path`.
-pub(crate) fn evidence(path: String, there: &There, now: Timestamp, repaired: bool) -> Evidence {
+pub(crate) fn evidence(
+    path: String,
+    there: &There,
+    expected: Option<String>,
+    now: Timestamp,
+    repaired: bool,
+) -> Evidence {
     let us = rustix::process::geteuid().as_raw();
     let (what, facts) = match there {
         There::Absent => ("deleted", None),
@@ -171,6 +183,19 @@ pub(crate) fn evidence(path: String, there: &There, now: Timestamp, repaired: bo
         bytes: facts.map(|facts| facts.bytes),
         noticed: now.to_string(),
         repaired,
+        found: found(there),
+        expected,
+    }
+}
+
+/// `missing`, the SHA-256 of the bytes in hex, or what is there instead of a file.
+fn found(there: &There) -> String {
+    match there {
+        There::Absent => "missing".to_owned(),
+        There::File(FileFacts { digest: Some(digest), .. }) => digest.to_string(),
+        There::File(_) => "unreadable".to_owned(),
+        There::Link(_) => "symlink".to_owned(),
+        There::Other(word) => (*word).to_owned(),
     }
 }
 

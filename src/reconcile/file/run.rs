@@ -29,6 +29,7 @@ use crate::reconcile::shelf::Shelf;
 use crate::reconcile::snapshot::Snapshot;
 use crate::reconcile::{Plan, State};
 
+use super::drift;
 use super::look::{self, Evidence, Known, Seen, There};
 use super::make::{self, Numbers, Remembered, Rendering};
 use super::parts::{self, Content, Drawn};
@@ -436,7 +437,11 @@ impl FileRun<'_> {
         let is_left = self.file.drift == Drift::Report && !is_news && !at.is_sync;
         let drift: Vec<Evidence> = found
             .is_drifted
-            .then(|| look::evidence(self.file.spec.path.display().to_string(), &there, at.started, !is_left))
+            .then(|| {
+                let (path, expected) =
+                    (self.file.spec.path.display().to_string(), saved.record.written.clone());
+                look::evidence(path, &there, expected, at.started, self.mends(at, is_left))
+            })
             .into_iter()
             .collect();
         let quiet = |state: State| {
@@ -467,6 +472,11 @@ impl FileRun<'_> {
             self.adopted(&[self.file.spec.path.display().to_string()])?;
         }
         self.put(at, made, found.is_wanted, expect, drift)
+    }
+
+    /// Whether this run puts drift right.
+    pub(super) fn mends(&self, at: &At<'_>, is_left: bool) -> bool {
+        !is_left && (self.settings.apply != Apply::Manual || at.is_sync)
     }
 
     /// Records that strangers' files are taken over, before they are.
@@ -633,6 +643,7 @@ impl FileRun<'_> {
             pin::mark_done(saved);
             record::set_place(saved, &place);
             record::set_drift(saved, &drift);
+            drift::tell(tx, &name, saved, &drift)?;
             if run.outcome != "unchanged" {
                 target::record_run(tx, &run, RUNS_KEPT)?;
             }
@@ -718,9 +729,13 @@ impl FileRun<'_> {
     fn note(&self, snapshot: &Snapshot, outcome: &Outcome, started: Timestamp) -> Result<(), StoreError> {
         let (state, error, now) = (outcome.state, outcome.error.clone(), self.clock.now());
         let run = self.run_record(snapshot, outcome, started);
-        let drift = outcome.drift.clone();
+        let (drift, name) = (outcome.drift.clone(), self.name().clone());
         record::update(self.mirror, self.name(), move |tx, saved| {
             record::set_drift(saved, &drift);
+            // A run that failed may not have looked.
+            if state != State::Failing || !drift.is_empty() {
+                drift::tell(tx, &name, saved, &drift)?;
+            }
             state.as_str().clone_into(&mut saved.record.state);
             saved.record.last_attempt = Some(now);
             saved.record.last_error = error;

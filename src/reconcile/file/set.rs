@@ -38,7 +38,7 @@ impl FileRun<'_> {
         let is_drifted =
             at.saved.record.adopted && !unsettled && !is_wanted && self.is_touched(at, pieces, &there);
         let is_left = self.file.drift == Drift::Report && is_recorded && !at.is_sync;
-        let drift = if is_drifted { self.set_evidence(at, pieces, &there, !is_left) } else { Vec::new() };
+        let drift = if is_drifted { self.set_evidence(at, pieces, &there, is_left) } else { Vec::new() };
         let quiet = |state: State, error: Option<String>| {
             let (problems, on_disk, drift) = (made.problems.clone(), known.clone(), drift.clone());
             Outcome { problems, on_disk, error, drift, ..Outcome::of(state) }
@@ -116,17 +116,21 @@ impl FileRun<'_> {
         at: &At<'_>,
         pieces: &BTreeMap<String, Piece>,
         there: &BTreeMap<String, There>,
-        repaired: bool,
+        is_left: bool,
     ) -> Vec<Evidence> {
+        let repaired = self.mends(at, is_left);
         let path = &self.file.spec.path;
         let link =
             there.get("").filter(|_| there.values().all(|one| one.digest().is_none()) || !self.shows_ours());
         let touched = there
             .iter()
             .filter(|(name, one)| !pieces.get(*name).is_none_or(|piece| one.digest() == Some(piece.digest)));
-        let of_link = link.map(|link| look::evidence(path.display().to_string(), link, at.started, repaired));
+        let of_link =
+            link.map(|link| look::evidence(path.display().to_string(), link, None, at.started, repaired));
         let of_files = touched.map(|(name, one)| {
-            look::evidence(path.join(name).display().to_string(), one, at.started, repaired)
+            // Of a set's files only those that still have to be as they were are known one by one.
+            let expected = pieces.get(name).filter(|_| is_left).map(|piece| piece.digest.to_string());
+            look::evidence(path.join(name).display().to_string(), one, expected, at.started, repaired)
         });
         // Where the symlink itself went, its files are missing only as a consequence.
         match of_link {

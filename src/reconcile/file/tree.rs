@@ -223,7 +223,8 @@ impl FileRun<'_> {
         let is_news = ours.and_then(|ours| ours.written.clone()) != Some(piece.digest.to_string());
         let is_left = self.file.drift == Drift::Report && !is_news && !at.is_sync;
         let path = self.file.spec.path.join(name).display().to_string();
-        todo.drift.push(look::evidence(path, there, at.started, !is_left));
+        let expected = ours.and_then(|ours| ours.written.clone());
+        todo.drift.push(look::evidence(path, there, expected, at.started, self.mends(at, is_left)));
         if is_left {
             todo.is_drifted = true;
         } else if *there == There::Absent {
@@ -252,7 +253,13 @@ impl FileRun<'_> {
             }
             There::File(_) => {
                 let is_left = self.file.drift == Drift::Report && !at.is_sync;
-                todo.drift.push(look::evidence(path, &there, at.started, !is_left));
+                todo.drift.push(look::evidence(
+                    path,
+                    &there,
+                    ours.written.clone(),
+                    at.started,
+                    self.mends(at, is_left),
+                ));
                 if is_left {
                     todo.is_drifted = true;
                 } else {

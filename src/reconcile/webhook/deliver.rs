@@ -21,6 +21,7 @@ use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, target};
 use crate::model::{ChangeId, Clock, EventId, Origin, Seq, TargetName, Timestamp};
 
 use crate::reconcile::State;
+use crate::reconcile::event;
 use crate::reconcile::latency::Meter;
 use crate::reconcile::pulse::stopped;
 use crate::reconcile::record;
@@ -234,9 +235,19 @@ impl Sender {
         }
         let ids: BTreeSet<EventId> = job.units.iter().flat_map(|unit| unit.events.iter().copied()).collect();
         let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else { return Ok(()) };
-        let rows = self.mirror.read(|tx: &mut ReadTx<'_>| delivery::range(tx, &self.name, first, last))?;
+        let mut rows =
+            self.mirror.read(|tx: &mut ReadTx<'_>| delivery::range(tx, &self.name, first, last))?;
         let mut load = Vec::with_capacity(job.units.len());
         for unit in job.units {
+            let unwritten = rows
+                .iter_mut()
+                .filter(|row| unit.events.contains(&row.event.event))
+                .find(|row| event::is_unwritten(&row.event.content_type));
+            if let Some(row) = unwritten
+                && !self.write(live, &unit, row).await?
+            {
+                break;
+            }
             let rows: Vec<&Delivery> =
                 rows.iter().filter(|row| unit.events.contains(&row.event.event)).collect();
             // One that a person finished meanwhile ends the job here; the next look sees it.
@@ -254,6 +265,48 @@ impl Sender {
         let (signals, commands) = (Arc::clone(&self.signals), live.commands);
         live.flying.spawn(fly(transport, clock, signals, commands, job.key, load));
         Ok(())
+    }
+
+    /// Writes an event that could not be written when it was told. False: it still cannot, and is parked.
+    async fn write(&self, live: &mut Live, unit: &Unit, row: &mut Delivery) -> Result<bool, StoreError> {
+        let (name, id, now) = (self.name.clone(), row.event.event, self.clock.now());
+        let error = match event::write_kept(&row.event.body, &self.settings.body, id) {
+            Ok(body) => {
+                (row.event.body, row.event.content_type) = (body.bytes.clone(), body.content_type.clone());
+                self.mirror
+                    .write(Origin::daemon(), move |tx: &mut WriteTx<'_>| {
+                        delivery::set_body(tx, &name, id, &body.bytes, &body.content_type)
+                    })
+                    .await?;
+                return Ok(true);
+            }
+            Err(error) => error.to_string(),
+        };
+        let attempt = delivery::Attempt {
+            at: now,
+            status: None,
+            latency: Duration::ZERO,
+            outcome: PARKED.to_owned(),
+            error: Some(error.clone()),
+            answer: Vec::new(),
+        };
+        let after = delivery::State::Parked;
+        let sent = Sent { events: vec![id], made: unit.made, after, next_at: now, attempt };
+        let noted = sent.clone();
+        self.mirror
+            .write(Origin::daemon(), move |tx: &mut WriteTx<'_>| {
+                delivery::record(tx, &name, &[sent])?;
+                record::update_in(tx, &name, |_, saved| {
+                    saved.record.last_attempt = Some(now);
+                    saved.record.last_error = Some(error);
+                    Ok(())
+                })
+            })
+            .await?;
+        self.note(live, &noted, now);
+        // The next look shows how it stands.
+        self.signals.wake.notify_one();
+        Ok(false)
     }
 
     /// Records what landed and where the deliveries stand after it.
@@ -350,7 +403,9 @@ impl Sender {
             // What is held says more than that the log has gone on, if only by the hold's own change.
             let is_idle = head.is_none() && matches!(state, State::InSync | State::Pending);
             let is_held = is_idle && status.held_removals > 0;
-            if !(stays && state == State::InSync) {
+            // Whatever becomes of what is still open, what lies behind it is gone from the log.
+            let is_gap = status.state == State::NeedsSnapshot && state != State::Disabled;
+            if !is_gap && !(stays && state == State::InSync) {
                 status.state = if is_held { State::Held } else { state };
             }
             status.applied_seq = applied;

@@ -9,7 +9,7 @@ use crate::mirror::{StoreError, WriteTx};
 use crate::model::{EventId, Origin, Seq, Subject, TargetName};
 
 use crate::reconcile::event::body::{self, BodySettings};
-use crate::reconcile::event::{Event, Kind};
+use crate::reconcile::event::{self, Event, Kind};
 use crate::reconcile::record;
 
 use super::progress::{Progress, Replay};
@@ -88,7 +88,7 @@ fn store(
             if say.event.kind == Kind::SnapshotStarted {
                 previous = None;
             }
-            let made = new(tx, say, body, previous)?;
+            let made = new(tx, say, body, previous);
             previous = Some(made.event);
             deliveries.push(made);
         }
@@ -124,7 +124,7 @@ fn again(
     for say in &told.said {
         let id = say.event.id(tx.epoch(), None);
         let previous = known.range(..id).next_back().copied().or(replay.previous);
-        let made = new(tx, say, body, previous)?;
+        let made = new(tx, say, body, previous);
         known.insert(made.event);
         deliveries.push(made);
     }
@@ -133,16 +133,12 @@ fn again(
     Ok((told.to < replay.to).then_some(Replay { previous, to: replay.to }))
 }
 
-fn new(
-    tx: &WriteTx<'_>,
-    say: &Say,
-    body: &BodySettings,
-    previous: Option<EventId>,
-) -> Result<New, StoreError> {
+fn new(tx: &WriteTx<'_>, say: &Say, body: &BodySettings, previous: Option<EventId>) -> New {
     let id = say.event.id(tx.epoch(), previous);
+    // What cannot be written stops this event when its turn comes, where it parks with the reason, and nothing else.
     let body = body::render(&say.event, body, id, previous)
-        .map_err(|error| StoreError::Bug(format!("event {id}: {error}")))?;
-    Ok(New {
+        .unwrap_or_else(|_later| event::keep(&say.event, body, id, previous));
+    New {
         event: id,
         kind: say.event.kind.to_string(),
         resource: say.event.resource.clone(),
@@ -151,5 +147,5 @@ fn new(
         content_type: body.content_type,
         headers: Vec::new(),
         state: say.state,
-    })
+    }
 }
