@@ -14,7 +14,7 @@ use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 use super::explain::{AtTarget, at_target};
 use super::file::pin::NoVersion;
 use super::file::reload::Reloads;
-use super::file::run::plan_of;
+use super::file::wish::plan_of;
 use super::guard::verdict::{self, DecideError};
 use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
 use super::pull::Pull;

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::*;
 use crate::mirror::{advance, facts};
-use crate::reconcile::file::run::{self as file_run, Cause, FileRun};
+use crate::reconcile::file::outcome::Cause;
+use crate::reconcile::file::run::FileRun;
+use crate::reconcile::file::wish;
 use crate::reconcile::plan;
 
 const USERS: usize = 50_000;
@@ -65,7 +67,7 @@ async fn phases_of_a_run() {
     let second = Snapshot::take(&world.mirror, Arc::clone(&rules), &*clock, Some(&first)).unwrap();
     let stored = timed("holdings and book", || record::load(&world.mirror, &target.name)).unwrap();
     println!("   {} holdings", stored.holdings.len());
-    let wish = timed("view", || file_run::wish(&target, &second, &stored, None));
+    let wish = timed("view", || wish::wish(&target, &second, &stored, None));
     let made = timed("render", || file.format.render(&wish.view, &file.options)).unwrap();
     println!("   {} bytes", made.bytes.len());
     timed("check of the bytes", || file.format.check(&made.bytes, &file.options)).unwrap();

@@ -12,8 +12,9 @@ use crate::model::{Clock, Origin, Seq, Timestamp};
 
 use super::file::drift;
 use super::file::look::{self, Known};
+use super::file::outcome::{Cause, Outcome};
 use super::file::reload::{Expected, Reloads};
-use super::file::run::{Cause, FileRun, Outcome};
+use super::file::run::FileRun;
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
 use super::manage::{self, RollbackReport};

@@ -10,7 +10,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::downstream::format::RelativeName;
-use crate::reconcile::file::run::{Cause, FileRun, Outcome};
+use crate::reconcile::file::outcome::{Cause, Outcome};
+use crate::reconcile::file::run::FileRun;
 use crate::reconcile::file::tree::crash;
 use crate::reconcile::snapshot::{Rules, Snapshot};
 use crate::reconcile::{Each, NameKey, NamePattern, Part, Shape, Tree};

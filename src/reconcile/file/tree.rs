@@ -8,17 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::downstream::file::{self, Applied, Digest, Expect, Removed, Swapped};
 use crate::mirror::owned::{self, Intended, Owned};
+use crate::mirror::{target, version};
 use crate::reconcile::State;
+use crate::reconcile::plan;
 use crate::reconcile::record;
 use crate::reconcile::settings::{Apply, Drift};
 
 use super::look::{self, EVIDENCE_MAX, Evidence, Known, There};
-use super::parts::{Content, Piece};
-use super::run::{At, Failed, FileRun, Made, Outcome, Put};
+use super::outcome::{Failed, Outcome};
+use super::parts::{Content, Missed, Piece};
+use super::run::{At, FileRun, Put};
+use super::wish::Made;
 
 /// What is to be done, by name.
 #[derive(Default)]
-struct Todo<'a> {
+pub(super) struct Todo<'a> {
     /// Files of ours that nothing gives a reason for any more, and the bytes they must have to be taken away.
     remove: Vec<(&'a Owned, There)>,
     /// Files to come or change, those that are there first.
@@ -31,6 +35,8 @@ struct Todo<'a> {
     lost: Vec<String>,
     /// What cannot be written, and why.
     refused: Vec<String>,
+    /// Whose files stay as they are, though they should be others.
+    missed: BTreeSet<String>,
     drift: Vec<Evidence>,
     /// A crash came after the files changed and before that was recorded: verify and reload are owed.
     is_owed: bool,
@@ -41,14 +47,20 @@ struct Todo<'a> {
 
 /// What was done.
 #[derive(Default)]
-struct Done {
-    put: Vec<Owned>,
-    gone: Vec<String>,
-    swapped: Vec<(String, Swapped)>,
-    aside: Vec<String>,
-    failed: Vec<String>,
-    known: Known,
-    is_changed: bool,
+pub(super) struct Done {
+    pub(super) put: Vec<Owned>,
+    pub(super) gone: Vec<String>,
+    pub(super) swapped: Vec<(String, Swapped)>,
+    pub(super) aside: Vec<String>,
+    pub(super) failed: Vec<String>,
+    /// Files that a check did not take: others of their name may pass.
+    pub(super) refused: BTreeMap<String, Missed>,
+    /// Files that show what is left of what they held, by holder.
+    pub(super) fewer: BTreeSet<String>,
+    /// Files that are not what they should be, by holder.
+    pub(super) missed: BTreeSet<String>,
+    pub(super) known: Known,
+    pub(super) is_changed: bool,
 }
 
 impl FileRun<'_> {
@@ -76,11 +88,12 @@ impl FileRun<'_> {
         crash::point();
         let left_behind = self.end_recorded_swaps(at, &todo);
         let mut done = self.write(&todo);
+        self.write_fewer(at, &made, &mut done)?;
         crash::point();
         if let Err(error) = self.confirm(&mut done) {
             return Err(Failed::from(&error, &made.problems));
         }
-        let errors = self.errors(&todo, &done, &made);
+        let errors = self.errors(&todo, &done);
         if let Some((state, error)) = errors {
             return self.partly(at, &todo, done, &made, state, error);
         }
@@ -171,16 +184,20 @@ impl FileRun<'_> {
             }
             return;
         }
+        let is_ours = ours.is_some_and(|ours| is_content_of(ours, digest));
         match &there {
             There::Other(word) => {
+                todo.missed.insert(piece.holder.clone());
                 todo.refused.push(format!("`{}` is a {word}, not a regular file; move it away", path()));
                 return;
             }
             There::Link(_) if !piece.is_link => {
+                todo.missed.insert(piece.holder.clone());
                 todo.refused.push(format!("`{}` is a symlink, not a regular file; move it away", path()));
                 return;
             }
             There::File(_) if piece.is_link => {
+                todo.missed.insert(piece.holder.clone());
                 todo.refused.push(format!("`{}` is a file where a symlink belongs; move it away", path()));
                 return;
             }
@@ -194,7 +211,6 @@ impl FileRun<'_> {
             }
             There::File(_) | There::Link(_) => {}
         }
-        let is_ours = ours.is_some_and(|ours| is_content_of(ours, digest));
         if is_ours {
             let expect = digest.map_or(Expect::Anything, Expect::Content);
             todo.put.push((name, piece, expect));
@@ -204,6 +220,7 @@ impl FileRun<'_> {
             todo.put.push((name, piece, Expect::Anything));
             todo.foreign.push(path());
         } else {
+            todo.missed.insert(piece.holder.clone());
             todo.foreign.push(path());
         }
     }
@@ -361,20 +378,27 @@ impl FileRun<'_> {
                     done.known.insert((*name).to_owned(), self.seen(piece));
                     done.put.push(in_place(name, piece));
                 }
-                Err(error) => done.failed.push(error.to_string()),
+                Err(error) if error.kind() == file::Kind::Refused => {
+                    let missed = Missed { holder: piece.holder.clone(), why: error.to_string() };
+                    done.refused.insert((*name).to_owned(), missed);
+                }
+                Err(error) => {
+                    done.missed.insert(piece.holder.clone());
+                    done.failed.push(error.to_string());
+                }
             }
         }
         done
     }
 
-    fn seen(&self, piece: &Piece) -> look::Seen {
+    pub(super) fn seen(&self, piece: &Piece) -> look::Seen {
         match String::from_utf8(piece.bytes.clone()) {
             Ok(to) if piece.is_link => look::Seen::Link(to),
             _ => look::Seen::File(Some(piece.digest), self.file.spec.mode & 0o777),
         }
     }
 
-    fn take_away(&self, ours: &Owned, there: &There) -> Result<(Removed, bool), file::ApplyError> {
+    pub(super) fn take_away(&self, ours: &Owned, there: &There) -> Result<(Removed, bool), file::ApplyError> {
         let spec = self.file.spec.member(&ours.name);
         if matches!(there, There::Link(_)) {
             return file::remove_link(&spec).map(|removed| (removed, false));
@@ -387,7 +411,7 @@ impl FileRun<'_> {
     }
 
     /// Some if it was changed, with the swap to settle unless it is a symlink.
-    fn put_member(
+    pub(super) fn put_member(
         &self,
         name: &str,
         piece: &Piece,
@@ -428,8 +452,8 @@ impl FileRun<'_> {
     }
 
     /// Why the run did not bring everything, if it did not.
-    fn errors(&self, todo: &Todo<'_>, done: &Done, made: &Made) -> Option<(State, String)> {
-        let failed = done.failed.iter().chain(&todo.refused).chain(made.failed.values());
+    fn errors(&self, todo: &Todo<'_>, done: &Done) -> Option<(State, String)> {
+        let failed = done.failed.iter().chain(&todo.refused);
         let failed: Vec<&String> = failed.collect();
         if let Some(first) = failed.first() {
             let more = failed.len().saturating_sub(1);
@@ -455,7 +479,7 @@ impl FileRun<'_> {
         )
     }
 
-    /// Records whose files are where, but not the holding: it is not all in place.
+    /// Records whose files are where, and of the holding what these show: it is not all in place.
     fn partly(
         &mut self,
         at: &At<'_>,
@@ -471,7 +495,12 @@ impl FileRun<'_> {
         let mut gone = std::mem::take(&mut done.gone);
         gone.extend(todo.lost.iter().cloned());
         let must_reload = self.file.wants_reload() && done.is_changed;
+        let shown = self.shown_by_files(at, made, &todo.missed, &done);
+        let (left, come) = plan::difference(&at.stored.holdings, &shown);
+        let before = at.stored.holdings.clone();
         record::update(self.mirror, self.name(), move |tx, saved| {
+            version::note(tx, &name, &before, &left, &come)?;
+            target::update_holdings(tx, &name, &left, &come)?;
             owned::put(tx, &name, &owned)?;
             owned::drop_names(tx, &name, &gone)?;
             saved.record.adopted = true;
@@ -489,7 +518,7 @@ impl FileRun<'_> {
     }
 }
 
-fn in_place(name: &str, piece: &Piece) -> Owned {
+pub(super) fn in_place(name: &str, piece: &Piece) -> Owned {
     Owned {
         name: name.to_owned(),
         holder: piece.holder.clone(),
@@ -499,7 +528,7 @@ fn in_place(name: &str, piece: &Piece) -> Owned {
 }
 
 /// Whether these are bytes that rosterd wrote there or was about to.
-fn is_content_of(ours: &Owned, digest: Option<Digest>) -> bool {
+pub(super) fn is_content_of(ours: &Owned, digest: Option<Digest>) -> bool {
     let Some(digest) = digest.map(|digest| digest.to_string()) else { return false };
     ours.written.as_ref() == Some(&digest) || ours.intended == Some(Intended::Put(digest))
 }
