@@ -145,6 +145,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     epoch: Epoch,
     marks: token::Marks,
+    folder: PathBuf,
     /// Held until the last clone goes: a second instance is refused.
     _lock: sqlite::Lock,
 }
@@ -167,7 +168,15 @@ impl Mirror {
         let writer = group_commit::Handle::start(opened.writer, clock.clone(), epoch, opened.newest)?;
         let readers = sqlite::Pool::new(opened.engine, settings.readers);
         let marks = token::Marks::default();
-        Ok(Self { inner: Arc::new(Inner { writer, readers, clock, epoch, marks, _lock: opened.lock }) })
+        let folder = settings.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+        Ok(Self {
+            inner: Arc::new(Inner { writer, readers, clock, epoch, marks, folder, _lock: opened.lock }),
+        })
+    }
+
+    /// The state directory: the folder of the database, in which targets keep what is theirs.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.inner.folder
     }
 
     /// What the clock says that the mirror goes by.

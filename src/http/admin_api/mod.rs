@@ -176,7 +176,7 @@ pub trait Targets: Send + Sync {
     /// `{"targets":[…]}` of `plan`, for one target or all.
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
-    fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    fn sync(&self, target: Option<TargetName>, adopt: bool, origin: Origin) -> Answering<'_>;
     /// What each target makes of a subject and a role, for `explain`: an array, empty where nobody answers for targets.
     fn explain(&self, _subject: Subject, _entitlement: Entitlement) -> Answering<'_> {
         Box::pin(async { Ok(json!([])) })

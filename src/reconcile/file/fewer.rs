@@ -14,7 +14,7 @@ use super::parts::{self, Fewer, Missed, Piece, Source};
 use super::run::{At, FileRun};
 use super::tree::{Done, crash, in_place, is_content_of};
 use super::wish::Made;
-use crate::downstream::file::{self, Expect};
+use crate::downstream::file::{self, Expect, Leftovers};
 
 /// How one file ended.
 enum Ended {
@@ -172,7 +172,7 @@ impl One<'_> {
             self.intend(Intended::Put(piece.digest.to_string()))?;
             crash::point();
             let expect = there.digest().map_or(Expect::Anything, Expect::Content);
-            match self.run.put_member(self.name, piece, expect) {
+            match self.run.put_member(self.name, piece, expect, &mut Leftovers::default()) {
                 Ok(swapped) => {
                     self.done.is_changed |= swapped.is_some();
                     if let Some(Some(swapped)) = swapped {

@@ -14,8 +14,8 @@ use crate::mirror::loaded;
 use crate::mirror::owned::{self, Owned};
 use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::version::{self, Version};
-use crate::mirror::{Mirror, StoreError, decision};
-use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
+use crate::mirror::{Mirror, StoreError, WriteTx, decision};
+use crate::model::{ChangeId, Clock, Origin, Subject, TargetName, Timestamp};
 
 use crate::reconcile::State;
 use crate::reconcile::guard::verdict::{self, Guarded};
@@ -41,6 +41,8 @@ pub(crate) struct FileRun<'a> {
     pub(crate) shelf: &'a Shelf,
     /// Its part in the batch that shares a reload; `None` without `reload`.
     pub(crate) turn: Option<Turn>,
+    /// Who asked for this run, for what it records as a decision.
+    pub(crate) origin: Origin,
 }
 
 /// What a run found when it began.
@@ -104,7 +106,7 @@ impl FileRun<'_> {
         let moved = self.forget_old_place(&mut saved, &mut stored);
         let limit = match pin::of(&saved) {
             Some(pin) if matches!(cause, Cause::Sync { .. }) => {
-                pin::unpin(self.mirror, self.name(), &pin)?;
+                pin::unpin(self.mirror, self.name(), &pin, self.origin.clone())?;
                 None
             }
             Some(pin) => Some(pin::limit(self.mirror, self.name(), &stored, &pin)?),
@@ -228,7 +230,7 @@ impl FileRun<'_> {
     /// Records that strangers' files are taken over, before they are.
     pub(super) fn adopted(&self, paths: &[String]) -> Result<(), StoreError> {
         let (name, detail) = (self.name().clone(), serde_json::json!({ "paths": paths }));
-        record::update(self.mirror, self.name(), move |tx, _| {
+        self.mirror.write_blocking::<_, StoreError, _>(self.origin.clone(), move |tx: &mut WriteTx<'_>| {
             decision::record(tx, &Kind::TargetAdopted, &name, &detail).map(|_| ())
         })
     }

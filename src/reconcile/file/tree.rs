@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::downstream::file::{self, Applied, Digest, Expect, Removed, Swapped};
+use crate::downstream::file::{self, Applied, Digest, Expect, Leftovers, Removed, Swapped};
 use crate::mirror::owned::{self, Intended, Owned};
 use crate::mirror::{target, version};
 use crate::reconcile::State;
@@ -106,7 +106,8 @@ impl FileRun<'_> {
         let mut gone = std::mem::take(&mut done.gone);
         gone.extend(todo.lost.iter().cloned());
         // Still ours until what was set aside is gone too.
-        gone.retain(|name| !aside.contains(name));
+        let is_aside: BTreeSet<&String> = aside.iter().collect();
+        gone.retain(|name| !is_aside.contains(name));
         let (changed, drift) = (done.is_changed, todo.drift.clone());
         drop(todo);
         let put = Put { made, changed, on_disk: known, drift, owned, gone };
@@ -329,13 +330,20 @@ impl FileRun<'_> {
 
     /// A crash after the record and before the end of its swaps leaves their ways back; they hold what was revoked.
     fn end_recorded_swaps(&self, at: &At<'_>, todo: &Todo<'_>) -> Vec<String> {
-        let is_open = |name: &str| {
-            todo.put.iter().any(|(put, ..)| *put == name)
-                || todo.remove.iter().any(|(one, _)| one.name == name)
-        };
+        let open: BTreeSet<&str> = todo
+            .put
+            .iter()
+            .map(|(put, ..)| *put)
+            .chain(todo.remove.iter().map(|(one, _)| one.name.as_str()))
+            .collect();
         let mut folders = BTreeMap::new();
         let mut problems = Vec::new();
-        for ours in at.stored.owned.iter().filter(|ours| ours.intended.is_none() && !is_open(&ours.name)) {
+        for ours in at
+            .stored
+            .owned
+            .iter()
+            .filter(|ours| ours.intended.is_none() && !open.contains(ours.name.as_str()))
+        {
             let spec = self.file.spec.member(&ours.name);
             let folder = spec.path.parent().map(std::path::Path::to_owned);
             // Once for each folder; one that cannot be read has told so already.
@@ -351,6 +359,7 @@ impl FileRun<'_> {
     /// Removals first, then what changes, then what comes. One file that fails does not keep the others.
     fn write(&self, todo: &Todo<'_>) -> Done {
         let mut done = Done { is_changed: todo.is_owed, ..Done::default() };
+        let mut left = Leftovers::default();
         for (ours, there) in &todo.remove {
             let removed = self.take_away(ours, there);
             crash::point();
@@ -367,7 +376,7 @@ impl FileRun<'_> {
             }
         }
         for (name, piece, expect) in &todo.put {
-            let put = self.put_member(name, piece, *expect);
+            let put = self.put_member(name, piece, *expect, &mut left);
             crash::point();
             match put {
                 Ok(swapped) => {
@@ -416,6 +425,7 @@ impl FileRun<'_> {
         name: &str,
         piece: &Piece,
         expect: Expect,
+        left: &mut Leftovers,
     ) -> Result<Option<Option<Swapped>>, file::ApplyError> {
         let spec = self.file.spec.member(name);
         if piece.is_link {
@@ -423,7 +433,7 @@ impl FileRun<'_> {
             return Ok(file::put_link(&spec, &to)?.then_some(None));
         }
         let check = |bytes: &[u8]| self.file.format.check(bytes, &self.file.options);
-        Ok(match file::apply(&spec, &piece.bytes, expect, &check)? {
+        Ok(match file::apply_beside(&spec, &piece.bytes, expect, &check, left)? {
             Applied::Swapped(swapped) => Some(Some(swapped)),
             Applied::Unchanged => None,
         })
@@ -460,9 +470,9 @@ impl FileRun<'_> {
             let more = if more == 0 { String::new() } else { format!(" ({more} more files fail)") };
             return Some((State::Failing, format!("{first}{more}")));
         }
-        let foreign = todo.foreign.iter().filter(|path| {
-            !done.put.iter().any(|one| self.file.spec.path.join(&one.name).display().to_string() == **path)
-        });
+        let put: BTreeSet<String> =
+            done.put.iter().map(|one| self.file.spec.path.join(&one.name).display().to_string()).collect();
+        let foreign = todo.foreign.iter().filter(|path| !put.contains(*path));
         let foreign: Vec<String> = foreign.cloned().collect();
         (!foreign.is_empty()).then(|| (State::Foreign, self.foreign(&foreign)))
     }
