@@ -146,13 +146,18 @@ impl FileRun<'_> {
             return self.place(&at, less);
         }
         let at = At { snapshot, stored: &stored, saved: &saved, started, in_sync, is_sync, adopt };
+        self.land(&at, made, limit.as_deref())
+    }
+
+    /// Puts it in place. Where somebody's check refuses what should be there, revocations land all the same (DESIGN
+    /// §6.4).
+    fn land(&mut self, at: &At<'_>, made: Made, limit: Option<&[Holding]>) -> Result<Outcome, Failed> {
         let (digest, is_whole) = (made.digest, made.refused.is_none());
-        match self.place(&at, made) {
-            // Where somebody's check refuses what should be there, revocations land all the same (DESIGN §6.4).
-            Err(failed) if failed.is_rejected && is_whole && saved.record.adopted => {
-                let held = self.make_held(&at, limit.as_deref(), &failed.error);
+        match self.place(at, made) {
+            Err(failed) if failed.is_rejected && is_whole && at.saved.record.adopted => {
+                let held = self.make_held(at, limit, &failed.error);
                 match held.filter(|made| made.digest != digest) {
-                    Some(made) => self.place(&at, made),
+                    Some(made) => self.place(at, made),
                     None => Err(failed),
                 }
             }
@@ -300,21 +305,13 @@ impl FileRun<'_> {
         let Put { made, changed, on_disk, drift, owned, gone: dropped } = done;
         let must_reload = self.must_reload(at, changed);
         let (gone, put) = plan::difference(&at.stored.holdings, &made.wanted);
-        let held: BTreeMap<(&Subject, &Entitlement), &str> = at
-            .stored
-            .holdings
-            .iter()
-            .map(|one| ((&one.subject, &one.entitlement), one.name.as_str()))
-            .collect();
-        let before = |one: &Holding| held.get(&(&one.subject, &one.entitlement)).copied();
-        let added = put.iter().filter(|one| before(one).is_none()).count();
-        let renamed = put.iter().filter(|one| before(one).is_some_and(|name| name != one.name)).count();
+        let (added, renamed) = counted(&at.stored.holdings, &put);
         let outcome = Outcome {
             state: if made.refused.is_some() { State::Failing } else { at.in_sync },
             changed,
-            added: added as u64,
+            added,
             removed: gone.len() as u64,
-            renamed: renamed as u64,
+            renamed,
             error: made.refused,
             problems: made.problems,
             on_disk,
@@ -474,4 +471,19 @@ impl Found {
             is_drifted: saved.record.adopted && !is_ours && !is_wanted,
         }
     }
+}
+
+/// How many of `put` are new, and how many only have another name.
+fn counted(before: &[Holding], put: &[Holding]) -> (u64, u64) {
+    let held: BTreeMap<(&Subject, &Entitlement), &str> =
+        before.iter().map(|one| ((&one.subject, &one.entitlement), one.name.as_str())).collect();
+    let (mut added, mut renamed) = (0_u64, 0_u64);
+    for one in put {
+        match held.get(&(&one.subject, &one.entitlement)) {
+            None => added = added.saturating_add(1),
+            Some(name) if *name != one.name => renamed = renamed.saturating_add(1),
+            Some(_) => {}
+        }
+    }
+    (added, renamed)
 }

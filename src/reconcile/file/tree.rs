@@ -186,31 +186,18 @@ impl FileRun<'_> {
             return;
         }
         let is_ours = ours.is_some_and(|ours| is_content_of(ours, digest));
-        match &there {
-            There::Other(word) => {
-                todo.missed.insert(piece.holder.clone());
-                todo.refused.push(format!("`{}` is a {word}, not a regular file; move it away", path()));
-                return;
+        if let Some(why) = misplaced(&there, piece) {
+            todo.missed.insert(piece.holder.clone());
+            todo.refused.push(format!("`{}` is {why}; move it away", path()));
+            return;
+        }
+        if there == There::Absent {
+            if ours.is_some_and(|ours| ours.written.is_some() && ours.intended.is_none()) {
+                self.drifted(at, name, &there, piece, ours, todo, fresh);
+            } else {
+                fresh.push((name, piece, Expect::Absent));
             }
-            There::Link(_) if !piece.is_link => {
-                todo.missed.insert(piece.holder.clone());
-                todo.refused.push(format!("`{}` is a symlink, not a regular file; move it away", path()));
-                return;
-            }
-            There::File(_) if piece.is_link => {
-                todo.missed.insert(piece.holder.clone());
-                todo.refused.push(format!("`{}` is a file where a symlink belongs; move it away", path()));
-                return;
-            }
-            There::Absent => {
-                if ours.is_some_and(|ours| ours.written.is_some() && ours.intended.is_none()) {
-                    self.drifted(at, name, &there, piece, ours, todo, fresh);
-                } else {
-                    fresh.push((name, piece, Expect::Absent));
-                }
-                return;
-            }
-            There::File(_) | There::Link(_) => {}
+            return;
         }
         if is_ours {
             let expect = digest.map_or(Expect::Anything, Expect::Content);
@@ -534,6 +521,16 @@ pub(super) fn in_place(name: &str, piece: &Piece) -> Owned {
         holder: piece.holder.clone(),
         written: Some(piece.digest.to_string()),
         intended: None,
+    }
+}
+
+/// What lies where a file or symlink of another kind should be.
+fn misplaced(there: &There, piece: &Piece) -> Option<String> {
+    match there {
+        There::Other(word) => Some(format!("a {word}, not a regular file")),
+        There::Link(_) if !piece.is_link => Some("a symlink, not a regular file".to_owned()),
+        There::File(_) if piece.is_link => Some("a file where a symlink belongs".to_owned()),
+        There::Absent | There::File(_) | There::Link(_) => None,
     }
 }
 
