@@ -287,6 +287,8 @@ fn bounds(section: &Table<'_>, format: Option<&'static Format>) -> Bounds {
         ids: table.get("ids").and_then(|value| range(&value)),
         groups: table.get("groups").map(|value| patterns(&value)).unwrap_or_default(),
         rules: table.get("rules").map(|value| rules(&value)).unwrap_or_default(),
+        shells: table.get("shells").map(|value| patterns(&value)).unwrap_or_default(),
+        homes: table.get("homes").map(|value| patterns(&value)).unwrap_or_default(),
         always: table.get("always").and_then(|value| value.texts()).unwrap_or_default(),
         origins: table.get("origins").and_then(|value| value.text()).map(str::to_owned),
     };
@@ -441,6 +443,24 @@ mod tests {
         let settings = load(tree).unwrap();
         let ssh = settings.targets.values().next().unwrap();
         assert_eq!((ssh.gid, ssh.remove), (42, true));
+    }
+
+    #[test]
+    fn a_template_has_no_check_of_root_s_own_and_is_refused() {
+        let text = SUDO.replace("\"sudoers\"", "\"template\"");
+        let problems = load(&text).expect_err("a template");
+        assert!(problems.iter().any(|one| one.message.contains("template")), "{problems:?}");
+    }
+
+    #[test]
+    fn accounts_need_their_numbers_bounded() {
+        let tree = "user = \"nobody\"\n[[target]]\nname = \"u\"\ntype = \"tree\"\npath = \"/etc/userdb\"\nmembers = [\"*.user\"]\n\
+            format = \"userdb\"\n";
+        assert!(load(tree).is_err());
+        let settings =
+            load(&format!("{tree}bounds = {{ ids = [60000, 64999], shells = [\"/bin/bash\"] }}\n")).unwrap();
+        let target = settings.targets.values().next().unwrap();
+        assert_eq!(target.bounds.shells.len(), 1);
     }
 
     #[test]

@@ -7,6 +7,18 @@ fn target(format: &str, rest: &str) -> String {
 }
 
 #[test]
+fn a_set_cannot_go_through_the_installer() {
+    let text = "[[target]]\nname = \"x\"\ntype = \"set\"\npath = \"/srv/x\"\nvia = \"installer\"\n[[target.file]]\nname = \"a\"\n\
+        format = \"json\"\n";
+    let told = wrong(text);
+    assert!(
+        told.iter().any(|one| one.starts_with("5: ") && one.contains("a set changes by a symlink")),
+        "{told:?}"
+    );
+    assert!(read(&text.replace("via = \"installer\"\n", "")).is_ok());
+}
+
+#[test]
 fn people_and_roles_are_called_what_the_operator_says() {
     let text =
         target("pg-roles", "map = { \"alice@example.com\" = \"alice\", \"role:db-admin\" = \"dba\" }\n");

@@ -106,13 +106,13 @@ impl Targets for Running {
         })
     }
 
-    fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_> {
+    fn sync(&self, target: Option<TargetName>, adopt: bool, origin: Origin) -> Answering<'_> {
         Box::pin(async move {
             // All at once: one that hangs in its reload command must not keep the others from starting.
             let mut running = tokio::task::JoinSet::new();
             for (place, name) in self.chosen(target).into_iter().enumerate() {
-                let reconciler = self.0.clone();
-                running.spawn(async move { (place, reconciler.sync(&name, adopt).await) });
+                let (reconciler, origin) = (self.0.clone(), origin.clone());
+                running.spawn(async move { (place, reconciler.sync(&name, adopt, origin).await) });
             }
             let mut reports: Vec<(usize, Value)> = Vec::new();
             while let Some(ended) = running.join_next().await {
@@ -217,7 +217,7 @@ impl Targets for Resting {
         })
     }
 
-    fn sync(&self, _: Option<TargetName>, _: bool) -> Answering<'_> {
+    fn sync(&self, _: Option<TargetName>, _: bool, _: Origin) -> Answering<'_> {
         Box::pin(async { Err(needs_daemon()) })
     }
 

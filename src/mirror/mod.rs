@@ -176,6 +176,11 @@ impl Mirror {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// The state directory: the folder of the database, in which targets keep what is theirs.
+    pub fn folder(&self) -> &std::path::Path {
+        self.inner.path.parent().unwrap_or(std::path::Path::new(""))
+    }
+
     /// What the clock says that the mirror goes by.
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()

@@ -34,7 +34,7 @@ async fn a_grant_that_ended_does_not_come_back_when_the_clock_is_turned_back() {
             grant::create(tx, &subject, "alice", &RoleName::parse("admin").unwrap(), until, "incident")
         })
         .await;
-    let sync = async || reconciler.sync(&name("opa"), false).await.unwrap();
+    let sync = async || reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     sync().await;
     assert!(has(&world, "alice"));
     // Back, before the end: it goes on, and not a moment longer than it says.
@@ -63,7 +63,7 @@ async fn removals_add_up_over_the_window_also_when_the_clock_is_turned_back() {
     let guard = Guard { min_removals: 1, urgent: 0, window: HOUR, ..Guard::default() };
     let target = TargetSettings { on_change: false, guard, ..world.file("opa") };
     let reconciler = world.start(vec![target]);
-    let sync = async || reconciler.sync(&name("opa"), false).await.unwrap().state;
+    let sync = async || reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap().state;
     assert_eq!(sync().await, State::InSync);
     let began = world.clock.now();
     for user in &users[..3] {

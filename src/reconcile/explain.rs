@@ -11,7 +11,7 @@ use crate::downstream::format::Carried;
 use crate::mirror::{Mirror, ReadTx, StoreError, delivery};
 use crate::model::{Seq, Subject, TargetName};
 
-use super::file::run::wish;
+use super::file::wish::wish;
 use super::record::{self, Stored};
 use super::settings::{Apply, FileSettings, TargetKind, TargetSettings};
 use super::snapshot::Snapshot;

@@ -14,7 +14,7 @@ use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 use super::explain::{AtTarget, at_target};
 use super::file::pin::NoVersion;
 use super::file::reload::Reloads;
-use super::file::run::plan_of;
+use super::file::wish::plan_of;
 use super::guard::verdict::{self, DecideError};
 use super::latency::{self, Meter, Unenforced};
 use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
@@ -206,7 +206,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// [`Error::UnknownTarget`], [`Error::Closed`].
-    pub async fn sync(&self, target: &TargetName, adopt: bool) -> Result<SyncReport, Error> {
+    pub async fn sync(&self, target: &TargetName, adopt: bool, origin: Origin) -> Result<SyncReport, Error> {
         // A reload may replace the task in between; the second time meets the new one.
         for _ in 0..2 {
             let orders = {
@@ -215,7 +215,7 @@ impl Reconciler {
                 found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
             };
             let (reply, report) = oneshot::channel();
-            if orders.send(Order::Sync { adopt, reply }).await.is_ok()
+            if orders.send(Order::Sync { adopt, origin: origin.clone(), reply }).await.is_ok()
                 && let Ok(report) = report.await
             {
                 return Ok(report);

@@ -215,7 +215,7 @@ async fn a_file_follows_what_is_pushed_and_what_is_revoked() {
         text.contains("bob@example.com") && !text.contains("alice")
     })
     .await;
-    let report = reconciler.sync(&name("opa"), false).await.unwrap();
+    let report = reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     assert_eq!((report.state, report.changed, report.error), (State::InSync, false, None));
     assert_eq!(report.applied_seq, *world.mirror.changes().borrow());
     let held = record::load(&world.mirror, &name("opa")).unwrap().holdings;
@@ -235,7 +235,7 @@ async fn a_plan_tells_what_would_come_and_go_and_touches_nothing() {
     let reconciler = world.start(vec![target.clone()]);
     until("it is looked at", || status(&reconciler, "opa").last_success.is_none()).await;
     assert!(!world.path("opa.json").exists());
-    let report = reconciler.sync(&name("opa"), false).await.unwrap();
+    let report = reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     assert_eq!((report.state, report.added), (State::InSync, 2));
     world.members(&group, MemberEdit::Replace(refs(&[&bob]))).await;
     until("pending", || status(&reconciler, "opa").state == State::Pending).await;
@@ -257,7 +257,7 @@ async fn a_plan_tells_what_would_come_and_go_and_touches_nothing() {
 async fn nothing_is_written_before_a_directory_has_pushed() {
     let world = World::new().await;
     let reconciler = world.start(vec![world.file("opa")]);
-    let report = reconciler.sync(&name("opa"), true).await.unwrap();
+    let report = reconciler.sync(&name("opa"), true, Origin::daemon()).await.unwrap();
     assert_eq!(report.state, State::Waiting);
     assert!(!world.path("opa.json").exists());
     reconciler.shutdown().await;
@@ -278,7 +278,7 @@ async fn a_directory_nobody_pushed_to_prunes_nothing() {
     };
     world.write(move |tx, _| Ok(target::update_holdings(tx, &name("opa"), &[], &[kept])?)).await;
     let reconciler = world.start(vec![world.file("opa")]);
-    let report = reconciler.sync(&name("opa"), false).await.unwrap();
+    let report = reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     assert_eq!((report.state, report.removed), (State::InSync, 0));
     assert!(world.text("opa.json").contains("zoe"));
     reconciler.shutdown().await;
@@ -290,11 +290,11 @@ async fn a_strangers_file_stays_until_it_is_adopted() {
     world.user("alice").await;
     std::fs::write(world.path("opa.json"), "mine\n").unwrap();
     let reconciler = world.start(vec![world.file("opa")]);
-    let report = reconciler.sync(&name("opa"), false).await.unwrap();
+    let report = reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     assert_eq!(report.state, State::Foreign);
     assert!(report.error.unwrap().contains("sync opa --adopt"));
     assert_eq!(world.text("opa.json"), "mine\n");
-    let report = reconciler.sync(&name("opa"), true).await.unwrap();
+    let report = reconciler.sync(&name("opa"), true, Origin::daemon()).await.unwrap();
     assert_eq!((report.state, report.changed), (State::InSync, true));
     assert!(world.text("opa.json").contains("alice"));
     reconciler.shutdown().await;
@@ -308,7 +308,10 @@ async fn an_edit_by_hand_is_repaired_or_only_reported() {
     spec(&mut reported).drift = Drift::Report;
     let reconciler = world.start(vec![world.file("opa"), reported]);
     for target in ["opa", "told"] {
-        assert_eq!(reconciler.sync(&name(target), false).await.unwrap().state, State::InSync);
+        assert_eq!(
+            reconciler.sync(&name(target), false, Origin::daemon()).await.unwrap().state,
+            State::InSync
+        );
         std::fs::write(world.path(&format!("{target}.json")), "edited\n").unwrap();
     }
     until("repaired", || world.text("opa.json").contains("alice")).await;
@@ -348,7 +351,7 @@ async fn a_pending_reload_is_made_after_a_restart_and_retried_until_it_succeeds(
     let script = format!("test -e {} && touch {}", may.display(), done.display());
     spec(&mut target).reload = Some(Argv::parse(vec!["sh".into(), "-c".into(), script]).unwrap());
     let reconciler = world.start(vec![target.clone()]);
-    let report = reconciler.sync(&name("opa"), false).await.unwrap();
+    let report = reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     assert_eq!(report.state, State::Failing);
     assert!(report.error.unwrap().contains("`reload` ended with exit code 1"));
     assert!(world.text("opa.json").contains("alice"));
@@ -375,7 +378,7 @@ async fn a_target_that_fails_says_why_and_delays_no_other() {
     assert!(status(&reconciler, "broken").last_error.unwrap().contains("missing"));
     assert_ne!(status(&reconciler, "slow").state, State::InSync);
     std::fs::create_dir(world.path("missing")).unwrap();
-    let report = reconciler.sync(&name("broken"), false).await.unwrap();
+    let report = reconciler.sync(&name("broken"), false, Origin::daemon()).await.unwrap();
     assert_eq!(report.state, State::InSync);
 }
 
@@ -386,7 +389,7 @@ async fn new_settings_count_at_once_and_a_dropped_targets_file_stays() {
     world.group("dev", &[&alice]).await;
     let reconciler = world.start(vec![world.file("opa"), world.file("gone")]);
     for target in ["opa", "gone"] {
-        reconciler.sync(&name(target), false).await.unwrap();
+        reconciler.sync(&name(target), false, Origin::daemon()).await.unwrap();
     }
     let admins = |text: &str| -> Value { serde_json::from_str::<Value>(text).unwrap()["roles"].clone() };
     assert!(!admins(&world.text("opa.json")).to_string().contains("alice"));
@@ -398,7 +401,10 @@ async fn new_settings_count_at_once_and_a_dropped_targets_file_stays() {
     let explained = reconciler.explain(&subject, None).await.unwrap();
     assert_eq!((explained[0].holds, explained[0].why[0].as_str()), (true, "member of \"dev\""));
     reconciler.shutdown().await;
-    assert!(matches!(reconciler.sync(&name("opa"), false).await, Err(Error::UnknownTarget(_))));
+    assert!(matches!(
+        reconciler.sync(&name("opa"), false, Origin::daemon()).await,
+        Err(Error::UnknownTarget(_))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -411,12 +417,12 @@ async fn with_on_illegal_error_revocations_land_and_additions_wait() {
     spec(&mut target).on_illegal = OnIllegal::Error;
     target.on_change = false;
     let reconciler = world.start(vec![target]);
-    assert_eq!(reconciler.sync(&name("opa"), false).await.unwrap().state, State::InSync);
+    assert_eq!(reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap().state, State::InSync);
     let bad = world.user("e\rve").await;
     let bob = world.user("bob").await;
     world.members(&group, MemberEdit::Add(refs(&[&bad, &bob]))).await;
     world.deactivate(&alice).await;
-    let report = reconciler.sync(&name("opa"), false).await.unwrap();
+    let report = reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     assert_eq!((report.state, report.removed), (State::Failing, 2));
     assert!(report.error.unwrap().contains("additions wait"));
     let text = world.text("opa.json");
@@ -494,7 +500,7 @@ async fn a_webhook_hears_everything_once_in_order_with_its_predecessor() {
     let world = World::new().await;
     let receiver = Receiver::start(&[]).await;
     let reconciler = world.start(vec![world.webhook("app", &receiver.url, &["*"])]);
-    reconciler.sync(&name("app"), false).await.unwrap();
+    reconciler.sync(&name("app"), false, Origin::daemon()).await.unwrap();
     let alice = world.user("alice").await;
     let group = world.group("sre", &[&alice]).await;
     until("granted", || receiver.kinds().contains(&"access.granted".to_owned())).await;
@@ -526,7 +532,7 @@ async fn a_receiver_that_fails_gets_the_same_event_again_before_any_other_also_a
     let receiver = Receiver::start(&[503, 500]).await;
     let target = world.webhook("app", &receiver.url, &["user.*"]);
     let reconciler = world.start(vec![target.clone()]);
-    reconciler.sync(&name("app"), false).await.unwrap();
+    reconciler.sync(&name("app"), false, Origin::daemon()).await.unwrap();
     world.user("alice").await;
     world.user("bob").await;
     until("tried", || receiver.count() == 1).await;
@@ -553,16 +559,16 @@ async fn a_refused_event_is_parked_and_stops_its_target_until_it_is_skipped() {
     let world = World::new().await;
     let receiver = Receiver::start(&[400]).await;
     let reconciler = world.start(vec![world.webhook("app", &receiver.url, &["user.*"])]);
-    reconciler.sync(&name("app"), false).await.unwrap();
+    reconciler.sync(&name("app"), false, Origin::daemon()).await.unwrap();
     world.user("alice").await;
     world.user("bob").await;
     until("parked", || status(&reconciler, "app").parked == 1).await;
-    reconciler.sync(&name("app"), false).await.unwrap();
+    reconciler.sync(&name("app"), false, Origin::daemon()).await.unwrap();
     assert_eq!((receiver.count(), status(&reconciler, "app").state), (1, State::Failing));
     let parked = world.mirror.read(|tx: &mut ReadTx<'_>| delivery::open(tx, &name("app"), 1)).unwrap();
     let event = parked[0].event.event;
     world.write(move |tx, _| Ok(delivery::skip(tx, &name("app"), event)?)).await;
-    reconciler.sync(&name("app"), false).await.unwrap();
+    reconciler.sync(&name("app"), false, Origin::daemon()).await.unwrap();
     until("bob arrived", || receiver.count() == 2).await;
     reconciler.shutdown().await;
 }
@@ -572,11 +578,11 @@ async fn a_410_disables_the_target_and_says_so() {
     let world = World::new().await;
     let receiver = Receiver::start(&[410]).await;
     let reconciler = world.start(vec![world.webhook("app", &receiver.url, &["user.*"])]);
-    reconciler.sync(&name("app"), false).await.unwrap();
+    reconciler.sync(&name("app"), false, Origin::daemon()).await.unwrap();
     world.user("alice").await;
     until("disabled", || status(&reconciler, "app").state == State::Disabled).await;
     world.user("bob").await;
-    reconciler.sync(&name("app"), false).await.unwrap();
+    reconciler.sync(&name("app"), false, Origin::daemon()).await.unwrap();
     assert_eq!(receiver.count(), 1);
     assert!(receiver.answers.lock().unwrap().is_empty());
     reconciler.shutdown().await;

@@ -1,6 +1,8 @@
 //! What people do with targets beside their runs: look at one, roll it back, forget one that the configuration dropped.
 //! Blocking.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -10,10 +12,10 @@ use crate::mirror::change::Kind;
 use crate::mirror::owned::{self, Intended, Owned};
 use crate::mirror::target::{self, State as Saved};
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, decision};
-use crate::model::{Origin, Seq, TargetName};
+use crate::model::{Origin, Seq, TargetName, UnixIdOwner, UnixIdWanted};
 
 use super::file::look::Evidence;
-use super::file::pin;
+use super::file::{pin, unix_ids};
 use super::handle::Error;
 use super::record::{self, Place};
 use super::settings::{Settings, TargetKind};
@@ -244,12 +246,39 @@ pub fn forget(
             .map_err(|error| Error::Forget(name.clone(), error.to_string()))?,
         None => (Vec::new(), Vec::new()),
     };
+    let kept: &[&str] = if delete { &["targets", "published"] } else { &["targets"] };
+    drop_kept(mirror, name, kept).map_err(|error| Error::Forget(name.clone(), error))?;
     let (at, detail) = (name.clone(), json!({ "deleted": deleted, "left": left }));
     let seq = mirror.write_blocking::<_, StoreError, _>(origin, move |tx: &mut WriteTx<'_>| {
         target::forget(tx, &at)?;
         decision::record(tx, &Kind::TargetForgotten, &at, &detail)
     })?;
     Ok(ForgetReport { target: name.clone(), seq, deleted, left })
+}
+
+/// Removes what the target kept below the state directory: versions and rejected files name people, too.
+fn drop_kept(mirror: &Mirror, name: &TargetName, folders: &[&str]) -> Result<(), String> {
+    for folder in folders {
+        let kept = mirror.folder().join(folder).join(name.as_str());
+        match std::fs::remove_dir_all(&kept) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("cannot remove `{}`: {error}", kept.display())),
+        }
+    }
+    Ok(())
+}
+
+/// The uids and gids that targets would give, for what is only shown: none is kept.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn preview_unix_ids(
+    tx: &mut ReadTx<'_>,
+    state: &std::path::Path,
+    wanted: &[UnixIdWanted],
+) -> Result<BTreeMap<UnixIdOwner, u32>, StoreError> {
+    unix_ids::preview_in(tx, &state.join("unix-ids.log"), wanted)
 }
 
 type Swept = (Vec<String>, Vec<String>);

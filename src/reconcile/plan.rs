@@ -261,10 +261,13 @@ pub fn as_last_shown(view: &View, holdings: &[Holding]) -> View {
         (user.display_name, user.email, user.external_id) =
             (text("displayName"), text("emails"), text("externalId"));
     }
+    let mut held: BTreeMap<&Entitlement, &Holding> = BTreeMap::new();
+    for one in holdings {
+        held.entry(&one.entitlement).or_insert(one);
+    }
     let group = |name: &str, id: &(DirectoryId, ResourceId)| {
         let entitlement = Entitlement::Group(id.0.clone(), id.1);
-        let held = holdings.iter().find(|one| one.entitlement == entitlement);
-        held.map_or_else(|| name.to_owned(), label)
+        held.get(&entitlement).map_or_else(|| name.to_owned(), |one| label(one))
     };
     let mut groups: BTreeMap<String, String> = BTreeMap::new();
     for one in &mut shown.groups {

@@ -11,8 +11,9 @@ use crate::model::{Clock, Origin, Seq, Timestamp};
 
 use super::file::drift;
 use super::file::look::{self, Known};
+use super::file::outcome::{Cause, Outcome};
 use super::file::reload::{Expected, Reloads};
-use super::file::run::{Cause, FileRun, Outcome};
+use super::file::run::FileRun;
 use super::guard::notify;
 use super::guard::verdict::{self, Notice};
 use super::handle::{Error, decide_error};
@@ -39,6 +40,8 @@ pub(super) enum Order {
     Sync {
         /// Take over a foreign file.
         adopt: bool,
+        /// Who asked.
+        origin: Origin,
         /// Where the report goes.
         reply: oneshot::Sender<SyncReport>,
     },
@@ -84,6 +87,8 @@ pub(super) struct Task {
 
 /// What changes while the task lives.
 struct Life {
+    /// Who asked for the run that comes now.
+    origin: Option<Origin>,
     born: Instant,
     debounce: Debounce,
     clockwork: Clockwork,
@@ -112,6 +117,7 @@ impl Task {
             TargetKind::Webhook(_) => None,
         };
         let mut life = Life {
+            origin: None,
             born: Instant::now(),
             debounce: Debounce::default(),
             clockwork: Clockwork::new(self.settings.schedule.clone(), self.clock.now()),
@@ -138,7 +144,8 @@ impl Task {
                 biased;
                 () = stopped(&mut stop) => return,
                 order = orders.recv() => match order {
-                    Some(Order::Sync { adopt, reply }) => {
+                    Some(Order::Sync { adopt, origin, reply }) => {
+                        life.origin = Some(origin);
                         let report = self.pass(&mut life, Cause::Sync { adopt }).await;
                         // Whoever asked may have gone.
                         let _gone = reply.send(report);
@@ -192,7 +199,8 @@ impl Task {
         let shown = tokio::task::spawn_blocking(move || {
             if let TargetKind::File(file) = &settings.kind {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
-                FileRun { mirror, clock, settings, file, shelf, turn: None }.show_again();
+                let origin = Origin::daemon();
+                FileRun { mirror, clock, settings, file, shelf, turn: None, origin }.show_again();
             }
         });
         // Whatever went wrong, the run that follows shows what it applies.
@@ -265,7 +273,7 @@ impl Task {
         life.debounce.clear();
         life.retry_at = None;
         life.drift_at = None;
-        let (outcome, snapshot) = self.outcome(cause, life.expected.take()).await;
+        let (outcome, snapshot) = self.outcome(cause, life.expected.take(), life.origin.take()).await;
         let seen = snapshot.as_ref().map(|snapshot| snapshot.seq());
         life.seen = seen.unwrap_or(life.seen);
         life.snapshot = snapshot.or(life.snapshot.take());
@@ -397,7 +405,12 @@ impl Task {
         }
     }
 
-    async fn outcome(&self, cause: Cause, expected: Option<Expected>) -> (Outcome, Option<Arc<Snapshot>>) {
+    async fn outcome(
+        &self,
+        cause: Cause,
+        expected: Option<Expected>,
+        origin: Option<Origin>,
+    ) -> (Outcome, Option<Arc<Snapshot>>) {
         // Before anything is read, so that others of this batch wait for this run's swap.
         let turn = match &self.settings.kind {
             TargetKind::File(file) => self.reloads.enter(file),
@@ -416,7 +429,8 @@ impl Task {
         let run = tokio::task::spawn_blocking(move || match &settings.kind {
             TargetKind::File(file) => {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
-                FileRun { mirror, clock, settings, file, shelf, turn }.run(&snapshot, cause)
+                let origin = origin.unwrap_or_else(Origin::daemon);
+                FileRun { mirror, clock, settings, file, shelf, turn, origin }.run(&snapshot, cause)
             }
             TargetKind::Webhook(webhook) => {
                 if settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. }) {

@@ -14,7 +14,7 @@ use crate::model::{Clock, Seq, TargetName};
 
 use super::file::look;
 use super::file::parts::{Content, digest_of_many};
-use super::file::run::due;
+use super::file::wish::due;
 use super::record::{self, Stored};
 use super::settings::{FileSettings, Settings, Shape, TargetKind, TargetSettings};
 use super::snapshot::{Rules, Snapshot};

@@ -23,7 +23,7 @@ async fn drift_and_a_missing_file_are_found_with_and_without_a_daemon() {
     world.group("sre", &[&alice]).await;
     assert_eq!(offline(&world, &target), Bytes::Pending);
     let reconciler = world.start(vec![target.clone()]);
-    reconciler.sync(&name("opa"), false).await.unwrap();
+    reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     assert_eq!(found(&reconciler, "opa").await.bytes, Bytes::AsDue);
     let good = world.text("opa.json");
 
@@ -55,7 +55,7 @@ async fn pending_failing_foreign_and_webhooks_are_told_as_what_they_are() {
     let hook = world.webhook("hook", "https://127.0.0.1:1/", &["access.*"]);
     let reconciler = world.start(vec![manual, failing, world.file("foreign"), hook]);
     for target in ["manual", "failing"] {
-        reconciler.sync(&name(target), false).await.unwrap();
+        reconciler.sync(&name(target), false, Origin::daemon()).await.unwrap();
         assert_eq!(found(&reconciler, target).await.bytes, Bytes::AsDue, "{target}");
     }
     assert_eq!(found(&reconciler, "foreign").await.bytes, Bytes::Foreign);
@@ -65,7 +65,7 @@ async fn pending_failing_foreign_and_webhooks_are_told_as_what_they_are() {
     world.group("other", &[&bob]).await;
     assert_eq!(found(&reconciler, "manual").await.bytes, Bytes::Pending);
     std::fs::write(world.path("broken"), "").unwrap();
-    reconciler.sync(&name("failing"), false).await.unwrap();
+    reconciler.sync(&name("failing"), false, Origin::daemon()).await.unwrap();
     let told = found(&reconciler, "failing").await;
     assert_eq!(told.bytes, Bytes::Failing);
     assert!(told.why.unwrap().contains("check"), "with what went wrong");
@@ -79,7 +79,7 @@ async fn bytes_that_were_written_and_are_not_what_the_mirror_gives_are_found() {
     let mut target = TargetSettings { on_change: false, ..world.file("opa") };
     spec(&mut target).drift = Drift::Report;
     let reconciler = world.start(vec![target]);
-    reconciler.sync(&name("opa"), false).await.unwrap();
+    reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap();
     // As a fault of rosterd's own would leave it: the record says that these bytes are right.
     std::fs::write(world.path("opa.json"), "{}\n").unwrap();
     let digest = Digest::of(b"{}\n").to_string();

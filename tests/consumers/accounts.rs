@@ -234,3 +234,61 @@ fn systemd_knows_the_accounts_and_the_group_of_holders() {
         .unwrap();
     assert!(log.contains(&format!("{} uid acme", uids["alice"])) && log.contains("60000 gid admin"), "{log}");
 }
+
+/// The same records in a folder of root: files, memberships and links, by the installer, within bounds.
+#[test]
+fn systemd_knows_the_accounts_that_the_installer_wrote() {
+    if !ready("userdb installer", &["getent", "libnss_systemd.so.2"]) {
+        return;
+    }
+    let mut place = RootPlace::new();
+    let folder = place.folder("userdb");
+    place.start(
+        "[[target]]\nname = \"accounts\"\ntype = \"tree\"\npath = \"{place}/userdb\"\nformat = \"userdb\"\n\
+         members = [\"*.user\", \"*.group\", \"*:crew.membership\"]\nbounds = { ids = [60000, 64999], groups = [\"crew\"], deny = [\"eve\"] }\n",
+    );
+    let config = format!(
+        "[[role]]\nname = \"admin\"\ngroups = [\"Crew\"]\n[[target]]\nname = \"accounts\"\ntype = \"tree\"\nformat = \"userdb\"\n\
+         path = \"{}\"\nvia = \"installer\"\noptions = {{ gids = [60000, 60499], uids = [60500, 64999] }}\n\
+         map = {{ \"role:admin\" = \"crew\" }}\n",
+        folder.display()
+    );
+    let mut daemon = unprivileged(&place, &config);
+    daemon.run();
+    let directory = daemon.add_directory("Acme", "generic");
+    let mut scim = daemon.scim(&directory);
+    let (alice, bob) = (scim.create_user("alice"), scim.create_user("bob"));
+    let crew = scim.create_group("Crew", &[&alice]);
+    let script = "mount -t tmpfs none /run && mkdir /run/userdb && mount --bind \"$1\" /run/userdb && getent -s systemd passwd \"$2\"; \
+        exec getent -s systemd group crew";
+    let at = folder.clone();
+    let mut asks = |who: &str| {
+        let out = inside(&[], &["sh", "-c", script, "ask", at.to_str().unwrap(), who]);
+        let text = shown(&out);
+        let is_member = text.lines().any(|line| {
+            line.strip_prefix("crew:x:60000:").is_some_and(|names| names.split(',').any(|name| name == who))
+        });
+        let has_account = text.lines().any(|line| line.starts_with(&format!("{who}:x:60")));
+        (is_member == has_account).then_some(is_member)
+    };
+    crate::story::becomes(&mut asks, "alice", true);
+    crate::story::becomes(&mut asks, "bob", false);
+    is_roots(&folder.join("alice.user"), 0o644);
+    assert!(std::fs::symlink_metadata(folder.join("60000.group")).unwrap().is_symlink());
+    scim.add_member(&crew, &bob);
+    crate::story::becomes(&mut asks, "bob", true);
+    // Root wants no eve: her record and the group with her in it are refused, and alice goes all the same.
+    let eve = scim.create_user("eve");
+    scim.add_member(&crew, &eve);
+    crate::support::wait_until("the bounds refuse eve", || {
+        daemon.target("accounts")["last_error"].as_str().is_some_and(|error| error.contains("deny"))
+    });
+    scim.remove_member(&crew, &alice);
+    crate::story::becomes(&mut asks, "alice", false);
+    crate::story::becomes(&mut asks, "bob", true);
+    assert_eq!(asks("eve"), Some(false));
+    scim.remove_member(&crew, &eve);
+    scim.set_active(&bob, false);
+    crate::story::becomes(&mut asks, "bob", false);
+    crate::support::wait_until("no account is left", || !folder.join("bob.user").exists());
+}

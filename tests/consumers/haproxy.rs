@@ -26,7 +26,7 @@ fn haproxy_lets_in_whom_the_map_names() {
     );
     std::fs::write(daemon.path("haproxy.cfg"), conf).unwrap();
     daemon.run();
-    let story = Story::open(&daemon, "access.map", "@example.com");
+    let story = Story::open(&daemon, "access.map", "@example.com").exactly();
     let haproxy = Server::start(
         Command::new("/usr/sbin/haproxy").args(["-W", "-f"]).arg(daemon.path("haproxy.cfg")),
         &daemon.path("haproxy.out"),

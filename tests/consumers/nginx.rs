@@ -37,7 +37,7 @@ fn nginx_lets_in_whom_the_map_names() {
     );
     wait_port(port);
     daemon.run();
-    let story = Story::open(&daemon, "access.map", "@example.com");
+    let story = Story::open(&daemon, "access.map", "@example.com").exactly();
     story.play(&mut |who| http_status(port, &[("X-User", who)]).map(|status| status == 204));
     // Keys that nginx would take as one, or as words of its own, got in under their own name only.
     let log = std::fs::read_to_string(daemon.path("nginx.log")).unwrap_or_default();

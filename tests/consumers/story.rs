@@ -70,6 +70,19 @@ pub const DANGEROUS: &[&str] = &[
     "include bob",
     "é漢",
     "\u{1f600}",
+    "bob\0",
+    "\u{200f}bob",
+    "b\u{43e}b",
+    "\u{430}lice",
+    ".",
+    "../../etc/passwd",
+    "a'b\"c\\d",
+    concat!(
+        "long-",
+        "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
+        "012345678901234567890123456789012345678901234567890123456789"
+    ),
 ];
 
 /// Whom the reader lets in; `None` where its parts disagree or it does not answer yet.
@@ -83,9 +96,16 @@ pub struct Story<'a> {
     alice: String,
     bob: String,
     crew: String,
+    is_exact: bool,
 }
 
 impl<'a> Story<'a> {
+    /// The reader can be asked about any name that a header can carry: each that bites is one user's or is reported.
+    pub fn exactly(mut self) -> Self {
+        self.is_exact = true;
+        self
+    }
+
     /// Pushes alice, who is in the crew, and bob, who is not, and waits for the file.
     pub fn open(daemon: &'a Daemon, file: &str, domain: &'static str) -> Self {
         let directory = daemon.add_directory("Acme", "generic");
@@ -97,7 +117,7 @@ impl<'a> Story<'a> {
         wait_until("the file has alice", || {
             std::fs::read(&file).is_ok_and(|bytes| bytes.windows(3).any(|part| part == b"lic"))
         });
-        Self { daemon, scim, file, domain, alice, bob, crew }
+        Self { daemon, scim, file, domain, alice, bob, crew, is_exact: false }
     }
 
     /// The whole story.
@@ -126,12 +146,13 @@ impl<'a> Story<'a> {
 
     /// Each dangerous name joins the crew: alice stays in, bob stays out. Then they leave again.
     fn names_that_bite(&mut self, asks: &mut Asks<'_>, alice: &str, bob: &str) {
-        let mut taken = Vec::new();
+        let (mut taken, mut names) = (Vec::new(), Vec::new());
         for name in DANGEROUS {
             let body = serde_json::json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": name});
             let answer = self.scim.send("POST", "/Users", Some(&body));
             if answer.status == 201 {
                 taken.push(answer.json()["id"].as_str().unwrap().to_owned());
+                names.push(*name);
             }
         }
         assert!(taken.len() > 40, "SCIM itself refused too many names: {}", taken.len());
@@ -145,12 +166,41 @@ impl<'a> Story<'a> {
         becomes(asks, alice, true);
         becomes(asks, bob, false);
         becomes(asks, "nobody-at-all", false);
+        if self.is_exact {
+            self.in_or_reported(asks, &taken, &names);
+        }
         for id in taken {
             assert_eq!(self.scim.send("DELETE", &format!("/Users/{id}"), None).status, 204);
         }
         self.sync();
         becomes(asks, alice, true);
         becomes(asks, bob, false);
+    }
+
+    /// Whoever has a name that bites is let in by that name, or is reported as left out; nobody silently.
+    fn in_or_reported(&self, asks: &mut Asks<'_>, ids: &[String], names: &[&str]) {
+        let told = self.daemon.cli_json(&["status"])["targets"][0]["problems"].to_string();
+        let mut let_in = 0;
+        for (id, name) in ids.iter().zip(names) {
+            let is_told = told.contains(id.as_str());
+            let can_be_asked = !name.contains(char::is_control) && name.trim() == *name;
+            if can_be_asked {
+                let is_in = asks(name) == Some(true);
+                assert_ne!(
+                    is_in,
+                    is_told,
+                    "{name:?} is {} the file and told: {told}",
+                    if is_in { "in" } else { "not in" }
+                );
+                let_in += usize::from(is_in);
+            }
+        }
+        assert!(let_in > 10, "only {let_in} names that bite were let in");
+        // What a reader might make of them.
+        for nobody in ["x", "a", "b", "carl", "bob,carl", "wheel", "sudo", "include", "localhost"] {
+            let is_one = names.contains(&nobody);
+            assert_eq!(asks(nobody) == Some(true), is_one && !told.contains(nobody), "{nobody}");
+        }
     }
 
     /// Applies what is pending and waits for it.

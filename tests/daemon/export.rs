@@ -57,3 +57,24 @@ fn every_format_is_listed_with_an_example() {
     assert!(format["example"].as_str().unwrap().contains("g, user:bob@example.com, role:admin"));
     assert_eq!(format["options"][0]["name"], "domain");
 }
+
+#[test]
+fn numbers_are_shown_as_targets_would_give_them_and_none_is_given() {
+    let mut daemon = Daemon::start(ROLE);
+    let directory = daemon.add_directory("Acme", "generic");
+    let mut scim = daemon.scim(&directory);
+    let bob = scim.create_user("bob");
+    scim.create_group("sre", &[&bob]);
+    let ids = ["--option", "gids=[60000,60499]"];
+    let names = ["--option", "names={\"admin\":\"crew\"}"];
+    let group = [&["extrausers"][..], &ids, &names].concat();
+    assert_eq!(String::from_utf8(exported(&daemon, &group)).unwrap(), "crew:x:60000:bob\n");
+    let records = [&["userdb", "--option", "uids=[60500,64999]"][..], &ids, &names].concat();
+    let text = String::from_utf8(exported(&daemon, &records)).unwrap();
+    for part in ["== bob.user\n", "\"uid\": 60500", "== crew.group\n", "== bob:crew.membership\n"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!daemon.path("state/unix-ids.log").exists(), "an export gives nobody a number");
+    daemon.stop();
+    assert_eq!(String::from_utf8(exported(&daemon, &records)).unwrap(), text, "without a daemon too");
+}

@@ -262,7 +262,10 @@ fn what_the_config_drops_is_orphaned_until_it_is_forgotten() {
     assert_eq!(company.state("ops"), "orphaned");
     assert_eq!(company.daemon.target("principals")["type"], "tree");
 
+    let kept = company.daemon.path("state/targets/ops");
+    assert!(kept.exists(), "versions are kept below the state directory");
     assert!(company.daemon.cli(&["target", "forget", "ops"]).status.success());
+    assert!(!kept.exists(), "kept versions name people, too");
     assert!(company.daemon.path("out/ops").exists(), "without --delete it stays");
     std::fs::write(company.daemon.path("out/principals/admin"), "touched\n").unwrap();
     std::fs::write(company.daemon.path("out/principals/other"), "a stranger's\n").unwrap();

@@ -134,6 +134,7 @@ impl<'a> Act<'a> {
         }
         let check = |bytes: &[u8]| {
             self.target.format.check(bytes, &self.target.options)?;
+            self.target.bounds.judge_name(self.target.format.name, self.member)?;
             self.target.bounds.judge(self.target.format.name, bytes)
         };
         let before = record.clone();
@@ -178,6 +179,7 @@ impl<'a> Act<'a> {
             replaced: replaced.map(digest).transpose()?,
             check: None,
             verify: None,
+            way_back: None,
         };
         file::settle(&self.spec, &swapped, label)?;
         Ok(Answer::Settled)

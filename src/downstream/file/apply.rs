@@ -1,9 +1,12 @@
 //! The order itself (DESIGN §6.1), one function per stage.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use rustix::fs::{FileType, Gid, Mode, Stat, Uid};
 use sha2::{Digest as _, Sha256};
@@ -31,13 +34,43 @@ pub fn apply(
     expect: Expect,
     parse: ParseCheck<'_>,
 ) -> Result<Applied, ApplyError> {
+    apply_beside(spec, bytes, expect, parse, &mut Leftovers::default())
+}
+
+/// What earlier lives left in the folders of a tree, read once for each folder: a folder of ten thousand files that is
+/// listed for each of them is a hundred million names.
+#[derive(Debug, Default)]
+pub struct Leftovers(BTreeMap<PathBuf, Vec<OsString>>);
+
+impl Leftovers {
+    fn of(&mut self, folder: &Folder) -> io::Result<&[OsString]> {
+        Ok(match self.0.entry(folder.full(OsStr::new(""))) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(staging::left(folder)?),
+        })
+    }
+}
+
+/// As [`apply`], for one of several files. Between the first of them and the last nothing else may write to `known`'s
+/// folders under these names: one apply per destination at a time.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_beside(
+    spec: &FileSpec,
+    bytes: &[u8],
+    expect: Expect,
+    parse: ParseCheck<'_>,
+    known: &mut Leftovers,
+) -> Result<Applied, ApplyError> {
     if let Via::Installer { socket } = &spec.via {
         return installed::apply(spec, socket, bytes, expect, parse);
     }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
-    staging::clean(&folder).map_err(|error| run.io(Step::Stage, error))?;
-    let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Compare, error))?;
+    let left = known.of(&folder).map_err(|error| run.io(Step::Stage, error))?;
+    staging::clean(&folder, left).map_err(|error| run.io(Step::Stage, error))?;
+    let way_back = staging::way_back(&folder, left).map_err(|error| run.io(Step::Compare, error))?;
     let (found, stat) = run.look(folder.name())?;
     let before = run.before(&way_back, &found)?;
     run.must_be(expect, &way_back, &found, before)?;
@@ -47,7 +80,8 @@ pub fn apply(
             return Ok(Applied::Unchanged);
         }
         let verify = run.verify(&way_back, bytes)?;
-        return Ok(Applied::Swapped(Swapped { digest, replaced: before, check: None, verify }));
+        let way_back = way_back.name().map(OsStr::to_owned);
+        return Ok(Applied::Swapped(Swapped { digest, replaced: before, check: None, verify, way_back }));
     }
     let staged = run.stage(bytes)?;
     let swapped = run.try_staged(&staged, bytes, parse).and_then(|check| {
@@ -71,7 +105,8 @@ pub fn apply(
         }
     };
     let verify = run.verify(&way_back, bytes)?;
-    Ok(Applied::Swapped(Swapped { digest, replaced: before, check, verify }))
+    let way_back = way_back.name().map(OsStr::to_owned);
+    Ok(Applied::Swapped(Swapped { digest, replaced: before, check, verify, way_back }))
 }
 
 /// Ends a swap that the caller has recorded: keeps the version under `label` (the `seq` it shows), and a stranger's
@@ -85,7 +120,13 @@ pub fn settle(spec: &FileSpec, swapped: &Swapped, label: u64) -> Result<(), Appl
     }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
-    let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Keep, error))?;
+    // The name that `apply` gave it, if it is known: no listing for each file of a tree.
+    let left = match &swapped.way_back {
+        Some(name) => Ok(vec![name.clone()]),
+        None => staging::left(&folder),
+    };
+    let way_back =
+        left.and_then(|left| staging::way_back(&folder, &left)).map_err(|error| run.io(Step::Keep, error))?;
     let kept = run.keep(&way_back, swapped, label);
     if let Some(name) = way_back.name() {
         folder.unlink(name).and_then(|()| folder.sync()).map_err(|error| run.io(Step::Keep, error))?;
@@ -150,7 +191,9 @@ pub fn revert(spec: &FileSpec) -> Result<(), ApplyError> {
     }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
-    let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Restore, error))?;
+    let way_back = staging::left(&folder)
+        .and_then(|left| staging::way_back(&folder, &left))
+        .map_err(|error| run.io(Step::Restore, error))?;
     run.restore(&way_back).map_err(|error| run.io(Step::Restore, error))
 }
 
@@ -164,7 +207,9 @@ pub fn drop_aside(spec: &FileSpec) -> Result<(), ApplyError> {
     }
     let folder = Folder::open(spec)?;
     let run = Run { spec, folder: &folder };
-    let way_back = staging::way_back(&folder).map_err(|error| run.io(Step::Remove, error))?;
+    let way_back = staging::left(&folder)
+        .and_then(|left| staging::way_back(&folder, &left))
+        .map_err(|error| run.io(Step::Remove, error))?;
     match way_back.name() {
         Some(name) => {
             folder.unlink(name).and_then(|()| folder.sync()).map_err(|error| run.io(Step::Remove, error))
@@ -291,7 +336,9 @@ pub fn clean_stale(spec: &FileSpec) -> Result<usize, ApplyError> {
         return Ok(0);
     }
     let folder = Folder::open(spec)?;
-    staging::clean(&folder).map_err(|error| Run { spec, folder: &folder }.io(Step::Stage, error))
+    staging::left(&folder)
+        .and_then(|left| staging::clean(&folder, &left))
+        .map_err(|error| Run { spec, folder: &folder }.io(Step::Stage, error))
 }
 
 /// Makes the reader read again: by the target's own `argv`, or by the installer's, which knows by itself whether there

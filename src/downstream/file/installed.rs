@@ -48,7 +48,7 @@ pub(super) fn apply(
             versions::stash(spec, bytes).map_err(|error| failed(spec, error))?;
             let replaced = replaced.and_then(|hex| hex.parse().ok());
             let (check, verify) = (check.map(output), verify.map(output));
-            Ok(Applied::Swapped(Swapped { digest, replaced, check, verify }))
+            Ok(Applied::Swapped(Swapped { digest, replaced, check, verify, way_back: None }))
         }
         Ok(other) => Err(unexpected(spec, &other)),
         Err(error) => {

@@ -18,6 +18,7 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -28,8 +29,8 @@ use crate::downstream::command::{Argv, Limits, Output};
 use crate::model::TargetName;
 
 pub use apply::{
-    apply, clean_stale, drop_aside, has_way_back, inspect, keep_found, put_link, read_link, reload, remove,
-    remove_link, revert, set_aside, settle, verify,
+    Leftovers, apply, apply_beside, clean_stale, drop_aside, has_way_back, inspect, keep_found, put_link,
+    read_link, reload, remove, remove_link, revert, set_aside, settle, verify,
 };
 pub use content::{content, make_private_folder};
 pub use error::{ApplyError, Cause, Kind, Step};
@@ -167,6 +168,8 @@ pub struct Swapped {
     pub check: Option<Output>,
     /// What `verify` said.
     pub verify: Option<Output>,
+    /// Where in the folder the way back is, if this process left it.
+    pub way_back: Option<OsString>,
 }
 
 impl FileSpec {

@@ -50,17 +50,17 @@ impl WayBack {
 
 /// Finds the way back of an unsettled swap of this destination. Of several (two crashes) the first by name counts;
 /// a link to the file that is in place now means that the rename never happened, and is removed.
-pub(super) fn way_back(folder: &Folder) -> io::Result<WayBack> {
+pub(super) fn way_back(folder: &Folder, left: &[OsString]) -> io::Result<WayBack> {
     let mut found = WayBack::None;
     let current = folder.stat(folder.name())?.map(|stat| stat.st_ino);
-    for name in own(folder, PREVIOUS)? {
+    for name in own(folder, PREVIOUS, left)? {
         if folder.stat(&name)?.map(|stat| stat.st_ino) == current || found != WayBack::None {
             folder.unlink(&name)?;
         } else {
             found = WayBack::Previous(name);
         }
     }
-    for name in own(folder, NONE_BEFORE)? {
+    for name in own(folder, NONE_BEFORE, left)? {
         if current.is_none() || found != WayBack::None {
             folder.unlink(&name)?;
         } else {
@@ -71,18 +71,25 @@ pub(super) fn way_back(folder: &Folder) -> io::Result<WayBack> {
 }
 
 /// Removes staged files of this destination; how many there were.
-pub(super) fn clean(folder: &Folder) -> io::Result<usize> {
-    let stale = own(folder, TEMP)?;
+pub(super) fn clean(folder: &Folder, left: &[OsString]) -> io::Result<usize> {
+    let stale = own(folder, TEMP, left)?;
     stale.iter().try_for_each(|name| folder.unlink(name))?;
     Ok(stale.len())
 }
 
-/// Our own staging files of this destination with that suffix: exact pattern, regular, own uid.
-fn own(folder: &Folder, suffix: &str) -> io::Result<Vec<OsString>> {
+/// All staging names in the folder, whosever: one listing.
+pub(super) fn left(folder: &Folder) -> io::Result<Vec<OsString>> {
+    let mut names = folder.names()?;
+    names.retain(|name| name.as_bytes().starts_with(STAGING_PREFIX.as_bytes()));
+    Ok(names)
+}
+
+/// Of `left` our own staging files of this destination with that suffix: exact pattern, regular, own uid.
+fn own(folder: &Folder, suffix: &str, left: &[OsString]) -> io::Result<Vec<OsString>> {
     let us = rustix::process::geteuid().as_raw();
     let prefix = prefix(folder.name());
     let mut names = Vec::new();
-    for name in folder.names()? {
+    for name in left {
         let matches =
             name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(suffix)).is_some_and(
                 |random| random.len() == 16 && random.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
@@ -91,12 +98,12 @@ fn own(folder: &Folder, suffix: &str) -> io::Result<Vec<OsString>> {
             continue;
         }
         // A previous file may belong to whoever made it (an adopted one); its name alone was given by us.
-        let is_ours = folder.stat(&name)?.is_some_and(|stat| {
+        let is_ours = folder.stat(name)?.is_some_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
                 && (stat.st_uid == us || suffix == PREVIOUS)
         });
         if is_ours {
-            names.push(name);
+            names.push(name.clone());
         }
     }
     names.sort();

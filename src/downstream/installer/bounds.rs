@@ -10,11 +10,12 @@ use std::ops::RangeInclusive;
 use super::member::{Names, Pattern};
 
 /// The formats that bounds are known for, with the keys of each; the first of them must be set where it is `true`.
-pub const KNOWN: [(&str, bool, &[&str]); 4] = [
+pub const KNOWN: [(&str, bool, &[&str]); 5] = [
     ("extrausers", true, &["ids", "groups", "names", "deny"]),
     ("pam-access", false, &["always", "origins", "names", "deny"]),
     ("ssh-principals", false, &["names", "deny"]),
     ("sudoers", true, &["rules", "names", "deny"]),
+    ("userdb", true, &["ids", "groups", "shells", "homes", "names", "deny"]),
 ];
 
 /// The bounds of one target.
@@ -22,12 +23,16 @@ pub const KNOWN: [(&str, bool, &[&str]); 4] = [
 pub struct Bounds {
     /// Who may be listed. Keys `names` and `deny`. Default everybody but accounts of the system.
     pub people: Names,
-    /// `extrausers`: which numbers groups may have. Key `ids`.
+    /// `extrausers`, `userdb`: which numbers groups and accounts may have. Key `ids`.
     pub ids: Option<RangeInclusive<u64>>,
-    /// `extrausers`: what groups may be called. Key `groups`. Default anything but groups of the system.
+    /// `extrausers`, `userdb`: what groups may be called. Key `groups`. Default anything but groups of the system.
     pub groups: Vec<Pattern>,
     /// `sudoers`: the rule of each alias, to the byte. Key `rules`.
     pub rules: BTreeMap<String, String>,
+    /// `userdb`: the shells that accounts may have, to the byte or with `*`. Key `shells`. Default none of their own.
+    pub shells: Vec<Pattern>,
+    /// `userdb`: the homes that accounts may have, such as `/home/*`. Key `homes`. Default systemd's own.
+    pub homes: Vec<Pattern>,
     /// `pam-access`: accounts that must be let in by every file, from everywhere. Key `always`.
     pub always: Vec<String>,
     /// `pam-access`: where everybody else may come from, to the byte. Key `origins`, default `ALL`.
@@ -46,6 +51,9 @@ impl Bounds {
     pub fn judge(&self, format: &str, bytes: &[u8]) -> Result<(), String> {
         if !KNOWN.iter().any(|(name, ..)| *name == format) {
             return Ok(());
+        }
+        if format == "userdb" {
+            return self.userdb(bytes);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
         let lines = || text.lines().enumerate().filter(|(_, line)| *line != COMMENT);
@@ -117,6 +125,77 @@ impl Bounds {
         let groups = Names { allow: self.groups.clone(), ..Names::default() };
         groups.permit(group).map_err(|why| format!("the group `{}`: {why}", group.escape_debug()))?;
         members.split(',').filter(|_| !members.is_empty()).try_for_each(|member| self.person(member))
+    }
+}
+
+/// What a record of ours may say; a compromised daemon could otherwise write `"privileged"`, a password or keys.
+const USER: [&str; 6] = ["userName", "uid", "gid", "disposition", "homeDirectory", "shell"];
+const GROUP: [&str; 4] = ["groupName", "gid", "disposition", "members"];
+
+impl Bounds {
+    /// Whether a file of that name may be there: a membership says in its name alone who is in what.
+    ///
+    /// # Errors
+    /// The bound it breaks.
+    pub fn judge_name(&self, format: &str, member: Option<&str>) -> Result<(), String> {
+        let Some(name) = member.filter(|_| format == "userdb") else { return Ok(()) };
+        if let Some(user) = name.strip_suffix(".user") {
+            return self.person(user);
+        }
+        let Some(membership) = name.strip_suffix(".membership") else { return Ok(()) };
+        let (user, group) =
+            membership.split_once(':').ok_or("a membership is called `USER:GROUP.membership`")?;
+        self.person(user)?;
+        let groups = Names { allow: self.groups.clone(), ..Names::default() };
+        groups.permit(group).map_err(|why| format!("the group `{}`: {why}", group.escape_debug()))
+    }
+
+    /// One record of systemd's; a membership is empty.
+    fn userdb(&self, bytes: &[u8]) -> Result<(), String> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let record: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(bytes).map_err(|error| format!("it is not a record: {error}"))?;
+        let text = |key: &str| record.get(key).and_then(serde_json::Value::as_str);
+        let is_user = record.contains_key("userName");
+        let keys: &[&str] = if is_user { &USER } else { &GROUP };
+        if let Some(other) = record.keys().find(|key| !keys.contains(&key.as_str())) {
+            return Err(format!("`{}` is no key of such a record of ours", other.escape_debug()));
+        }
+        if text("disposition") != Some("regular") {
+            return Err("its `disposition` is not `regular`".to_owned());
+        }
+        for key in ["uid", "gid"].into_iter().filter(|key| is_user || *key == "gid") {
+            let id = record.get(key).and_then(serde_json::Value::as_u64);
+            if !id.is_some_and(|id| self.ids.as_ref().is_some_and(|ids| ids.contains(&id))) {
+                return Err(format!("its `{key}` is outside `bounds.ids`"));
+            }
+        }
+        if is_user {
+            let plain = |key: &str, allowed: &[Pattern]| match text(key) {
+                None if !record.contains_key(key) => Ok(()),
+                Some(value) if allowed.iter().any(|pattern| pattern.fits(value)) => Ok(()),
+                _ => Err(format!(
+                    "its `{key}` is not in `bounds.{}`",
+                    if key == "shell" { "shells" } else { "homes" }
+                )),
+            };
+            plain("shell", &self.shells)?;
+            plain("homeDirectory", &self.homes)?;
+            return self.person(text("userName").unwrap_or_default());
+        }
+        let name = text("groupName").ok_or("it names neither an account nor a group")?;
+        let members = record.get("members").and_then(serde_json::Value::as_array);
+        for member in members.into_iter().flatten() {
+            self.person(member.as_str().ok_or("a member is no name")?)?;
+        }
+        // An account's own group bears its name; any other is a group of a role.
+        if members.is_none() {
+            return self.person(name);
+        }
+        let groups = Names { allow: self.groups.clone(), ..Names::default() };
+        groups.permit(name).map_err(|why| format!("the group `{}`: {why}", name.escape_debug()))
     }
 }
 
@@ -209,6 +288,48 @@ mod tests {
             assert!(judge(bad).is_err(), "{bad}");
         }
         assert!(Bounds::default().judge("extrausers", b"crew:x:60601:\n").is_err(), "no numbers, no groups");
+    }
+
+    #[test]
+    fn records_of_systemd_keep_to_names_numbers_and_their_few_keys() {
+        let bounds = Bounds {
+            ids: Some(60_000..=60_999),
+            groups: patterns(&["crew"]),
+            shells: patterns(&["/bin/bash"]),
+            ..Bounds::default()
+        };
+        let judge = |text: &str| bounds.judge("userdb", text.as_bytes());
+        let user =
+            r#"{"disposition":"regular","gid":60500,"shell":"/bin/bash","uid":60500,"userName":"alice"}"#;
+        let group = r#"{"disposition":"regular","gid":60000,"groupName":"crew","members":["alice"]}"#;
+        let own = r#"{"disposition":"regular","gid":60500,"groupName":"alice"}"#;
+        for good in ["", user, group, own] {
+            judge(good).unwrap();
+        }
+        let name = |name| bounds.judge_name("userdb", Some(name));
+        for good in ["alice.user", "alice:crew.membership", "crew.group", "60500.user"] {
+            name(good).unwrap();
+        }
+        for bad in ["root.user", "root:crew.membership", "alice:sudo.membership", "alice.membership"] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+        for (good, from, to) in [
+            (user, "\"uid\":60500", "\"uid\":0"),
+            (user, "\"gid\":60500", "\"gid\":27"),
+            (user, "\"alice\"", "\"root\""),
+            (user, "/bin/bash", "/tmp/x"),
+            (user, "\"uid\"", "\"privileged\":{\"hashedPassword\":[\"x\"]},\"uid\""),
+            (user, "\"uid\"", "\"homeDirectory\":\"/root\",\"uid\""),
+            (user, "regular", "system"),
+            (group, "60000", "27"),
+            (group, "\"crew\"", "\"sudo\""),
+            (group, "[\"alice\"]", "[\"root\"]"),
+            (group, "[\"alice\"]", "[1]"),
+            (own, "\"alice\"", "\"shadow\""),
+        ] {
+            assert!(good.contains(from));
+            assert!(judge(&good.replace(from, to)).is_err(), "{to}");
+        }
     }
 
     #[test]

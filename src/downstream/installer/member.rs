@@ -70,7 +70,8 @@ impl Names {
         }
         // `root.user` of a tree of records speaks of root.
         let stem = name.split('.').next().unwrap_or(name);
-        if format::is_system_name(name) || format::is_system_name(stem) {
+        // `alice:sudo.membership` puts alice into `sudo`.
+        if format::is_system_name(name) || stem.split(':').any(format::is_system_name) {
             return Err(
                 "it is an account or group of the system, which no pattern covers; write it out to allow it",
             );
@@ -83,19 +84,19 @@ impl Names {
     }
 }
 
-/// Whether `name` can be a file of a tree at all: one plain name of ASCII letters, digits, `_`, `-`, `.` and `@` that
+/// Whether `name` can be a file of a tree at all: one plain name of ASCII letters, digits, `_`, `-`, `.`, `:` and `@` that
 /// begins with a letter, a digit or `_`, so that it is never hidden, an option, a path or a name for staging.
 ///
 /// # Errors
 /// Says what it is instead.
 pub fn check_member(name: &str) -> Result<(), &'static str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@');
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':');
     if name.len() > 255 {
         Err("it is longer than 255 bytes")
     } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
         Err("it does not begin with a letter, a digit or `_`")
     } else if !name.chars().all(is_plain) || name.contains("..") || name.ends_with('.') {
-        Err("it is not one plain file name of letters, digits, `_`, `-`, `.` and `@`")
+        Err("it is not one plain file name of letters, digits, `_`, `-`, `.`, `:` and `@`")
     } else {
         Ok(())
     }
@@ -136,7 +137,9 @@ mod tests {
     #[test]
     fn accounts_of_the_system_are_let_through_only_when_written_out() {
         assert!(names(&["*"], &[]).permit("deploy").is_ok());
-        for system in ["root", "Root", "postgres", "root.user", "_apt", "systemd-network"] {
+        for system in
+            ["root", "Root", "postgres", "root.user", "_apt", "systemd-network", "alice:root.membership"]
+        {
             assert!(names(&["*"], &[]).permit(system).is_err(), "{system}");
             assert!(names(&[], &[]).permit(system).is_err(), "{system}");
             assert!(names(&[system], &[]).permit(system).is_ok(), "{system}");
@@ -147,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_member_is_one_plain_name() {
-        for good in ["deploy", "bob.user", "60501.user", "_x", "app@1"] {
+        for good in ["deploy", "bob.user", "60501.user", "_x", "app@1", "bob:crew.membership"] {
             assert!(check_member(good).is_ok(), "{good}");
         }
         let long = "a".repeat(256);

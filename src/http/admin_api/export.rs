@@ -1,15 +1,17 @@
 //! `/api/v1/export`: access of now or of then in one of the formats, for no target: without what a guard holds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::{AdminError, Request, Snapshot, past};
 use crate::access::{self, SubjectAttribute, ViewInput};
-use crate::downstream::format::{self, Format, Options};
+use crate::downstream::format::{self, Format, Options, RenderError};
 use crate::mirror::ReadTx;
 use crate::model::TargetName;
+use crate::reconcile::manage;
 
 pub(super) async fn export(request: &Request<'_>) -> Result<Value, AdminError> {
     let format = named(request)?;
@@ -20,11 +22,12 @@ pub(super) async fn export(request: &Request<'_>) -> Result<Value, AdminError> {
     let options = options(request, format)?;
     let running = request.state.running.load_full();
     let at = request.param("at").map(str::to_owned);
+    let state = request.state.mirror.folder().to_owned();
     request
         .state
         .mirror
         .read_long::<_, AdminError, _>(move |tx| {
-            render(tx, (&running, at.as_deref()), format, &options, &attribute)
+            render(tx, (&running, at.as_deref()), (format, options, &state), &attribute)
         })
         .await
 }
@@ -65,8 +68,7 @@ fn options(request: &Request<'_>, format: &Format) -> Result<Options, AdminError
 fn render(
     tx: &mut ReadTx<'_>,
     (running, at): (&Snapshot, Option<&str>),
-    format: &Format,
-    options: &Options,
+    (format, mut options, state): (&Format, Options, &Path),
     attribute: &SubjectAttribute,
 ) -> Result<Value, AdminError> {
     let past::Then { facts, access, time, .. } = past::then(tx, running, at)?;
@@ -76,13 +78,22 @@ fn render(
         exceptions: &[],
         names: &BTreeMap::new(),
         map: &BTreeMap::new(),
-        fold: format.fold(options),
+        fold: format.fold(&options),
     };
     let (view, problems) = access::view(&facts, &access, input);
-    let rendered = format.render(&view, options).map_err(|error| {
+    // What a target would show, or would be given next; an export gives nobody a number.
+    options.ids = manage::preview_unix_ids(tx, state, &format.unix_ids(&view, &options))?;
+    let failed = |error: RenderError| {
         AdminError::new(409, error.to_string(), "`rosterd export --list` shows the options")
-    })?;
-    let (key, content) = match String::from_utf8(rendered.bytes) {
+    };
+    let (bytes, left_out) = if format.is_tree() {
+        let tree = format.render_tree(&view, &options).map_err(failed)?;
+        (tree.listing().into_bytes(), tree.left_out)
+    } else {
+        let rendered = format.render(&view, &options).map_err(failed)?;
+        (rendered.bytes, rendered.left_out)
+    };
+    let (key, content) = match String::from_utf8(bytes) {
         Ok(text) => ("text", text),
         Err(bytes) => ("base64", base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes())),
     };
@@ -91,7 +102,7 @@ fn render(
         "content_type": format.content_type,
         "seq": facts.seq,
         "at": time.to_string(),
-        "left_out": rendered.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "left_out": left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "problems": problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     if let Some(answer) = answer.as_object_mut() {

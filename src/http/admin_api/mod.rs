@@ -177,7 +177,7 @@ pub trait Targets: Send + Sync {
     /// `{"targets":[…]}` of `plan`, for one target or all.
     fn plan(&self, target: Option<TargetName>) -> Answering<'_>;
     /// Brings one target or all up to date now and says how each ended: `{"targets":[…]}`.
-    fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_>;
+    fn sync(&self, target: Option<TargetName>, adopt: bool, origin: Origin) -> Answering<'_>;
     /// Who was revoked and is still in somewhere, for `status`: `{"count","first"}`.
     fn unenforced(&self) -> Answering<'_> {
         Box::pin(async { Ok(json!({"count": 0, "first": []})) })

@@ -54,7 +54,7 @@ pub(super) async fn sync(request: &Request<'_>) -> Result<Value, AdminError> {
     if adopt && wanted.is_none() {
         return Err(AdminError::invalid("`adopt` takes one target at a time: name it"));
     }
-    targets(request)?.sync(wanted, adopt).await
+    targets(request)?.sync(wanted, adopt, request.caller.origin()).await
 }
 
 /// Body `{"target","plan"?,"subjects"?,"restored"?}`: lets held removals go; all of the plan's, or only these people's.

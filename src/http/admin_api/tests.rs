@@ -43,7 +43,7 @@ impl Targets for Fake {
     fn plan(&self, target: Option<TargetName>) -> Answering<'_> {
         self.told(format!("plan {target:?}"))
     }
-    fn sync(&self, target: Option<TargetName>, adopt: bool) -> Answering<'_> {
+    fn sync(&self, target: Option<TargetName>, adopt: bool, _: Origin) -> Answering<'_> {
         self.told(format!("sync {target:?} {adopt}"))
     }
     fn decide(&self, target: TargetName, decision: Decision, _: Origin) -> Answering<'_> {

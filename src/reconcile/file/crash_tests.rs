@@ -10,7 +10,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::downstream::format::RelativeName;
-use crate::reconcile::file::run::{Cause, FileRun, Outcome};
+use crate::reconcile::file::outcome::{Cause, Outcome};
+use crate::reconcile::file::run::FileRun;
 use crate::reconcile::file::tree::crash;
 use crate::reconcile::snapshot::{Rules, Snapshot};
 use crate::reconcile::{Each, NameKey, NamePattern, Part, Shape, Tree};
@@ -49,7 +50,15 @@ fn run(world: &World, target: &TargetSettings, stop: Option<u32>) -> Option<Outc
     crash::LEFT.with(|left| left.set(stop));
     let shelf = crate::reconcile::Shelf::default();
     let (mirror, settings, shelf) = (&world.mirror, target, &shelf);
-    let mut run = FileRun { mirror, clock: &clock, settings, file, shelf, turn };
+    let mut run = FileRun {
+        mirror,
+        clock: &clock,
+        settings,
+        file,
+        shelf,
+        turn,
+        origin: crate::model::Origin::daemon(),
+    };
     let stopped = || catch_unwind(AssertUnwindSafe(|| run.run(&snapshot, Cause::Wake)));
     let outcome = tokio::task::block_in_place(stopped);
     crash::LEFT.with(|left| left.set(None));

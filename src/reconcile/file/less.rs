@@ -8,7 +8,9 @@ use crate::reconcile::plan::{self, Wanted};
 use crate::reconcile::record::Stored;
 use crate::reconcile::snapshot::Snapshot;
 
-use super::run::{Failed, FileRun, Made};
+use super::outcome::Failed;
+use super::run::FileRun;
+use super::wish::Made;
 
 impl FileRun<'_> {
     /// What lies there already, less what a person's word takes away; `None` if that is nothing.

@@ -14,8 +14,16 @@ use crate::reconcile::settings::{Each, FileSettings, NameKey, NamePattern, Part,
 pub(crate) struct Drawn {
     pub(crate) content: Content,
     pub(crate) left_out: Vec<LeftOut>,
-    /// Files that could not be rendered, and why: what lies there stays.
-    pub(crate) failed: BTreeMap<String, String>,
+    /// Files that could not be rendered, and why: of what lies there only the revoked go.
+    pub(crate) failed: BTreeMap<String, Missed>,
+}
+
+/// A file of a tree that cannot be written whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missed {
+    /// Who its name belongs to.
+    pub(crate) holder: String,
+    pub(crate) why: String,
 }
 
 /// The bytes to be.
@@ -206,13 +214,75 @@ fn tree(file: &FileSettings, each: Each, pattern: &NamePattern, view: &View, own
                 pieces.insert(name, Piece::file(done.bytes, item.holder));
             }
             Err(error) => {
-                failed.insert(name, error.to_string());
+                failed.insert(name, Missed { holder: item.holder, why: error.to_string() });
             }
         }
     }
     left_out.sort();
     left_out.dedup();
     Drawn { content: Content::Many(pieces), left_out, failed }
+}
+
+/// What a file of a tree is where the whole of it cannot be written.
+#[derive(Debug)]
+pub(crate) enum Fewer {
+    File(Piece),
+    /// Nothing is left that gives a reason for it.
+    Gone,
+    /// That cannot be rendered either, or is unknown.
+    Unknown,
+}
+
+/// The files of a tree drawn one by one from another view than the present one.
+pub(crate) enum Source<'a> {
+    Own(BTreeMap<String, Piece>),
+    Each { each: Each, index: Index<'a>, names: BTreeMap<String, String> },
+    Fails,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn of(file: &FileSettings, view: &'a View) -> Self {
+        match &file.shape {
+            Shape::Tree(Tree::Each { each, .. }) => {
+                let names = items(view, *each).into_iter().map(|item| (item.holder, item.name.to_owned()));
+                Self::Each { each: *each, names: names.collect(), index: Index::of(view) }
+            }
+            Shape::Tree(Tree::Own) => match own(file, view) {
+                Ok(Drawn { content: Content::Many(pieces), .. }) => Self::Own(pieces),
+                Ok(_) | Err(_) => Self::Fails,
+            },
+            Shape::File | Shape::Set(_) => Self::Fails,
+        }
+    }
+
+    /// The file `name` of `holder` in this view.
+    pub(crate) fn piece(&self, file: &FileSettings, name: &str, holder: &str) -> Fewer {
+        match self {
+            Self::Fails => Fewer::Unknown,
+            Self::Own(pieces) => pieces.get(name).cloned().map_or(Fewer::Gone, Fewer::File),
+            Self::Each { each, index, names } => {
+                let Some(item) = names.get(holder) else { return Fewer::Gone };
+                let options = options_for(file, *each, item);
+                let drawn = file.format.render(&index.part(*each, item), &options);
+                drawn.map_or(Fewer::Unknown, |done| Fewer::File(Piece::file(done.bytes, holder.to_owned())))
+            }
+        }
+    }
+}
+
+/// The same view in which nobody holds anything.
+pub(crate) fn with_nobody(view: &View) -> View {
+    let roles = view
+        .roles
+        .iter()
+        .map(|role| crate::access::ViewRole { name: role.name.clone(), members: Vec::new() });
+    let groups = view.groups.iter().map(|group| ViewGroup {
+        members: Vec::new(),
+        all_members: Vec::new(),
+        groups: Vec::new(),
+        ..group.clone()
+    });
+    View { users: Vec::new(), groups: groups.collect(), roles: roles.collect() }
 }
 
 /// In a tree of roles a format that must be told whose roles it lists is told the file's own.
@@ -226,7 +296,7 @@ fn options_for(file: &FileSettings, each: Each, name: &str) -> Options {
 }
 
 /// The view by name, so that a tree of ten thousand files looks through it once.
-struct Index<'a> {
+pub(crate) struct Index<'a> {
     users: BTreeMap<&'a str, &'a ViewUser>,
     groups: BTreeMap<&'a str, &'a ViewGroup>,
     roles: BTreeMap<&'a str, &'a crate::access::ViewRole>,

@@ -94,13 +94,15 @@ pub(crate) fn roll_back(
 }
 
 /// Lets a pinned target follow access again.
-pub(crate) fn unpin(mirror: &Mirror, name: &TargetName, pin: &Pin) -> Result<(), StoreError> {
+pub(crate) fn unpin(mirror: &Mirror, name: &TargetName, pin: &Pin, origin: Origin) -> Result<(), StoreError> {
     let detail = json!({ "version": pin.n, "seq": pin.seq });
     let at = name.clone();
-    record::update(mirror, name, move |tx, saved| {
+    mirror.write_blocking(origin, move |tx: &mut WriteTx<'_>| {
         decision::record(tx, &Kind::TargetUnpinned, &at, &detail)?;
-        set(saved, None);
-        Ok(())
+        record::update_in(tx, &at, |_, saved| {
+            set(saved, None);
+            Ok(())
+        })
     })
 }
 

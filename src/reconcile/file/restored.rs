@@ -11,7 +11,8 @@ use crate::reconcile::settings::Shape;
 use crate::reconcile::snapshot::Snapshot;
 
 use super::look::{self, Known};
-use super::run::{At, Failed, FileRun, Outcome};
+use super::outcome::{Failed, Outcome};
+use super::run::{At, FileRun};
 
 impl FileRun<'_> {
     /// Keeps what lies there where it has to be kept, and answers the run's outcome; else makes the stored holdings

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use proptest::prelude::*;
 
-use super::run::{Cause, FileRun, Outcome};
+use super::outcome::{Cause, Outcome};
+use super::run::FileRun;
 use crate::access::{DirectoryFacts, Doc, Facts, GroupFacts, Role, SubjectAttribute, UserFacts, access};
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
@@ -15,7 +16,8 @@ use crate::downstream::format::{FORMATS, Format, Options, Template, Validate};
 use crate::mirror::{Mirror, Settings};
 use crate::model::{Clock, DirectoryId, ResourceId, RoleName, Seq, SystemClock, TargetName, Timestamp};
 use crate::reconcile::settings::{
-    Apply, Drift, FileSettings, OnIllegal, Shape, TargetKind, TargetSettings, Tree,
+    Apply, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal, Part, Shape, TargetKind,
+    TargetSettings, Tree,
 };
 use crate::reconcile::snapshot::{Rules, Snapshot};
 use crate::reconcile::timing::schedule::Wait;
@@ -151,13 +153,67 @@ impl World {
         }
     }
 
+    /// A tree with one file for each of these. `is_checked`: a check of the operator's takes no capitals in a file.
+    fn tree(&self, format: &str, each: Each, is_checked: bool) -> TargetSettings {
+        let name = format!("{format}-{each:?}-{is_checked}").to_lowercase();
+        let mut target =
+            self.target(&name, crate::downstream::format::find(format).unwrap(), OnIllegal::Skip);
+        std::fs::create_dir(self.folder.path().join(&name)).unwrap();
+        let TargetKind::File(file) = &mut target.kind else { panic!("a file") };
+        let name = NamePattern { before: String::new(), key: NameKey::Name, after: String::new() };
+        file.shape = Shape::Tree(Tree::Each { each, name });
+        file.spec.check = is_checked.then(no_capitals);
+        target
+    }
+
+    /// A set of two files, of which the first fails for a capital.
+    fn set(&self, is_checked: bool) -> TargetSettings {
+        let find = |name| crate::downstream::format::find(name).unwrap();
+        let mut target = self.target(&format!("set-{is_checked}"), find("apache-groups"), OnIllegal::Skip);
+        let TargetKind::File(file) = &mut target.kind else { panic!("a file") };
+        let part = |name: &str, format: &'static Format| Part {
+            name: crate::downstream::format::RelativeName::parse(name).unwrap(),
+            format,
+            options: Options { template: Some(template()), ..(format.example)() },
+        };
+        let first = if is_checked { "nginx-map" } else { "template" };
+        file.shape = Shape::Set(vec![part("first", find(first)), part("second", find("apache-groups"))]);
+        file.spec.check = is_checked.then(|| {
+            let check = ["/bin/sh", "-c", "! grep -q '[A-Z]' \"$0/second\"", "{file}"].map(str::to_owned);
+            Argv::parse(check.to_vec()).unwrap()
+        });
+        target
+    }
+
     fn run(&self, settings: &TargetSettings, snapshot: &Snapshot) -> Outcome {
         let TargetKind::File(file) = &settings.kind else { panic!("a file") };
         let shelf = crate::reconcile::Shelf::default();
         let (mirror, clock, shelf) = (&self.mirror, &self.clock, &shelf);
-        let mut run = FileRun { mirror, clock, settings, file, shelf, turn: None };
+        let mut run = FileRun {
+            mirror,
+            clock,
+            settings,
+            file,
+            shelf,
+            turn: None,
+            origin: crate::model::Origin::daemon(),
+        };
         run.run(snapshot, Cause::Wake)
     }
+}
+
+fn no_capitals() -> Argv {
+    Argv::parse(["/bin/sh", "-c", "! grep -q '[A-Z]Q7' \"$0\"", "{file}"].map(str::to_owned).to_vec())
+        .unwrap()
+}
+
+/// Every file beneath a folder, as a reader sees it.
+fn beneath(path: &Path) -> String {
+    let Ok(entries) = std::fs::read_dir(path) else { return String::new() };
+    let text = |path: std::path::PathBuf| {
+        format!("{}\n{}\n", path.display(), std::fs::read_to_string(&path).unwrap_or_default())
+    };
+    entries.map(|entry| text(entry.unwrap().path())).collect()
 }
 
 /// All that a reader sees: names and bytes; of what only adds, what it is told to hold.
@@ -248,6 +304,77 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_trees_and_sets_the_revoked_are_out_whatever_cannot_be_written(moments in moments()) {
+        let world = World::new();
+        let mut targets = vec![world.set(false), world.set(true), world.tree("ssh-principals", Each::Role, true)];
+        for each in [Each::Subject, Each::Group, Each::Role] {
+            targets.push(world.tree("template", each, false));
+            targets.push(world.tree("template", each, true));
+        }
+        for each in [Each::Subject, Each::Group] {
+            targets.push(world.tree("json", each, true));
+        }
+        for target in &targets {
+            let path = world.folder.path().join(target.name.as_str());
+            for (at, moment) in moments.iter().enumerate() {
+                let outcome = world.run(target, &snapshot(moment, at as u64 + 1));
+                let text = beneath(&path);
+                for (n, person) in moment.iter().enumerate() {
+                    // The template of a set lists everybody.
+                    let may_stand = person.is_active && (person.is_in || target.name.as_str() == "set-false");
+                    prop_assert!(
+                        may_stand || !is_named(&text, n),
+                        "{n} is still in {} at {at}: {outcome:?}\n{moments:?}\n{text}", target.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_file_that_fails_keeps_the_rest_of_its_tree_up_to_date_and_loses_the_revoked() {
+    let world = World::new();
+    let target = world.tree("template", Each::Role, false);
+    let file = world.folder.path().join(target.name.as_str()).join("admin");
+    let text = || std::fs::read_to_string(&file).unwrap();
+    let steps = [
+        ([(0, true, true), (0, true, true), (0, false, true), (0, false, true)], "m0q7 \nm1q7 \n", false),
+        // 0 is gone; 2 is new and makes the file fail; 3 is new and waits.
+        ([(0, false, true), (0, true, true), (1, true, true), (0, true, true)], "m1q7 \n", true),
+        // The last of those who were in it goes too.
+        ([(0, false, true), (0, false, true), (1, true, true), (0, true, true)], "", true),
+        ([(0, false, true), (0, false, true), (0, true, true), (0, true, true)], "m2q7 \nm3q7 \n", false),
+    ];
+    for (n, (moment, wanted, fails)) in steps.into_iter().enumerate() {
+        let outcome = world.run(&target, &snapshot(&people(moment), n as u64 + 1));
+        assert_eq!((text().as_str(), outcome.state == State::Failing), (wanted, fails), "{outcome:?}");
+        assert_eq!(outcome.error.is_some_and(|error| error.contains("additions to it wait")), fails);
+    }
+}
+
+#[test]
+fn a_principals_file_that_no_check_takes_goes_with_the_revoked_and_stays_without() {
+    let world = World::new();
+    let mut target = world.tree("ssh-principals", Each::Role, false);
+    let file = world.folder.path().join(target.name.as_str()).join("admin");
+    let first = people([(0, true, true), (0, true, true), (0, false, true), (0, false, true)]);
+    assert_eq!(world.run(&target, &snapshot(&first, 1)).state, State::InSync);
+    let TargetKind::File(settings) = &mut target.kind else { panic!("a file") };
+    settings.spec.check = Some(Argv::parse(vec!["/bin/false".to_owned()]).unwrap());
+    // One comes: nobody has to go, so that a check that is broken locks nobody out.
+    let second = people([(0, true, true), (0, true, true), (0, true, true), (0, false, true)]);
+    assert_eq!(world.run(&target, &snapshot(&second, 2)).state, State::Failing);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "m0q7\nm1q7\n");
+    let third = people([(0, false, true), (0, true, true), (0, true, true), (0, false, true)]);
+    assert_eq!(world.run(&target, &snapshot(&third, 3)).state, State::Failing);
+    assert!(!file.exists(), "{}", std::fs::read_to_string(&file).unwrap());
 }
 
 fn people(four: [(usize, bool, bool); 4]) -> Moment {

@@ -7,183 +7,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::access::{Entitlement, Exception, Problem, View, ViewInput, view};
+use crate::access::Entitlement;
 use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
-use crate::downstream::format::LeftOut;
 use crate::mirror::change::Kind;
 use crate::mirror::loaded;
 use crate::mirror::owned::{self, Owned};
 use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::version::{self, Version};
-use crate::mirror::{Mirror, StoreError, decision};
-use crate::model::{ChangeId, Clock, Subject, TargetName, Timestamp};
+use crate::mirror::{Mirror, StoreError, WriteTx, decision};
+use crate::model::{ChangeId, Clock, Origin, Subject, TargetName, Timestamp};
 
-use crate::reconcile::guard::Waits;
-use crate::reconcile::guard::book::Book;
+use crate::reconcile::State;
 use crate::reconcile::guard::verdict::{self, Guarded};
-use crate::reconcile::plan::{self, Inputs, Wanted};
+use crate::reconcile::plan;
 use crate::reconcile::record::{self, Place, RUNS_KEPT, Stored};
 use crate::reconcile::restored;
 use crate::reconcile::settings::{Apply, Drift, FileSettings, Publish, Shape, TargetSettings};
 use crate::reconcile::shelf::Shelf;
 use crate::reconcile::snapshot::Snapshot;
-use crate::reconcile::{Plan, State};
 
 use super::drift;
 use super::look::{self, Evidence, Known, Seen, There};
-use super::make::{self, Numbers, Remembered, Rendering};
-use super::parts::{self, Content, Drawn};
+use super::outcome::{Cause, Failed, Outcome};
+use super::parts::Content;
 use super::pin;
 use super::reload::Turn;
-
-/// What woke the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The daemon started, or the settings changed.
-    Start,
-    /// A change, the schedule or a retry.
-    Wake,
-    /// The file was touched.
-    Drift,
-    /// A person, who may take over a foreign file.
-    Sync {
-        /// Take over what lies there.
-        adopt: bool,
-    },
-    /// A person rolled it back.
-    Rollback,
-}
-
-/// What came of a run.
-#[derive(Debug, Clone)]
-pub(crate) struct Outcome {
-    pub(crate) state: State,
-    pub(crate) changed: bool,
-    pub(crate) added: u64,
-    pub(crate) removed: u64,
-    pub(crate) renamed: u64,
-    pub(crate) error: Option<String>,
-    pub(crate) problems: Vec<String>,
-    /// What lies at the destination as far as this run knows; what differs later is drift.
-    pub(crate) on_disk: Known,
-    /// Who seems to have touched it, if somebody did.
-    pub(crate) drift: Vec<Evidence>,
-    /// What the guard did; `None` if the run did not come that far.
-    pub(crate) guarded: Option<Guarded>,
-}
-
-impl Outcome {
-    pub(crate) fn of(state: State) -> Self {
-        Self {
-            state,
-            changed: false,
-            added: 0,
-            removed: 0,
-            renamed: 0,
-            error: None,
-            problems: Vec::new(),
-            on_disk: Known::new(),
-            drift: Vec::new(),
-            guarded: None,
-        }
-    }
-
-    pub(crate) fn failed(error: String) -> Self {
-        Self { error: Some(error), ..Self::of(State::Failing) }
-    }
-}
-
-/// What a target should show now.
-pub(crate) struct Wish {
-    pub(crate) view: View,
-    pub(crate) exceptions: Vec<Exception>,
-    pub(crate) problems: Vec<String>,
-    /// Names left out because nothing can carry them, or because another holds them.
-    pub(crate) illegal: Vec<String>,
-}
-
-/// The view of `settings` at `snapshot`, given what the target holds and what `book` keeps there; without one, what
-/// follows from access alone.
-pub(crate) fn wish(
-    settings: &TargetSettings,
-    snapshot: &Snapshot,
-    stored: &Stored,
-    book: Option<&Book>,
-) -> Wish {
-    let mut exceptions: Vec<Exception> =
-        book.into_iter().flat_map(|book| book.exceptions.values().cloned()).collect();
-    exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
-    // Whatever keeps a removal from being carried out keeps nobody in who is shut out (DESIGN §6.5).
-    exceptions.retain(|one| !verdict::is_shut(snapshot, &one.subject, &one.attributes));
-    let names: BTreeMap<Subject, String> =
-        stored.holdings.iter().map(|one| (one.subject.clone(), one.name.clone())).collect();
-    let input = ViewInput {
-        attribute: &settings.subject,
-        attributes: &settings.attributes,
-        exceptions: &exceptions,
-        names: &names,
-        map: &settings.map,
-        fold: settings.kind.fold(),
-    };
-    let (view, found) = view(&snapshot.facts, &snapshot.access, input);
-    let problems = snapshot.access.problems.iter().chain(&found).map(ToString::to_string).collect();
-    let is_illegal = |one: &&Problem| {
-        matches!(one, Problem::BadName { .. } | Problem::Collision { .. } | Problem::Mapped { .. })
-    };
-    let illegal = found.iter().filter(is_illegal).map(ToString::to_string).collect();
-    let mut wish = Wish { view, exceptions, problems, illegal };
-    if settings.guard.hold == Waits::All && book.is_some_and(|book| book.held().next().is_some()) {
-        wish.view = plan::only_held(&wish.view, &stored.holdings);
-    }
-    wish
-}
-
-/// What `plan` shows of any target. Blocking.
-pub(crate) fn plan_of(
-    mirror: &Mirror,
-    settings: &TargetSettings,
-    snapshot: &Snapshot,
-    now: Timestamp,
-) -> Result<Plan, StoreError> {
-    let stored = record::load(mirror, &settings.name)?;
-    let wanted_of = |wish: &Wish| match &settings.kind {
-        crate::reconcile::TargetKind::File(file) => {
-            let done = made_of(mirror, settings, file, &stored, wish.view.clone(), &wish.illegal, true);
-            done.map_or_else(
-                |_| plan::wanted(&wish.view, &[]),
-                |done| plan::wanted(&done.view, &done.left_out),
-            )
-        }
-        crate::reconcile::TargetKind::Webhook(webhook) => {
-            let mut wanted = plan::wanted(&wish.view, &[]);
-            wanted.retain(|(_, entitlement), _| webhook.speaks_of(entitlement));
-            wanted
-        }
-    };
-    let base = wanted_of(&wish(settings, snapshot, &stored, None));
-    if stored.saved.as_ref().is_some_and(restored::is_unverified) {
-        // What `approve --restored` would make of it.
-        let wish = wish(settings, snapshot, &stored, None);
-        return Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &base));
-    }
-    let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
-    let mut wish = wish(settings, snapshot, &stored, Some(&book));
-    if let Some(pin) = stored.saved.as_ref().and_then(pin::of) {
-        wish.view = plan::only_held(&wish.view, &pin::limit(mirror, &settings.name, &stored, &pin)?);
-    }
-    let wanted = wanted_of(&wish);
-    Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &wanted))
-}
-
-pub(crate) fn inputs<'a>(snapshot: &'a Snapshot, stored: &'a Stored, wish: &'a Wish) -> Inputs<'a> {
-    Inputs {
-        facts: &snapshot.facts,
-        access: &snapshot.access,
-        roles: &snapshot.rules.roles,
-        holdings: &stored.holdings,
-        exceptions: &wish.exceptions,
-    }
-}
+use super::wish::Made;
 
 /// Everything a run works with.
 pub(crate) struct FileRun<'a> {
@@ -194,6 +43,8 @@ pub(crate) struct FileRun<'a> {
     pub(crate) shelf: &'a Shelf,
     /// Its part in the batch that shares a reload; `None` without `reload`.
     pub(crate) turn: Option<Turn>,
+    /// Who asked for this run, for what it records as a decision.
+    pub(crate) origin: Origin,
 }
 
 /// What a run found when it began.
@@ -208,91 +59,6 @@ pub(super) struct At<'a> {
     pub(super) is_sync: bool,
     /// A person said that what lies there may be taken over.
     pub(super) adopt: bool,
-}
-
-/// The bytes to be, and what they stand for.
-pub(super) struct Made {
-    pub(super) content: Content,
-    pub(super) digest: Digest,
-    pub(super) wanted: Wanted,
-    /// Why it is not all that should be there.
-    pub(super) refused: Option<String>,
-    pub(super) problems: Vec<String>,
-    /// Files of a tree that could not be rendered, and why.
-    pub(super) failed: BTreeMap<String, String>,
-    /// What a reader to which the file only adds holds so far, and will.
-    pub(super) loaded: Option<Remembered>,
-}
-
-impl Made {
-    fn of(done: Rendering<Filled>, mut problems: Vec<String>) -> Self {
-        problems.extend(done.left_out.iter().map(ToString::to_string));
-        let Filled { drawn, loaded } = done.done;
-        Self {
-            digest: drawn.content.digest(),
-            content: drawn.content,
-            wanted: plan::wanted(&done.view, &done.left_out),
-            refused: done.refused,
-            problems,
-            failed: drawn.failed,
-            loaded,
-        }
-    }
-}
-
-/// All files, rendered.
-struct Filled {
-    drawn: Drawn,
-    loaded: Option<Remembered>,
-}
-
-/// The files for `view`, or for what is left of what was held.
-fn made_of(
-    mirror: &Mirror,
-    settings: &TargetSettings,
-    file: &FileSettings,
-    stored: &Stored,
-    view: View,
-    illegal: &[String],
-    is_preview: bool,
-) -> Result<Rendering<Filled>, String> {
-    let fill = |view: &View| filled(mirror, settings, file, stored, view, is_preview);
-    make::whole_or_held(view, &stored.holdings, illegal, file.on_illegal, &fill)
-}
-
-fn filled(
-    mirror: &Mirror,
-    settings: &TargetSettings,
-    file: &FileSettings,
-    stored: &Stored,
-    view: &View,
-    is_preview: bool,
-) -> Result<(Filled, Vec<LeftOut>), String> {
-    let numbers = Numbers { log: &settings.unix_ids, is_preview };
-    let (file, loaded) = make::prepare(mirror, &settings.name, stored.saved.as_ref(), file, numbers, view)?;
-    let mut drawn = parts::draw(&file, view, &stored.owned).map_err(|error| error.to_string())?;
-    let left_out = std::mem::take(&mut drawn.left_out);
-    Ok((Filled { drawn, loaded }, left_out))
-}
-
-/// What lies at the destination once all is applied. Touches nothing. Blocking.
-///
-/// # Errors
-/// Why it cannot be rendered.
-pub(crate) fn due(
-    mirror: &Mirror,
-    settings: &TargetSettings,
-    file: &FileSettings,
-    snapshot: &Snapshot,
-    stored: &Stored,
-) -> Result<Content, String> {
-    let mut wish = wish(settings, snapshot, stored, Some(&stored.book));
-    if let Some(pin) = stored.saved.as_ref().and_then(pin::of) {
-        let limit = pin::limit(mirror, &settings.name, stored, &pin).map_err(|error| error.to_string())?;
-        wish.view = plan::only_held(&wish.view, &limit);
-    }
-    let made = made_of(mirror, settings, file, stored, wish.view, &wish.illegal, true)?;
-    Ok(made.done.drawn.content)
 }
 
 /// What was put in place, to be recorded.
@@ -349,7 +115,7 @@ impl FileRun<'_> {
         let moved = self.forget_old_place(&mut saved, &mut stored);
         let limit = match pin::of(&saved) {
             Some(pin) if matches!(cause, Cause::Sync { .. }) => {
-                pin::unpin(self.mirror, self.name(), &pin)?;
+                pin::unpin(self.mirror, self.name(), &pin, self.origin.clone())?;
                 None
             }
             Some(pin) => Some(pin::limit(self.mirror, self.name(), &stored, &pin)?),
@@ -389,13 +155,18 @@ impl FileRun<'_> {
             return self.place(&at, less);
         }
         let at = At { snapshot, stored: &stored, saved: &saved, started, in_sync, is_sync, adopt };
+        self.land(&at, made, limit.as_deref())
+    }
+
+    /// Puts it in place. Where somebody's check refuses what should be there, revocations land all the same (DESIGN
+    /// §6.4).
+    fn land(&mut self, at: &At<'_>, made: Made, limit: Option<&[Holding]>) -> Result<Outcome, Failed> {
         let (digest, is_whole) = (made.digest, made.refused.is_none());
-        match self.place(&at, made) {
-            // Where somebody's check refuses what should be there, revocations land all the same (DESIGN §6.4).
-            Err(failed) if failed.is_rejected && is_whole && saved.record.adopted => {
-                let held = self.make_held(&at, limit.as_deref(), &failed.error);
+        match self.place(at, made) {
+            Err(failed) if failed.is_rejected && is_whole && at.saved.record.adopted => {
+                let held = self.make_held(at, limit, &failed.error);
                 match held.filter(|made| made.digest != digest) {
-                    Some(made) => self.place(&at, made),
+                    Some(made) => self.place(at, made),
                     None => Err(failed),
                 }
             }
@@ -482,53 +253,9 @@ impl FileRun<'_> {
     /// Records that strangers' files are taken over, before they are.
     pub(super) fn adopted(&self, paths: &[String]) -> Result<(), StoreError> {
         let (name, detail) = (self.name().clone(), serde_json::json!({ "paths": paths }));
-        record::update(self.mirror, self.name(), move |tx, _| {
+        self.mirror.write_blocking::<_, StoreError, _>(self.origin.clone(), move |tx: &mut WriteTx<'_>| {
             decision::record(tx, &Kind::TargetAdopted, &name, &detail).map(|_| ())
         })
-    }
-
-    /// Renders what should be there; of a pinned target no more than `limit`.
-    pub(super) fn make(
-        &self,
-        snapshot: &Snapshot,
-        stored: &Stored,
-        book: Option<&Book>,
-        limit: Option<&[Holding]>,
-    ) -> Result<Made, Failed> {
-        let wish = wish(self.settings, snapshot, stored, book);
-        let view = match limit {
-            Some(limit) => plan::only_held(&wish.view, limit),
-            None => wish.view,
-        };
-        match made_of(self.mirror, self.settings, self.file, stored, view, &wish.illegal, false) {
-            Ok(done) => Ok(Made::of(done, wish.problems)),
-            Err(error) => Err(Failed::told(error, wish.problems)),
-        }
-    }
-
-    /// Renders `view` as it is.
-    pub(super) fn made_whole(
-        &self,
-        stored: &Stored,
-        view: View,
-        problems: Vec<String>,
-    ) -> Result<Made, Failed> {
-        match filled(self.mirror, self.settings, self.file, stored, &view, false) {
-            Ok((done, left_out)) => Ok(Made::of(Rendering { view, done, left_out, refused: None }, problems)),
-            Err(error) => Err(Failed::told(error, problems)),
-        }
-    }
-
-    /// Renders what is left of what was held, since what should be there was refused because of `why`.
-    fn make_held(&self, at: &At<'_>, limit: Option<&[Holding]>, why: &str) -> Option<Made> {
-        let wish = wish(self.settings, at.snapshot, at.stored, Some(&at.stored.book));
-        let view = match limit {
-            Some(limit) => plan::only_held(&wish.view, limit),
-            None => wish.view,
-        };
-        let fill = |view: &View| filled(self.mirror, self.settings, self.file, at.stored, view, false);
-        let done = make::held(&view, &at.stored.holdings, why, &fill).ok()?;
-        Some(Made::of(done, wish.problems))
     }
 
     /// Remembers what is about to be written: its digest, and what a reader to which it only adds will hold.
@@ -596,21 +323,13 @@ impl FileRun<'_> {
         let Put { made, changed, on_disk, drift, owned, gone: dropped } = done;
         let must_reload = self.must_reload(at, changed);
         let (gone, put) = plan::difference(&at.stored.holdings, &made.wanted);
-        let held: BTreeMap<(&Subject, &Entitlement), &str> = at
-            .stored
-            .holdings
-            .iter()
-            .map(|one| ((&one.subject, &one.entitlement), one.name.as_str()))
-            .collect();
-        let before = |one: &Holding| held.get(&(&one.subject, &one.entitlement)).copied();
-        let added = put.iter().filter(|one| before(one).is_none()).count();
-        let renamed = put.iter().filter(|one| before(one).is_some_and(|name| name != one.name)).count();
+        let (added, renamed) = counted(&at.stored.holdings, &put);
         let outcome = Outcome {
             state: if made.refused.is_some() { State::Failing } else { at.in_sync },
             changed,
-            added: added as u64,
+            added,
             removed: gone.len() as u64,
-            renamed: renamed as u64,
+            renamed,
             error: made.refused,
             problems: made.problems,
             on_disk,
@@ -777,28 +496,17 @@ impl Found {
     }
 }
 
-/// A run that ended early.
-pub(super) struct Failed {
-    pub(super) error: String,
-    pub(super) problems: Vec<String>,
-    /// A check did not take the bytes; others may pass.
-    is_rejected: bool,
-}
-
-impl Failed {
-    pub(super) fn told(error: String, problems: Vec<String>) -> Self {
-        Self { error, problems, is_rejected: false }
+/// How many of `put` are new, and how many only have another name.
+fn counted(before: &[Holding], put: &[Holding]) -> (u64, u64) {
+    let held: BTreeMap<(&Subject, &Entitlement), &str> =
+        before.iter().map(|one| ((&one.subject, &one.entitlement), one.name.as_str())).collect();
+    let (mut added, mut renamed) = (0_u64, 0_u64);
+    for one in put {
+        match held.get(&(&one.subject, &one.entitlement)) {
+            None => added = added.saturating_add(1),
+            Some(name) if *name != one.name => renamed = renamed.saturating_add(1),
+            Some(_) => {}
+        }
     }
-
-    pub(super) fn from(error: &file::ApplyError, problems: &[String]) -> Self {
-        let is_rejected = error.kind() == file::Kind::Refused;
-        // The message ends in the hint already.
-        Self { error: error.to_string(), problems: problems.to_vec(), is_rejected }
-    }
-}
-
-impl From<StoreError> for Failed {
-    fn from(error: StoreError) -> Self {
-        Self::told(error.to_string(), Vec::new())
-    }
+    (added, renamed)
 }

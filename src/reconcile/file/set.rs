@@ -14,9 +14,11 @@ use crate::reconcile::record;
 use crate::reconcile::settings::{Apply, Drift, Shape};
 
 use super::look::{self, Evidence, Known, There};
+use super::outcome::{Failed, Outcome};
 use super::parts::{Content, Piece};
-use super::run::{At, Failed, FileRun, Made, Outcome, Put};
+use super::run::{At, FileRun, Put};
 use super::tree::crash;
+use super::wish::Made;
 
 impl FileRun<'_> {
     /// Compares, decides and switches.

@@ -10,7 +10,8 @@ use crate::reconcile::record;
 use crate::reconcile::settings::Publish;
 use crate::reconcile::shelf::{self, Edition};
 
-use super::run::{Failed, FileRun};
+use super::outcome::Failed;
+use super::run::FileRun;
 
 impl FileRun<'_> {
     /// The bytes to show once they are recorded; `None` where nobody may read them.

@@ -6,19 +6,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::downstream::file::{self, Applied, Digest, Expect, Removed, Swapped};
+use crate::downstream::file::{self, Applied, Digest, Expect, Leftovers, Removed, Swapped};
 use crate::mirror::owned::{self, Intended, Owned};
+use crate::mirror::{target, version};
 use crate::reconcile::State;
+use crate::reconcile::plan;
 use crate::reconcile::record;
 use crate::reconcile::settings::{Apply, Drift};
 
 use super::look::{self, EVIDENCE_MAX, Evidence, Known, There};
-use super::parts::{Content, Piece};
-use super::run::{At, Failed, FileRun, Made, Outcome, Put};
+use super::outcome::{Failed, Outcome};
+use super::parts::{Content, Missed, Piece};
+use super::run::{At, FileRun, Put};
+use super::wish::Made;
 
 /// What is to be done, by name.
 #[derive(Default)]
-struct Todo<'a> {
+pub(super) struct Todo<'a> {
     /// Files of ours that nothing gives a reason for any more, and the bytes they must have to be taken away.
     remove: Vec<(&'a Owned, There)>,
     /// Files to come or change, those that are there first.
@@ -31,6 +35,8 @@ struct Todo<'a> {
     lost: Vec<String>,
     /// What cannot be written, and why.
     refused: Vec<String>,
+    /// Whose files stay as they are, though they should be others.
+    missed: BTreeSet<String>,
     drift: Vec<Evidence>,
     /// A crash came after the files changed and before that was recorded: verify and reload are owed.
     is_owed: bool,
@@ -41,14 +47,20 @@ struct Todo<'a> {
 
 /// What was done.
 #[derive(Default)]
-struct Done {
-    put: Vec<Owned>,
-    gone: Vec<String>,
-    swapped: Vec<(String, Swapped)>,
-    aside: Vec<String>,
-    failed: Vec<String>,
-    known: Known,
-    is_changed: bool,
+pub(super) struct Done {
+    pub(super) put: Vec<Owned>,
+    pub(super) gone: Vec<String>,
+    pub(super) swapped: Vec<(String, Swapped)>,
+    pub(super) aside: Vec<String>,
+    pub(super) failed: Vec<String>,
+    /// Files that a check did not take: others of their name may pass.
+    pub(super) refused: BTreeMap<String, Missed>,
+    /// Files that show what is left of what they held, by holder.
+    pub(super) fewer: BTreeSet<String>,
+    /// Files that are not what they should be, by holder.
+    pub(super) missed: BTreeSet<String>,
+    pub(super) known: Known,
+    pub(super) is_changed: bool,
 }
 
 impl FileRun<'_> {
@@ -76,11 +88,12 @@ impl FileRun<'_> {
         crash::point();
         let left_behind = self.end_recorded_swaps(at, &todo);
         let mut done = self.write(&todo);
+        self.write_fewer(at, &made, &mut done)?;
         crash::point();
         if let Err(error) = self.confirm(&mut done) {
             return Err(Failed::from(&error, &made.problems));
         }
-        let errors = self.errors(&todo, &done, &made);
+        let errors = self.errors(&todo, &done);
         if let Some((state, error)) = errors {
             return self.partly(at, &todo, done, &made, state, error);
         }
@@ -93,7 +106,8 @@ impl FileRun<'_> {
         let mut gone = std::mem::take(&mut done.gone);
         gone.extend(todo.lost.iter().cloned());
         // Still ours until what was set aside is gone too.
-        gone.retain(|name| !aside.contains(name));
+        let is_aside: BTreeSet<&String> = aside.iter().collect();
+        gone.retain(|name| !is_aside.contains(name));
         let (changed, drift) = (done.is_changed, todo.drift.clone());
         drop(todo);
         let put = Put { made, changed, on_disk: known, drift, owned, gone };
@@ -171,30 +185,20 @@ impl FileRun<'_> {
             }
             return;
         }
-        match &there {
-            There::Other(word) => {
-                todo.refused.push(format!("`{}` is a {word}, not a regular file; move it away", path()));
-                return;
-            }
-            There::Link(_) if !piece.is_link => {
-                todo.refused.push(format!("`{}` is a symlink, not a regular file; move it away", path()));
-                return;
-            }
-            There::File(_) if piece.is_link => {
-                todo.refused.push(format!("`{}` is a file where a symlink belongs; move it away", path()));
-                return;
-            }
-            There::Absent => {
-                if ours.is_some_and(|ours| ours.written.is_some() && ours.intended.is_none()) {
-                    self.drifted(at, name, &there, piece, ours, todo, fresh);
-                } else {
-                    fresh.push((name, piece, Expect::Absent));
-                }
-                return;
-            }
-            There::File(_) | There::Link(_) => {}
-        }
         let is_ours = ours.is_some_and(|ours| is_content_of(ours, digest));
+        if let Some(why) = misplaced(&there, piece) {
+            todo.missed.insert(piece.holder.clone());
+            todo.refused.push(format!("`{}` is {why}; move it away", path()));
+            return;
+        }
+        if there == There::Absent {
+            if ours.is_some_and(|ours| ours.written.is_some() && ours.intended.is_none()) {
+                self.drifted(at, name, &there, piece, ours, todo, fresh);
+            } else {
+                fresh.push((name, piece, Expect::Absent));
+            }
+            return;
+        }
         if is_ours {
             let expect = digest.map_or(Expect::Anything, Expect::Content);
             todo.put.push((name, piece, expect));
@@ -204,6 +208,7 @@ impl FileRun<'_> {
             todo.put.push((name, piece, Expect::Anything));
             todo.foreign.push(path());
         } else {
+            todo.missed.insert(piece.holder.clone());
             todo.foreign.push(path());
         }
     }
@@ -319,13 +324,20 @@ impl FileRun<'_> {
 
     /// A crash after the record and before the end of its swaps leaves their ways back; they hold what was revoked.
     fn end_recorded_swaps(&self, at: &At<'_>, todo: &Todo<'_>) -> Vec<String> {
-        let is_open = |name: &str| {
-            todo.put.iter().any(|(put, ..)| *put == name)
-                || todo.remove.iter().any(|(one, _)| one.name == name)
-        };
+        let open: BTreeSet<&str> = todo
+            .put
+            .iter()
+            .map(|(put, ..)| *put)
+            .chain(todo.remove.iter().map(|(one, _)| one.name.as_str()))
+            .collect();
         let mut folders = BTreeMap::new();
         let mut problems = Vec::new();
-        for ours in at.stored.owned.iter().filter(|ours| ours.intended.is_none() && !is_open(&ours.name)) {
+        for ours in at
+            .stored
+            .owned
+            .iter()
+            .filter(|ours| ours.intended.is_none() && !open.contains(ours.name.as_str()))
+        {
             let spec = self.file.spec.member(&ours.name);
             let folder = spec.path.parent().map(std::path::Path::to_owned);
             // Once for each folder; one that cannot be read has told so already.
@@ -341,6 +353,7 @@ impl FileRun<'_> {
     /// Removals first, then what changes, then what comes. One file that fails does not keep the others.
     fn write(&self, todo: &Todo<'_>) -> Done {
         let mut done = Done { is_changed: todo.is_owed, ..Done::default() };
+        let mut left = Leftovers::default();
         for (ours, there) in &todo.remove {
             let removed = self.take_away(ours, there);
             crash::point();
@@ -357,7 +370,7 @@ impl FileRun<'_> {
             }
         }
         for (name, piece, expect) in &todo.put {
-            let put = self.put_member(name, piece, *expect);
+            let put = self.put_member(name, piece, *expect, &mut left);
             crash::point();
             match put {
                 Ok(swapped) => {
@@ -368,20 +381,27 @@ impl FileRun<'_> {
                     done.known.insert((*name).to_owned(), self.seen(piece));
                     done.put.push(in_place(name, piece));
                 }
-                Err(error) => done.failed.push(error.to_string()),
+                Err(error) if error.kind() == file::Kind::Refused => {
+                    let missed = Missed { holder: piece.holder.clone(), why: error.to_string() };
+                    done.refused.insert((*name).to_owned(), missed);
+                }
+                Err(error) => {
+                    done.missed.insert(piece.holder.clone());
+                    done.failed.push(error.to_string());
+                }
             }
         }
         done
     }
 
-    fn seen(&self, piece: &Piece) -> look::Seen {
+    pub(super) fn seen(&self, piece: &Piece) -> look::Seen {
         match String::from_utf8(piece.bytes.clone()) {
             Ok(to) if piece.is_link => look::Seen::Link(to),
             _ => look::Seen::File(Some(piece.digest), self.file.spec.mode & 0o777),
         }
     }
 
-    fn take_away(&self, ours: &Owned, there: &There) -> Result<(Removed, bool), file::ApplyError> {
+    pub(super) fn take_away(&self, ours: &Owned, there: &There) -> Result<(Removed, bool), file::ApplyError> {
         let spec = self.file.spec.member(&ours.name);
         if matches!(there, There::Link(_)) {
             return file::remove_link(&spec).map(|removed| (removed, false));
@@ -394,11 +414,12 @@ impl FileRun<'_> {
     }
 
     /// Some if it was changed, with the swap to settle unless it is a symlink.
-    fn put_member(
+    pub(super) fn put_member(
         &self,
         name: &str,
         piece: &Piece,
         expect: Expect,
+        left: &mut Leftovers,
     ) -> Result<Option<Option<Swapped>>, file::ApplyError> {
         let spec = self.file.spec.member(name);
         if piece.is_link {
@@ -406,7 +427,7 @@ impl FileRun<'_> {
             return Ok(file::put_link(&spec, &to)?.then_some(None));
         }
         let check = |bytes: &[u8]| self.file.format.check(bytes, &self.file.options);
-        Ok(match file::apply(&spec, &piece.bytes, expect, &check)? {
+        Ok(match file::apply_beside(&spec, &piece.bytes, expect, &check, left)? {
             Applied::Swapped(swapped) => Some(Some(swapped)),
             Applied::Unchanged => None,
         })
@@ -435,17 +456,17 @@ impl FileRun<'_> {
     }
 
     /// Why the run did not bring everything, if it did not.
-    fn errors(&self, todo: &Todo<'_>, done: &Done, made: &Made) -> Option<(State, String)> {
-        let failed = done.failed.iter().chain(&todo.refused).chain(made.failed.values());
+    fn errors(&self, todo: &Todo<'_>, done: &Done) -> Option<(State, String)> {
+        let failed = done.failed.iter().chain(&todo.refused);
         let failed: Vec<&String> = failed.collect();
         if let Some(first) = failed.first() {
             let more = failed.len().saturating_sub(1);
             let more = if more == 0 { String::new() } else { format!(" ({more} more files fail)") };
             return Some((State::Failing, format!("{first}{more}")));
         }
-        let foreign = todo.foreign.iter().filter(|path| {
-            !done.put.iter().any(|one| self.file.spec.path.join(&one.name).display().to_string() == **path)
-        });
+        let put: BTreeSet<String> =
+            done.put.iter().map(|one| self.file.spec.path.join(&one.name).display().to_string()).collect();
+        let foreign = todo.foreign.iter().filter(|path| !put.contains(*path));
         let foreign: Vec<String> = foreign.cloned().collect();
         (!foreign.is_empty()).then(|| (State::Foreign, self.foreign(&foreign)))
     }
@@ -462,7 +483,7 @@ impl FileRun<'_> {
         )
     }
 
-    /// Records whose files are where, but not the holding: it is not all in place.
+    /// Records whose files are where, and of the holding what these show: it is not all in place.
     fn partly(
         &mut self,
         at: &At<'_>,
@@ -478,7 +499,12 @@ impl FileRun<'_> {
         let mut gone = std::mem::take(&mut done.gone);
         gone.extend(todo.lost.iter().cloned());
         let must_reload = self.file.wants_reload() && done.is_changed;
+        let shown = self.shown_by_files(at, made, &todo.missed, &done);
+        let (left, come) = plan::difference(&at.stored.holdings, &shown);
+        let before = at.stored.holdings.clone();
         record::update(self.mirror, self.name(), move |tx, saved| {
+            version::note(tx, &name, &before, &left, &come)?;
+            target::update_holdings(tx, &name, &left, &come)?;
             owned::put(tx, &name, &owned)?;
             owned::drop_names(tx, &name, &gone)?;
             saved.record.adopted = true;
@@ -496,7 +522,7 @@ impl FileRun<'_> {
     }
 }
 
-fn in_place(name: &str, piece: &Piece) -> Owned {
+pub(super) fn in_place(name: &str, piece: &Piece) -> Owned {
     Owned {
         name: name.to_owned(),
         holder: piece.holder.clone(),
@@ -505,8 +531,18 @@ fn in_place(name: &str, piece: &Piece) -> Owned {
     }
 }
 
+/// What lies where a file or symlink of another kind should be.
+fn misplaced(there: &There, piece: &Piece) -> Option<String> {
+    match there {
+        There::Other(word) => Some(format!("a {word}, not a regular file")),
+        There::Link(_) if !piece.is_link => Some("a symlink, not a regular file".to_owned()),
+        There::File(_) if piece.is_link => Some("a file where a symlink belongs".to_owned()),
+        There::Absent | There::File(_) | There::Link(_) => None,
+    }
+}
+
 /// Whether these are bytes that rosterd wrote there or was about to.
-fn is_content_of(ours: &Owned, digest: Option<Digest>) -> bool {
+pub(super) fn is_content_of(ours: &Owned, digest: Option<Digest>) -> bool {
     let Some(digest) = digest.map(|digest| digest.to_string()) else { return false };
     ours.written.as_ref() == Some(&digest) || ours.intended == Some(Intended::Put(digest))
 }

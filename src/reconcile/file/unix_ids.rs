@@ -76,7 +76,16 @@ pub(crate) fn preview(
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut known = mirror.read(|tx: &mut ReadTx<'_>| unix_id::all(tx))?;
+    mirror.read(|tx: &mut ReadTx<'_>| preview_in(tx, path, wanted))
+}
+
+/// [`preview`] inside a transaction.
+pub(crate) fn preview_in(
+    tx: &mut ReadTx<'_>,
+    path: &Path,
+    wanted: &[UnixIdWanted],
+) -> Result<BTreeMap<UnixIdOwner, u32>, StoreError> {
+    let mut known = unix_id::all(tx)?;
     if let Ok(text) = std::fs::read_to_string(path) {
         known.extend(parse(&text).0);
     }

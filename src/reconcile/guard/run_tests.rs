@@ -30,7 +30,7 @@ async fn crowd(world: &World, count: usize) -> (TargetSettings, Vec<Stored>, Sto
 }
 
 async fn sync(reconciler: &Reconciler) -> SyncReport {
-    reconciler.sync(&name("opa"), false).await.unwrap()
+    reconciler.sync(&name("opa"), false, Origin::daemon()).await.unwrap()
 }
 
 async fn decide(reconciler: &Reconciler, decision: Decision) -> DecisionReport {

@@ -17,7 +17,7 @@ use crate::mirror::target::{self, Holding};
 use crate::mirror::{StoreError, WriteTx, decision, delivery};
 use crate::model::{Origin, Seq, Subject, TargetName, Timestamp};
 use crate::reconcile::event::{Event, Kind};
-use crate::reconcile::file::run::Outcome;
+use crate::reconcile::file::outcome::Outcome;
 use crate::reconcile::record::{self, Stored};
 use crate::reconcile::snapshot::Snapshot;
 

@@ -13,7 +13,8 @@ use crate::model::{Clock, Seq};
 
 use crate::reconcile::State;
 use crate::reconcile::event::{Event, Names, of_change};
-use crate::reconcile::file::run::{Outcome, wish};
+use crate::reconcile::file::outcome::Outcome;
+use crate::reconcile::file::wish::wish;
 use crate::reconcile::guard::verdict;
 use crate::reconcile::plan;
 use crate::reconcile::record::{self, Stored};
