@@ -140,6 +140,7 @@ pub enum Expect {
 
 /// What `apply` did.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 #[must_use = "a swap is finished by `settle`, after the caller has recorded it"]
 pub enum Applied {
     /// Bytes, mode and owner were right already: nothing was touched and nothing needs a reload.

@@ -243,7 +243,7 @@ mod tests {
             reloads.groups().entry(asks.key.clone()).or_default().expected.insert(number, due);
             Expected { reloads: Arc::clone(&reloads), key: asks.key.clone(), number }
         };
-        let _far = expect(1, Instant::now() + Duration::from_secs(3600));
+        let _far = expect(1, Instant::now() + Duration::from_hours(1));
         let near = expect(2, Instant::now());
         let has_left = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {

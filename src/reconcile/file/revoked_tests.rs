@@ -233,7 +233,7 @@ fn seen(format: &Format, path: &Path) -> String {
     }
     let text = String::from_utf8(bytes).unwrap();
     let is_held = |line: &&str| !line.contains("\"deletes\"") && !line.contains("OPERATION_DELETE");
-    text.lines().filter(is_held).map(|line| format!("{line}\n")).collect()
+    text.lines().filter(is_held).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Whether anything in the file names user `n`, by whatever name it ever had.
@@ -383,11 +383,12 @@ fn people(four: [(usize, bool, bool); 4]) -> Moment {
 
 #[test]
 fn a_template_that_fails_for_one_loses_the_revoked_keeps_the_rest_and_gains_nobody() {
+    type Step<'a> = ([(usize, bool, bool); 4], &'a str, State);
     let world = World::new();
     let format = crate::downstream::format::find("template").unwrap();
     let target = world.target("t", format, OnIllegal::Skip);
     let path = world.folder.path().join("t");
-    let steps: [([(usize, bool, bool); 4], &str, State); 4] = [
+    let steps: [Step<'_>; 4] = [
         (
             [(0, true, true), (0, true, true), (0, false, true), (0, false, true)],
             "m0q7 \nm1q7 \n",

@@ -38,12 +38,12 @@ impl FileRun<'_> {
         let is_recorded = at.saved.record.written.as_deref() == Some(digest.as_str());
         let unsettled = record::extra_text(at.saved, "intended").is_some();
         let is_drifted =
-            at.saved.record.adopted && !unsettled && !is_wanted && self.is_touched(at, pieces, &there);
+            at.saved.record.adopted && !unsettled && !is_wanted && Self::is_touched(at, pieces, &there);
         let is_left = self.file.drift == Drift::Report && is_recorded && !at.is_sync;
         let drift = if is_drifted { self.set_evidence(at, pieces, &there, is_left) } else { Vec::new() };
         let quiet = |state: State, error: Option<String>| {
             let (problems, on_disk, drift) = (made.problems.clone(), known.clone(), drift.clone());
-            Outcome { problems, on_disk, error, drift, ..Outcome::of(state) }
+            Outcome { error, problems, on_disk, drift, ..Outcome::of(state) }
         };
         if let generation::Shown::Other(word) = shown {
             let path = self.file.spec.path.display();
@@ -97,12 +97,7 @@ impl FileRun<'_> {
     }
 
     /// Whether what is shown is not what was left: another symlink, or files whose bytes no run wrote.
-    fn is_touched(
-        &self,
-        at: &At<'_>,
-        pieces: &BTreeMap<String, Piece>,
-        there: &BTreeMap<String, There>,
-    ) -> bool {
+    fn is_touched(at: &At<'_>, pieces: &BTreeMap<String, Piece>, there: &BTreeMap<String, There>) -> bool {
         let digests = there
             .iter()
             .filter(|(name, _)| !name.is_empty())
@@ -126,7 +121,7 @@ impl FileRun<'_> {
             there.get("").filter(|_| there.values().all(|one| one.digest().is_none()) || !self.shows_ours());
         let touched = there
             .iter()
-            .filter(|(name, one)| !pieces.get(*name).is_none_or(|piece| one.digest() == Some(piece.digest)));
+            .filter(|(name, one)| pieces.get(*name).is_some_and(|piece| one.digest() != Some(piece.digest)));
         let of_link =
             link.map(|link| look::evidence(path.display().to_string(), link, None, at.started, repaired));
         let of_files = touched.map(|(name, one)| {

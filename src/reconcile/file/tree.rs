@@ -145,9 +145,9 @@ impl FileRun<'_> {
             let ours = owned.get(name).copied();
             match (pieces.get_key_value(name), ours) {
                 (Some((name, piece)), _) => {
-                    self.judge_wanted(at, (name, piece), ours, there, &mut todo, &mut fresh)
+                    self.judge_wanted(at, (name, piece), ours, &there, &mut todo, &mut fresh);
                 }
-                (None, Some(ours)) if !made.failed.contains_key(name) && !self.is_unknown(at, ours) => {
+                (None, Some(ours)) if !made.failed.contains_key(name) && !Self::is_unknown(at, ours) => {
                     self.judge_surplus(at, ours, there, &mut todo);
                 }
                 (None, _) => {}
@@ -163,7 +163,7 @@ impl FileRun<'_> {
         at: &At<'_>,
         (name, piece): (&'b str, &'b Piece),
         ours: Option<&Owned>,
-        there: There,
+        there: &There,
         todo: &mut Todo<'b>,
         fresh: &mut Vec<(&'b str, &'b Piece, Expect)>,
     ) {
@@ -174,7 +174,7 @@ impl FileRun<'_> {
                 && ours.intended.is_none()
                 && ours.holder == piece.holder
         });
-        if digest == Some(piece.digest) && self.has_mode(&there) {
+        if digest == Some(piece.digest) && self.has_mode(there) {
             if !is_recorded {
                 todo.note.push((name, piece));
                 // What a crash left unfinished is verified and reloaded once more.
@@ -186,14 +186,14 @@ impl FileRun<'_> {
             return;
         }
         let is_ours = ours.is_some_and(|ours| is_content_of(ours, digest));
-        if let Some(why) = misplaced(&there, piece) {
+        if let Some(why) = misplaced(there, piece) {
             todo.missed.insert(piece.holder.clone());
             todo.refused.push(format!("`{}` is {why}; move it away", path()));
             return;
         }
-        if there == There::Absent {
+        if *there == There::Absent {
             if ours.is_some_and(|ours| ours.written.is_some() && ours.intended.is_none()) {
-                self.drifted(at, name, &there, piece, ours, todo, fresh);
+                self.drifted(at, name, there, piece, ours, todo, fresh);
             } else {
                 fresh.push((name, piece, Expect::Absent));
             }
@@ -203,7 +203,7 @@ impl FileRun<'_> {
             let expect = digest.map_or(Expect::Anything, Expect::Content);
             todo.put.push((name, piece, expect));
         } else if ours.is_some_and(|ours| ours.written.is_some() && ours.intended != Some(Intended::Remove)) {
-            self.drifted(at, name, &there, piece, ours, todo, fresh);
+            self.drifted(at, name, there, piece, ours, todo, fresh);
         } else if at.adopt {
             todo.put.push((name, piece, Expect::Anything));
             todo.foreign.push(path());
@@ -248,11 +248,10 @@ impl FileRun<'_> {
                 todo.is_owed = true;
                 todo.remove.push((ours, there));
             }
-            There::Absent => todo.lost.push(ours.name.clone()),
             There::File(_) | There::Link(_) if is_ours => todo.remove.push((ours, there)),
-            // Somebody else's file under a name that was ours: after a removal that a crash kept from being
+            // Gone, or somebody else's file under a name that was ours: after a removal that a crash kept from being
             // recorded, or put in the place of ours.
-            There::Other(_) | There::Link(_) => todo.lost.push(ours.name.clone()),
+            There::Absent | There::Other(_) | There::Link(_) => todo.lost.push(ours.name.clone()),
             There::File(_) if ours.written.is_none() || ours.intended == Some(Intended::Remove) => {
                 todo.lost.push(ours.name.clone());
             }
@@ -275,7 +274,7 @@ impl FileRun<'_> {
     }
 
     /// Whether the holder's directory is one nobody has pushed to: then nothing of it is pruned (DESIGN §6.7).
-    fn is_unknown(&self, at: &At<'_>, ours: &Owned) -> bool {
+    fn is_unknown(at: &At<'_>, ours: &Owned) -> bool {
         let Some((_, rest)) = ours.holder.split_once(':') else { return false };
         let Some((directory, _)) = rest.split_once('/') else { return false };
         at.snapshot.access.unknown.iter().any(|unknown| unknown.as_str() == directory)
@@ -414,6 +413,7 @@ impl FileRun<'_> {
     }
 
     /// Some if it was changed, with the swap to settle unless it is a symlink.
+    #[expect(clippy::option_option, reason = "changed or not, and of what is changed a swap or none")]
     pub(super) fn put_member(
         &self,
         name: &str,
@@ -556,7 +556,6 @@ pub(in crate::reconcile) mod crash {
     }
 
     #[cfg(test)]
-    #[expect(clippy::panic, reason = "stands for the process dying here")]
     pub(crate) fn point() {
         LEFT.with(|left| match left.get() {
             Some(0) => panic!("stopped here"),

@@ -158,7 +158,8 @@ impl Log {
     }
 
     fn append<'a>(&mut self, new: impl Iterator<Item = (&'a u32, &'a UnixIdOwner)>) -> io::Result<()> {
-        let lines: String = new.map(|(number, owner)| format!("{number} {owner}\n")).collect();
+        let lines: Vec<String> = new.map(|(number, owner)| format!("{number} {owner}\n")).collect();
+        let lines = lines.concat();
         if lines.is_empty() {
             return Ok(());
         }

@@ -405,7 +405,8 @@ impl Sender {
             let is_held = is_idle && status.held_removals > 0;
             // Whatever becomes of what is still open, what lies behind it is gone from the log.
             let is_gap = status.state == State::NeedsSnapshot && state != State::Disabled;
-            if !is_gap && !(stays && state == State::InSync) {
+            let keeps = is_gap || (stays && state == State::InSync);
+            if !keeps {
                 status.state = if is_held { State::Held } else { state };
             }
             status.applied_seq = applied;
