@@ -141,7 +141,7 @@ fn a_guard_of_a_target_changes_what_it_names() {
     only_wrong("[guard]\nhold = \"additions\"\n", 2, &["removals, all"]);
     only_wrong("[guard]\nwindow = \"1s\"\n", 2, &["guard.window"]);
     only_wrong("[guard]\nnotify = \"mail root\"\n", 2, &["there is no shell"]);
-    only_wrong("[guard]\nnotify = { url = \"http://example.com/x\" }\n", 2, &["loopback"]);
+    only_wrong("[guard]\nnotify = { url = \"https://example.com/x\" }\n", 2, &["secret_file"]);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn behind(
         State::Unverified => why.push(format!(
             "the mirror was restored from a backup: look at `rosterd plan {name}`, then `rosterd approve {name} --restored`"
         )),
-        State::Waiting => why.push("no directory has been pushed to yet".to_owned()),
+        State::Waiting if !snapshot.is_known() => why.push("no directory has been pushed to yet".to_owned()),
         State::Disabled => why.push("the receiver answered 410 and is not sent to any more".to_owned()),
         State::Drifted => why.push(format!("the file was altered and `drift = \"report\"`: `rosterd sync {name}`")),
         _ => {}

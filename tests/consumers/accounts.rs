@@ -259,7 +259,7 @@ fn systemd_knows_the_accounts_that_the_installer_wrote() {
     let mut scim = daemon.scim(&directory);
     let (alice, bob) = (scim.create_user("alice"), scim.create_user("bob"));
     let crew = scim.create_group("Crew", &[&alice]);
-    let script = "mount -t tmpfs none /run && mkdir /run/userdb && mount --bind \"$1\" /run/userdb && getent -s systemd passwd \"$2\"; \
+    let script = "mount --bind \"$1\" /mnt && mount -t tmpfs none /run && mkdir /run/userdb && mount --bind /mnt /run/userdb && getent -s systemd passwd \"$2\"; \
         exec getent -s systemd group crew";
     let at = folder.clone();
     let mut asks = |who: &str| {

@@ -21,7 +21,7 @@ fn haproxy_lets_in_whom_the_map_names() {
         "global\n  maxconn 100\n\
          defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 5s\n\
          frontend f\n  bind 127.0.0.1:{port}\n  \
-         http-request deny unless {{ req.hdr(x-user),map_str({dir}/access.map) -m found }}\n  \
+         http-request deny unless {{ req.fhdr(x-user),map_str({dir}/access.map) -m found }}\n  \
          http-request return status 200\n"
     );
     std::fs::write(daemon.path("haproxy.cfg"), conf).unwrap();

@@ -185,21 +185,16 @@ impl<'a> Story<'a> {
             let is_told = told.contains(id.as_str());
             let can_be_asked = !name.contains(char::is_control) && name.trim() == *name;
             if can_be_asked {
-                let is_in = asks(name) == Some(true);
-                assert_ne!(
-                    is_in,
-                    is_told,
-                    "{name:?} is {} the file and told: {told}",
-                    if is_in { "in" } else { "not in" }
-                );
-                let_in += usize::from(is_in);
+                // A reader that was told to load the file anew may answer from the old one for a moment.
+                becomes(asks, name, !is_told);
+                let_in += usize::from(!is_told);
             }
         }
         assert!(let_in > 10, "only {let_in} names that bite were let in");
         // What a reader might make of them.
         for nobody in ["x", "a", "b", "carl", "bob,carl", "wheel", "sudo", "include", "localhost"] {
-            let is_one = names.contains(&nobody);
-            assert_eq!(asks(nobody) == Some(true), is_one && !told.contains(nobody), "{nobody}");
+            let of_that_name = names.iter().zip(ids).find(|(name, _)| **name == nobody);
+            becomes(asks, nobody, of_that_name.is_some_and(|(_, id)| !told.contains(id.as_str())));
         }
     }
 
