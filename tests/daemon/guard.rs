@@ -2,11 +2,13 @@
 //! told, and how it ends.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
 use crate::company::{Company, user_name};
 use crate::support::daemon::{Daemon, Scim};
+use crate::support::receiver::{Receiver, SECRET};
 use crate::support::wait_until;
 
 const PEOPLE: usize = 200;
@@ -170,6 +172,8 @@ fn few(guard: &str, role: &str, people: usize) -> (Daemon, Scim, Vec<String>, St
     );
     let mut daemon = Daemon::prepare(&config);
     std::fs::create_dir_all(daemon.path("out")).unwrap();
+    std::fs::write(daemon.path("hook-secret"), SECRET).unwrap();
+    std::fs::set_permissions(daemon.path("hook-secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
     daemon.run();
     let directory = daemon.add_directory("Acme", "okta");
     let mut scim = daemon.scim(&directory);
@@ -207,6 +211,26 @@ fn held_removals_are_a_metric_of_the_admin_socket() {
     scim.set_active(&users[0], false);
     wait_until("held", || held_in(&daemon) == 2);
     assert!(metrics().contains("\nrosterd_target_held_removals{target=\"file\"} 2\n"), "{}", metrics());
+}
+
+#[test]
+fn a_hold_is_told_of_once_by_a_signed_webhook_that_is_tried_again() {
+    let receiver = Receiver::start();
+    receiver.answer_next(&["503 Not now"]);
+    let notify = format!(
+        "{ALL_HELD}notify = {{ url = \"{}\", secret_file = \"{{dir}}/hook-secret\" }}\n",
+        receiver.url()
+    );
+    let (daemon, mut scim, users, _) = few(&notify, "", 3);
+    scim.set_active(&users[0], false);
+    wait_until("it was tried again", || receiver.all().len() == 2);
+    scim.set_active(&users[1], false);
+    wait_until("more is held", || held_in(&daemon) == 4);
+    let told = receiver.all();
+    assert_eq!(told.len(), 2, "the same hold was told of once more");
+    assert!(told.iter().all(|one| one.verified && one.id == told[0].id && one.raw == told[0].raw));
+    assert_eq!((told[0].answered, told[1].answered), (503, 204));
+    assert_eq!((&told[1].body["type"], &told[1].body["target"]), (&"guard.held".into(), &"file".into()));
 }
 
 #[test]

@@ -266,7 +266,7 @@ impl<'a> Act<'a> {
             return Err(self.refuse("a single file is no symlink"));
         };
         check_member(to)
-            .and_then(|()| members.permit(to))
+            .and_then(|()| members.permit_file(to))
             .map_err(|why| self.refuse(&format!("no symlink may lead to `{}`: {why}", escape(to))))?;
         let (disk, _, mut record) = self.look()?;
         if disk != OnDisk::Absent && !record.is_known() {

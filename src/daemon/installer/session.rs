@@ -132,7 +132,7 @@ fn judge<'a>(
             return Err(format!("target `{}` is a tree; the request names no member", target.name));
         }
         (Place::Tree { members, .. }, Some(member), _) => {
-            check_member(member).and_then(|()| members.permit(member)).map_err(|why| {
+            check_member(member).and_then(|()| members.permit_file(member)).map_err(|why| {
                 let member = escape(member);
                 format!(
                     "target `{}` may have no file `{member}`: {why}; see `members` in installer.toml",

@@ -62,16 +62,27 @@ impl Names {
     /// # Errors
     /// Says which rule it breaks.
     pub fn permit(&self, name: &str) -> Result<(), &'static str> {
+        self.judge(name, format::is_system_name(name))
+    }
+
+    /// [`Names::permit`] for a file of a tree: what stands before its dot counts as well.
+    ///
+    /// # Errors
+    /// Says which rule it breaks.
+    pub fn permit_file(&self, name: &str) -> Result<(), &'static str> {
+        // `root.user` of a tree of records speaks of root, `alice:sudo.membership` puts alice into `sudo`.
+        let stem = name.split('.').next().unwrap_or(name);
+        self.judge(name, format::is_system_name(name) || stem.split(':').any(format::is_system_name))
+    }
+
+    fn judge(&self, name: &str, is_system: bool) -> Result<(), &'static str> {
         if self.deny.contains(&name.to_lowercase()) {
             return Err("it is in `deny`");
         }
         if self.allow.iter().any(|pattern| pattern.is_exact() && pattern.fits(name)) {
             return Ok(());
         }
-        // `root.user` of a tree of records speaks of root.
-        let stem = name.split('.').next().unwrap_or(name);
-        // `alice:sudo.membership` puts alice into `sudo`.
-        if format::is_system_name(name) || stem.split(':').any(format::is_system_name) {
+        if is_system {
             return Err(
                 "it is an account or group of the system, which no pattern covers; write it out to allow it",
             );
@@ -140,10 +151,13 @@ mod tests {
         for system in
             ["root", "Root", "postgres", "root.user", "_apt", "systemd-network", "alice:root.membership"]
         {
-            assert!(names(&["*"], &[]).permit(system).is_err(), "{system}");
-            assert!(names(&[], &[]).permit(system).is_err(), "{system}");
-            assert!(names(&[system], &[]).permit(system).is_ok(), "{system}");
+            assert!(names(&["*"], &[]).permit_file(system).is_err(), "{system}");
+            assert!(names(&[], &[]).permit_file(system).is_err(), "{system}");
+            assert!(names(&[system], &[]).permit_file(system).is_ok(), "{system}");
+            let is_file = system.contains('.');
+            assert_eq!(names(&["*"], &[]).permit(system).is_ok(), is_file, "{system}");
         }
+        assert!(names(&["*"], &[]).permit("mail.smith@example.com").is_ok());
         assert!(names(&["eve", "*"], &["eve"]).permit("Eve").is_err());
         assert!(names(&["app-*"], &[]).permit("eve").is_err());
     }
