@@ -618,6 +618,14 @@ fn random_decisions_and_traffic_under_a_guard_that_holds_everything() {
         let expected: Vec<String> = (0..5).filter(|n| people[*n].is_shown()).map(name).collect();
         let now = || holders(&daemon, "auto", "crew");
         wait_until(&format!("step {step} ({what} on {n}): {expected:?} of {people:?}"), || now() == expected);
+        // Each step in a run of its own: where a grant's end and the identity provider's removal meet in one, the
+        // word counts (docs/guard.md).
+        wait_until("the step is applied", || {
+            let status = daemon.cli_json(&["status"]);
+            let auto =
+                status["targets"].as_array().unwrap().iter().find(|one| one["name"] == "auto").unwrap();
+            auto["applied_seq"] == status["seq"]
+        });
         let late = holders(&daemon, "cron", "crew");
         assert!(
             (0..5).all(|n| !people[n].shut || what != 6 || !late.contains(&name(n))),
