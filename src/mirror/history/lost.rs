@@ -1,10 +1,12 @@
 //! Which change took an entitlement away.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::access::{Access, Entitlement, Facts, LeftOut, Reason, Role, UserFacts};
 use crate::mirror::change::{self, Kind};
 use crate::mirror::engine::{Param, Row, StoreError};
 use crate::mirror::tx::ReadTx;
-use crate::model::{ResourceId, RoleName, Seq, Subject, Timestamp};
+use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, Timestamp};
 
 use super::since::Cause;
 use super::state::{amend, part};
@@ -98,6 +100,45 @@ pub fn last_loss(
         }
     }
     last.map_or(Ok(None), |seq| told(tx, seq))
+}
+
+/// Whether a change in `from < seq <= to` of the identity provider's may have taken a role away: the subject, or a group
+/// inside them, left one of the role's groups (`of.0`), or the subject's own attributes changed where a filter judges
+/// them (`of.1`). Reads the changes of members in that span, and is asked only of who just lost a grant.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn lost_by_sync(
+    tx: &mut ReadTx<'_>,
+    facts: &Facts,
+    of: (Option<&BTreeSet<(DirectoryId, ResourceId)>>, bool),
+    subject: &Subject,
+    (from, to): (Seq, Seq),
+) -> Result<bool, StoreError> {
+    let span = Span { from, to };
+    if of.1 && span.resource(tx, subject.user, &[Kind::UserUpdated])?.is_some() {
+        return Ok(true);
+    }
+    let mut inside: BTreeSet<ResourceId> = BTreeSet::new();
+    let mut next: Vec<ResourceId> = of.0.into_iter().flatten().map(|(_, group)| *group).collect();
+    let groups = facts.directories.iter().flat_map(|directory| &directory.groups);
+    let nested: BTreeMap<ResourceId, &Vec<ResourceId>> =
+        groups.filter(|group| !group.groups.is_empty()).map(|group| (group.id, &group.groups)).collect();
+    while let Some(group) = next.pop() {
+        if inside.insert(group) {
+            next.extend(nested.get(&group).into_iter().copied().flatten());
+        }
+    }
+    let sql = "SELECT group_id FROM change_member WHERE seq > ?1 AND seq <= ?2 AND op = 0 \
+               AND (member_id = ?3 OR member_type = 2)";
+    let params = [change::param(from), change::param(to), Param::Blob(subject.user.as_bytes())];
+    let mut found = false;
+    tx.query(sql, &params, &mut |row| {
+        let left = row.blob(0)?;
+        found |= inside.iter().any(|group| group.as_bytes() == left);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 fn told(tx: &mut ReadTx<'_>, seq: Seq) -> Result<Option<Cause>, StoreError> {

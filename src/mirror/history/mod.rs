@@ -25,7 +25,7 @@ pub use config::{ConfigAt, config_at};
 pub use facts::{at, facts_at, time_of};
 
 pub use forget::{Forgotten, forget};
-pub use lost::{last_loss, lost};
+pub use lost::{last_loss, lost, lost_by_sync};
 pub use names::{gone_by_name, names};
 pub use prune::{Pruned, note_pruned, prune};
 pub use search::{Entry, Found, Query, search};

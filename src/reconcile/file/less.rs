@@ -21,11 +21,10 @@ impl FileRun<'_> {
         base: &Wanted,
         now: Timestamp,
     ) -> Result<Option<Made>, Failed> {
-        let since = verdict::told_up_to(self.settings, stored);
+        let words = verdict::Words::read(self.mirror, self.settings, snapshot, stored, now)?;
         let is_word = |one: &&Holding| {
             let key = plan::key_of(one);
-            !base.contains_key(&key)
-                && verdict::wanted_by(snapshot, since, &key, &one.attributes, now) == WantedBy::Word
+            !base.contains_key(&key) && words.wanted_by(&key, &one.attributes) == WantedBy::Word
         };
         let (gone, kept): (Vec<&Holding>, Vec<&Holding>) = stored.holdings.iter().partition(is_word);
         if gone.is_empty() {

@@ -95,7 +95,7 @@ pub(crate) fn plan_of(
         let wish = wish(settings, snapshot, &stored, None);
         return Ok(plan::plan(&settings.name, inputs(snapshot, &stored, &wish), &base));
     }
-    let (book, _) = verdict::judged(settings, snapshot, &stored, &base, now);
+    let (book, _) = verdict::judged(mirror, settings, snapshot, &stored, &base, now)?;
     let mut wish = wish(settings, snapshot, &stored, Some(&book));
     if let Some(pin) = stored.saved.as_ref().and_then(pin::of) {
         wish.view = plan::only_held(&wish.view, &pin::limit(mirror, &settings.name, &stored, &pin)?);

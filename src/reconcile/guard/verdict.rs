@@ -4,15 +4,15 @@
 //! are one transaction, and it is durable before anything of the target is touched. A crash before it leaves the
 //! removals to be judged again, a crash after it leaves them judged; neither applies what is held nor forgets it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
 use crate::access::{Doc, Entitlement, LeftOut, Release};
 use crate::mirror::change::Kind;
 use crate::mirror::target::{self, Holding, Run};
-use crate::mirror::{Mirror, StoreError, WriteTx, decision, restored};
-use crate::model::{Origin, Seq, Subject, TargetName, Timestamp};
+use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, decision, history, restored};
+use crate::model::{Origin, RoleName, Seq, Subject, TargetName, Timestamp};
 
 use crate::reconcile::guard::book::{Book, Decided, Decision, Refused};
 use crate::reconcile::guard::{self, Guard, Judged, Scene, WantedBy};
@@ -74,12 +74,13 @@ const NAMES_MAX: usize = 10;
 
 /// The book as it will be once the guard has looked at this snapshot. Touches nothing.
 pub(crate) fn judged(
+    mirror: &Mirror,
     settings: &TargetSettings,
     snapshot: &Snapshot,
     stored: &Stored,
     base: &Wanted,
     now: Timestamp,
-) -> (Book, Judged) {
+) -> Result<(Book, Judged), StoreError> {
     let mut book = stored.book.clone();
     let is_protected = |key: &Key| is_protected(snapshot, key);
     // A webhook speaks of roles, of memberships, or of both.
@@ -92,12 +93,12 @@ pub(crate) fn judged(
             &spoken_of
         }
     };
-    let since = told_up_to(settings, stored);
-    let wanted_by = |key: &Key, user: &Doc| wanted_by(snapshot, since, key, user, now);
+    let words = Words::read(mirror, settings, snapshot, stored, now)?;
+    let wanted_by = |key: &Key, user: &Doc| words.wanted_by(key, user);
     let (is_protected, wanted_by): (&dyn Fn(&Key) -> bool, _) = (&is_protected, &wanted_by);
     let scene = Scene { now, seq: snapshot.seq(), holdings, base, is_protected, wanted_by };
     let judged = guard::judge(&settings.guard, &mut book, scene);
-    (book, judged)
+    Ok((book, judged))
 }
 
 /// The change up to which the target holds what it should.
@@ -110,40 +111,71 @@ pub(crate) fn told_up_to(settings: &TargetSettings, stored: &Stored) -> Seq {
     seq.unwrap_or(Seq::ZERO)
 }
 
-/// Who wants this removal, for a target that was told everything up to `since`.
-pub(crate) fn wanted_by(
-    snapshot: &Snapshot,
-    since: Seq,
-    (subject, entitlement): &Key,
-    user: &Doc,
-    now: Timestamp,
-) -> WantedBy {
-    let (facts, access) = (&snapshot.facts, &snapshot.access);
-    let name = user.get("userName").and_then(serde_json::Value::as_str);
-    if is_shut(snapshot, subject, user) {
-        return WantedBy::Word;
-    }
-    match access.left_out.get(subject) {
-        Some(LeftOut::Unconfirmed) => return WantedBy::Nobody,
-        Some(LeftOut::Owned(_)) => {
-            let user_name_key = name.map(fold).unwrap_or_default();
-            let release = Release { directory: subject.directory.clone(), user_name_key };
-            return if facts.released.contains(&release) { WantedBy::Word } else { WantedBy::Sync };
+/// Who wants each removal of a target that was told everything up to a change.
+pub(crate) struct Words<'a> {
+    snapshot: &'a Snapshot,
+    /// Roles that a grant gave and that end with it, nothing of the identity provider's having come after.
+    ended: BTreeSet<(&'a Subject, &'a RoleName)>,
+}
+
+impl<'a> Words<'a> {
+    /// Looks into the log for grants that ended since the target was told; reads nothing where none did.
+    pub(crate) fn read(
+        mirror: &Mirror,
+        settings: &TargetSettings,
+        snapshot: &'a Snapshot,
+        stored: &Stored,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let (since, to) = (told_up_to(settings, stored), snapshot.seq());
+        let mut ends: BTreeMap<(&Subject, &RoleName), Seq> = BTreeMap::new();
+        for grant in snapshot.facts.grants.iter().filter(|grant| !grant.is_live(now)) {
+            // One whose end is not in the log yet ended after everything that is.
+            let at = grant.ended.unwrap_or(to);
+            if at > since || grant.ended.is_none() {
+                let last = ends.entry((&grant.subject, &grant.role)).or_insert(at);
+                *last = at.max(*last);
+            }
         }
-        Some(_) => return WantedBy::Sync,
-        None => {}
+        let mut ended = BTreeSet::new();
+        for ((subject, role), from) in ends {
+            // Whoever spoke last took it: where that was the identity provider, it is for the guard to judge.
+            let lost = mirror.read(|tx: &mut ReadTx<'_>| {
+                let groups = snapshot.access.role_groups.get(role);
+                let filtered =
+                    snapshot.rules.roles.iter().any(|one| one.name == *role && one.users.is_some());
+                history::lost_by_sync(tx, &snapshot.facts, (groups, filtered), subject, (from, to))
+            })?;
+            if !lost {
+                ended.insert((subject, role));
+            }
+        }
+        Ok(Self { snapshot, ended })
     }
-    let Entitlement::Role(role) = entitlement else { return WantedBy::Sync };
-    let exists = facts
-        .directory(&subject.directory)
-        .is_some_and(|directory| directory.users.iter().any(|user| user.id == subject.user));
-    let ended = facts.grants.iter().any(|grant| {
-        grant.subject == *subject
-            && grant.role == *role
-            && !grant.is_live(now)
-            && grant.ended.is_none_or(|seq| seq > since)
-    });
-    if exists && ended { WantedBy::Word } else { WantedBy::Sync }
+
+    /// Who wants this removal.
+    pub(crate) fn wanted_by(&self, (subject, entitlement): &Key, user: &Doc) -> WantedBy {
+        let (facts, access) = (&self.snapshot.facts, &self.snapshot.access);
+        let name = user.get("userName").and_then(serde_json::Value::as_str);
+        if is_shut(self.snapshot, subject, user) {
+            return WantedBy::Word;
+        }
+        match access.left_out.get(subject) {
+            Some(LeftOut::Unconfirmed) => return WantedBy::Nobody,
+            Some(LeftOut::Owned(_)) => {
+                let user_name_key = name.map(fold).unwrap_or_default();
+                let release = Release { directory: subject.directory.clone(), user_name_key };
+                return if facts.released.contains(&release) { WantedBy::Word } else { WantedBy::Sync };
+            }
+            Some(_) => return WantedBy::Sync,
+            None => {}
+        }
+        let Entitlement::Role(role) = entitlement else { return WantedBy::Sync };
+        let exists = facts
+            .directory(&subject.directory)
+            .is_some_and(|directory| directory.users.iter().any(|user| user.id == subject.user));
+        if exists && self.ended.contains(&(subject, role)) { WantedBy::Word } else { WantedBy::Sync }
+    }
 }
 
 /// Whether the user is shut out, also one that only a target remembers.
@@ -174,7 +206,7 @@ pub(crate) fn take(
     base: &Wanted,
     now: Timestamp,
 ) -> Result<Guarded, StoreError> {
-    let (after, judged) = judged(settings, snapshot, stored, base, now);
+    let (after, judged) = judged(mirror, settings, snapshot, stored, base, now)?;
     if after != stored.book {
         let before = std::mem::replace(&mut stored.book, after.clone());
         let (name, seq) = (settings.name.clone(), snapshot.seq());
