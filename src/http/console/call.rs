@@ -6,11 +6,11 @@
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::Console;
 use super::session::SessionKey;
 use super::template::encoded;
-use super::who::{SignedIn, Visitor};
-use super::{AdminRole, Console};
-use crate::http::admin_api::{self, Caller, Reply};
+use super::who::Visitor;
+use crate::http::admin_api::{self, AdminRole, Caller, Reply, SignedIn};
 use crate::model::Timestamp;
 
 /// One signed-in request.
@@ -67,7 +67,8 @@ impl Call<'_> {
     }
 
     fn caller(&self) -> Caller {
-        Caller::InProcess(self.console.state.own_uid)
+        let SignedIn { name, role, .. } = &self.user;
+        Caller::User { name: name.clone(), role: *role, address: self.visitor.address }
     }
 
     /// A part of the path that the pattern names.

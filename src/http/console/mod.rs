@@ -31,7 +31,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use super::admin_api::AdminState;
+use super::admin_api::{AdminRole, AdminState, SignedIn, Users};
 use super::answer::{Answer, TEXT};
 use super::scim_api::query_pairs;
 
@@ -41,7 +41,7 @@ use routes::Found;
 use session::{SessionKey, Sessions};
 use template::Templates;
 
-pub use who::{AdminName, AdminRole, Refused, SignedIn, Users, Visitor};
+pub use who::Visitor;
 
 /// Largest form.
 pub const BODY_BYTES_MAX: usize = 1 << 20;

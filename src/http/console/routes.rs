@@ -7,9 +7,9 @@ use std::pin::Pin;
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
-use super::AdminRole;
 use super::call::{Call, Fault, Shown};
 use super::pages::overview;
+use crate::http::admin_api::AdminRole;
 
 /// A page at work.
 pub(super) type Showing<'a> = Pin<Box<dyn Future<Output = Result<Shown, Fault>> + Send + 'a>>;

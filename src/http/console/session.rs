@@ -16,7 +16,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::call::Flash;
-use super::who::SignedIn;
+use crate::http::admin_api::SignedIn;
 use crate::model::Timestamp;
 
 /// A session ends when nothing was asked for this long.

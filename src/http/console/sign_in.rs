@@ -8,8 +8,9 @@ use serde_json::json;
 use super::call::Fault;
 use super::session::{self, SessionKey};
 use super::template::encoded;
-use super::who::{Refused, SignedIn, Visitor};
+use super::who::Visitor;
 use super::{Console, LIVE, SIGN_IN, csrf, query_pairs, routes, see_other};
+use crate::http::admin_api::{Refused, SignedIn};
 use crate::http::answer::Answer;
 
 impl Console {
