@@ -410,11 +410,11 @@ fn targets(town: &mut Town, receiver: &Receiver) {
     town.scim.patch(&crew, json!([{"op": "replace", "path": "members", "value": []}]));
     town.wait("opa", "held");
     let plan = town.api.get("plan?target=opa");
-    assert_eq!(plan["targets"][0]["held_removals"].as_array().unwrap().len(), 5, "{plan}");
+    assert_eq!(plan["targets"][0]["held_removals"].as_array().unwrap().len(), 10, "{plan}");
     town.refuses(409, "POST", "approve", json!({"target": "opa", "plan": "0000"}));
     town.api.post("approve", json!({"target": "opa", "subjects": [ALICE]})).expect(200);
     let rejected = town.api.post("reject", json!({"target": "opa"})).expect(200).json();
-    assert_eq!(rejected["rejected"], 4, "{rejected}");
+    assert_eq!(rejected["rejected"], 8, "{rejected}");
     town.api.get(&format!("explain?subject={BOB}"));
     town.api.get("verify");
     town.api.post("targets/opa/rollback", json!({})).expect(200);
