@@ -30,7 +30,8 @@ pub(super) struct Console {
 impl Console {
     /// Finds a free port and makes a password up.
     pub(super) fn prepare() -> Result<Self, DemoError> {
-        let setup = |cause: &dyn std::fmt::Display| DemoError::Setup(format!("a port for the console: {cause}"));
+        let setup =
+            |cause: &dyn std::fmt::Display| DemoError::Setup(format!("a port for the console: {cause}"));
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.map_err(|cause| setup(&cause))?;
         let mut random = [0_u8; 15];

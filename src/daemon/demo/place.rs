@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_temporary_place_is_private_and_goes() {
-        let place = Place::make(None, "whsec_x", "http://127.0.0.1:1/", &Console::prepare().unwrap()).unwrap();
+        let place =
+            Place::make(None, "whsec_x", "http://127.0.0.1:1/", &Console::prepare().unwrap()).unwrap();
         let dir = place.dir().to_owned();
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(place.config()).unwrap().permissions().mode() & 0o777, 0o600);

@@ -63,7 +63,7 @@ fn tags(text: &str) -> Vec<(String, String)> {
 
 fn attribute(rest: &str, name: &str) -> Option<String> {
     let pattern = regex::Regex::new(&format!(r#"(?:^|\s){name}="([^"]*)""#)).unwrap();
-    pattern.captures(rest).map(|found| found[1].to_owned())
+    pattern.captures(rest).map(|found| found[1].replace("&#x2f;", "/"))
 }
 
 #[test]

@@ -102,7 +102,10 @@ pub(super) fn tone(state: &str) -> &'static str {
 /// A change of the log as a sentence, with where to read more: `{"seq","at","text","about","href","by"}`.
 pub(super) fn change(one: &Value) -> Value {
     let kind = text(one, "kind");
-    let about = [text(one, "name"), text(one, "object"), text(one, "resource")]
+    let inside = |part: &str| one.pointer(part).and_then(Value::as_str).unwrap_or_default();
+    let person = [inside("/after/user_name"), inside("/before/user_name")];
+    let person = person.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+    let about = [text(one, "name"), person, text(one, "object"), text(one, "resource")]
         .into_iter()
         .find(|name| !name.is_empty())
         .unwrap_or_else(|| text(one, "directory"));
@@ -135,7 +138,7 @@ pub(super) fn change(one: &Value) -> Value {
         "delivery.snapshot" => "is sent the present state",
         "role.bound" => "found its group",
         "role.unbound" => "lost its group",
-        "grant.created" => "was given",
+        "grant.created" => "was granted for a time",
         "grant.expired" => "ran out",
         "grant.revoked" => "was ended early",
         "rebaseline.opened" => "began a re-baseline",
@@ -162,7 +165,7 @@ pub(super) fn change(one: &Value) -> Value {
         "token" => ("Token", String::new()),
         "subject" => ("Subject", String::new()),
         "role" => ("Role", String::new()),
-        "grant" => ("Grant", "/grants".to_owned()),
+        "grant" => ("A role of", "/grants".to_owned()),
         "rebaseline" if kind == "rebaseline.confirmed" => ("User", String::new()),
         "rebaseline" => ("Directory", String::new()),
         _ => ("", String::new()),
@@ -250,6 +253,8 @@ mod tests {
         );
         assert_eq!(made["href"], "/groups/g1");
         assert_eq!(change(&json!({"kind": "user.deleted", "name": "dana"}))["href"], "");
+        let grant = json!({"kind": "grant.created", "object": "acme/1", "after": {"user_name": "dana"}});
+        assert_eq!(change(&grant)["about"], "dana");
         assert_eq!(change(&json!({"kind": "something.new", "object": "x"}))["text"], "something.new");
     }
 }
