@@ -27,6 +27,7 @@ mod examples;
 mod haproxy;
 mod harness;
 mod kubernetes;
+mod names;
 mod nginx;
 mod opa;
 mod openfga;
