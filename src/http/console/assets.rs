@@ -1,5 +1,6 @@
 //! Style sheet, script and icon: part of the binary, named with a hash of their bytes so that browsers keep them.
 
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use hyper::HeaderMap;
@@ -33,7 +34,10 @@ static HASHES: LazyLock<Vec<String>> = LazyLock::new(|| ASSETS.iter().map(|one| 
 
 /// The first 16 hex digits of the SHA-256.
 pub(super) fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn find(name: &str) -> Option<(&'static Asset, &'static str)> {

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hyper::HeaderMap;
-use hyper::header::{HOST, ORIGIN};
+use hyper::header::{HOST, HeaderValue, ORIGIN};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
@@ -60,7 +60,7 @@ impl std::fmt::Debug for FormKey {
 /// Browsers send `Origin: null` from pages under `Referrer-Policy: no-referrer`, so that it stands only together with
 /// `Sec-Fetch-Site`, which no page can forge.
 pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     if site.is_some_and(|site| site != b"same-origin") {
         return false;
     }

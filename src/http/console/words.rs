@@ -145,13 +145,12 @@ pub(super) fn change(one: &Value) -> Value {
         "rebaseline.closed" => "ended a re-baseline",
         "rebaseline.confirmed" => "was named again",
         "history.pruned" => "Old history was pruned",
-        "user.forgotten" => "was forgotten",
         "mirror.restored" => "The mirror was restored from a backup",
         "restore.approved" => "follows the restored mirror",
         "target.rolled_back" => "was rolled back",
         "target.unpinned" => "follows again",
         "target.adopted" => "was adopted",
-        "target.forgotten" => "was forgotten",
+        "user.forgotten" | "target.forgotten" => "was forgotten",
         other => other,
     };
     let (subject, href) = match kind.split('.').next().unwrap_or_default() {
