@@ -88,9 +88,9 @@ impl Web {
         let host = [("host", "localhost")];
         let host = if headers.iter().any(|(name, _)| *name == "host") { &host[..0] } else { &host[..] };
         for (name, value) in host.iter().chain(headers) {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text.extend([name, ": ", value, "\r\n"]);
         }
-        text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        text.extend(["Content-Length: ", &body.len().to_string(), "\r\n\r\n", body]);
         self.server.raw(text.as_bytes()).await
     }
 

@@ -80,9 +80,10 @@ async fn named(request: &Request<'_>, mut unenforced: Value) -> Result<Value, Ad
     let Some(rows) = unenforced.get_mut("first").and_then(Value::as_array_mut) else { return Ok(unenforced) };
     let ids: BTreeSet<ResourceId> = rows.iter().filter_map(user).collect();
     let mirror = &request.state.mirror;
-    let names = match ids.is_empty() {
-        true => HashMap::new(),
-        false => mirror.read_long::<_, AdminError, _>(move |tx| Ok(history::names(tx, &ids)?)).await?,
+    let names = if ids.is_empty() {
+        HashMap::new()
+    } else {
+        mirror.read_long::<_, AdminError, _>(move |tx| Ok(history::names(tx, &ids)?)).await?
     };
     for row in rows {
         let name = user(row).and_then(|id| names.get(&id).cloned());

@@ -256,7 +256,7 @@ async fn every_endpoint_serves_what_it_lists_and_405_for_the_rest() {
     for path in paths {
         let methods: Vec<&str> =
             endpoints::all().filter(|row| row.path == path).map(|row| row.method).collect();
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         for method in ["GET", "POST", "PATCH", "DELETE", "PUT"] {
             let (status, body) = call(&state, method, &path, &Value::Null).await;
             assert_eq!(status == 405, !methods.contains(&method), "{method} {path}: {status} {body}");
