@@ -2,3 +2,4 @@
 
 pub(super) mod health;
 pub(super) mod overview;
+pub(super) mod styleguide;
