@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 
 use super::{AdminError, Request, text};
 use crate::mirror::token::{self, Holder, Token};
-use crate::mirror::{self, directory};
+use crate::mirror::{self, Mirror, directory};
 use crate::model::{DirectoryId, Timestamp, TokenId};
 use crate::telemetry::escape;
 
-fn shown(token: &Token) -> Value {
+fn shown(mirror: &Mirror, token: &Token) -> Value {
+    let used = mirror.last_use(token);
     json!({
         "id": token.id,
         "directory": token.directory,
@@ -18,7 +19,9 @@ fn shown(token: &Token) -> Value {
         "created": token.created_at.to_string(),
         "expires": token.expires_at.map(|at| at.to_string()),
         "revoked": token.revoked_at.map(|at| at.to_string()),
-        "last_used": token.last_used_at.map(|at| at.to_string()),
+        "last_used": used.as_ref().map(|(at, _)| at.to_string()),
+        "last_address": used.as_ref().and_then(|(_, client)| client.address()),
+        "last_agent": used.as_ref().and_then(|(_, client)| client.agent()),
     })
 }
 
@@ -46,7 +49,7 @@ pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
         })
         .await?;
     let is_asked = |token: &&Token| reader.is_none() || token.reader == reader;
-    Ok(json!({ "tokens": found.iter().filter(is_asked).map(shown).collect::<Vec<_>>() }))
+    Ok(json!({ "tokens": found.iter().filter(is_asked).map(|one| shown(&request.state.mirror, one)).collect::<Vec<_>>() }))
 }
 
 pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
@@ -82,7 +85,7 @@ pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
             }
         })
         .await?;
-    let mut value = shown(&made);
+    let mut value = shown(&request.state.mirror, &made);
     if let Some(object) = value.as_object_mut() {
         object.insert("token".to_owned(), secret.expose().into());
     }
@@ -94,5 +97,5 @@ pub(super) async fn revoke(request: &Request<'_>, name: &str) -> Result<Value, A
     let origin = request.caller.origin();
     let revoked =
         request.state.mirror.write::<_, mirror::Error, _>(origin, move |tx| token::revoke(tx, &id)).await?;
-    Ok(shown(&revoked))
+    Ok(shown(&request.state.mirror, &revoked))
 }
