@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::decisions::UNCONFIRMED_SHOWN;
 use super::endpoints::{Endpoint, delete, get, patch, post};
-use super::{AdminError, AdminRole, Request, Snapshot, text, truth};
+use super::{tokens, AdminError, AdminRole, Request, Snapshot, text, truth};
 use crate::mirror::decision::rebaseline::{self, Window};
 use crate::mirror::directory::{self, Directory};
 use crate::mirror::find::Named;
@@ -173,7 +173,8 @@ fn put(value: &mut Value, key: &str, more: Value) {
 
 /// Adds a directory and its first token, in one transaction: either both are there or neither.
 pub(super) async fn add(request: &Request<'_>) -> Result<Value, AdminError> {
-    let body = request.object(&["id", "name", "kind"])?;
+    let body = request.object(&["id", "name", "kind", "expires"])?;
+    let expires = tokens::expiry(&body)?;
     let name = text(&body, "name")?.ok_or_else(|| AdminError::invalid("`name` is required"))?.to_owned();
     let kind = text(&body, "kind")?.ok_or_else(|| AdminError::invalid("`kind` is required"))?;
     let kind: DirectoryKind =
@@ -189,13 +190,14 @@ pub(super) async fn add(request: &Request<'_>) -> Result<Value, AdminError> {
                 None => directory::free_id(tx, &name)?,
             };
             let made = directory::add(tx, &id, &name, kind)?;
-            let (_, secret) = token::mint(tx, Holder::Directory(&id), "made with the directory", None)?;
+            let (_, secret) = token::mint(tx, Holder::Directory(&id), "made with the directory", expires)?;
             Ok((made, secret))
         })
         .await?;
     let base_url = request.state.running.load().base_url.clone();
     Ok(json!({
         "id": made.id, "name": made.name, "kind": made.kind, "base_url": base_url, "token": secret.expose(),
+        "expires": expires.map(|at| at.to_string()),
     }))
 }
 

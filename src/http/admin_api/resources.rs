@@ -10,13 +10,15 @@ use crate::mirror::directory::{self, Directory};
 use crate::mirror::query::{self, Window};
 use crate::mirror::resource::{self, Stored};
 use crate::mirror::{self, ReadTx, facts, member};
-use crate::model::{DirectoryId, ResourceId, ResourceType, Subject};
+use crate::model::{DirectoryId, ResourceId, ResourceType, RoleName, Subject};
 use crate::scim::filter::{self, AttrPath, Bound, CompareOp, Filter, Literal};
 use crate::scim::schema::Registry;
 
 const PAGE: &[Query] = &[
     endpoints::text("directory", "only this directory's"),
     endpoints::text("filter", "a SCIM filter (RFC 7644 §3.4.2.2)"),
+    endpoints::text("q", "instead of a filter: how userName, displayName, externalId or an e-mail address begins"),
+    endpoints::flag("active", "users: those that are active, or those that are not"),
     endpoints::number("count", "most lines, 1 to 1000; 100 without it"),
     endpoints::text("cursor", "the `next_cursor` of the page before"),
 ];
@@ -32,7 +34,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .query(PAGE),
     get("groups/{name}", "One group by id, `DIRECTORY/ID` or a name only one has", "GroupDetail", |r| {
         Box::pin(show(r, ResourceType::Group, r.segment(0)))
-    }),
+    })
+    .query(&[
+        endpoints::number("members", "so many members, 1 to 1000; all without it"),
+        endpoints::number("members_cursor", "the `members_next` of the page before"),
+    ]),
 ];
 
 /// Largest page.
@@ -209,7 +215,10 @@ pub(super) async fn show(request: &Request<'_>, kind: ResourceType, name: &str) 
             let value = merged(value, json!({ "groups": groups }));
             if kind == ResourceType::User {
                 let name = member_of(&document, "userName").as_str().unwrap_or_default();
-                return Ok(merged(value, decisions::of_user(tx, &directory.id, stored.id, name)?));
+                let value = merged(value, decisions::of_user(tx, &directory.id, stored.id, name)?);
+                let grantable = running.roles.iter().filter(|role| role.reaches(&directory.id));
+                let grantable: Vec<&RoleName> = grantable.map(|role| &role.name).collect();
+                return Ok(merged(value, json!({ "grantable_roles": grantable })));
             }
             let (members, next) = match room {
                 None => (member::members(tx, &directory.reference, &stored)?, None),

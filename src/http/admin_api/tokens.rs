@@ -46,6 +46,16 @@ fn directory_id(text: &str) -> Result<DirectoryId, AdminError> {
     DirectoryId::parse(text).map_err(|error| AdminError::invalid(format!("`{text}`: {error}")))
 }
 
+/// From when a token is refused.
+pub(super) fn expiry(body: &serde_json::Map<String, Value>) -> Result<Option<Timestamp>, AdminError> {
+    let read = |text| {
+        Timestamp::parse_rfc3339(text).ok_or_else(|| {
+            AdminError::invalid("`expires` must be a moment such as `2027-01-31T00:00:00Z`")
+        })
+    };
+    text(body, "expires")?.map(read).transpose()
+}
+
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
     let wanted = request.param("directory").map(directory_id).transpose()?;
     let reader = request.param("reader").map(str::to_owned);
@@ -74,12 +84,7 @@ pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
     let holder_directory = text(&body, "directory")?.map(directory_id).transpose()?;
     let holder_reader = text(&body, "reader")?.map(str::to_owned);
     let note = text(&body, "note")?.unwrap_or_default().to_owned();
-    let expires = match text(&body, "expires")? {
-        None => None,
-        Some(text) => Some(Timestamp::parse_rfc3339(text).ok_or_else(|| {
-            AdminError::invalid("`expires` must be a moment such as `2027-01-31T00:00:00Z`")
-        })?),
-    };
+    let expires = expiry(&body)?;
     if holder_directory.is_some() == holder_reader.is_some() {
         return Err(AdminError::invalid("give either `directory` or `reader`"));
     }
