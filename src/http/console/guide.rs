@@ -255,13 +255,13 @@ fn shown<'a>(event: Event<'a>, prefix: &str, told: &dyn Fn(&str) -> String) -> V
             let to = leads(&dest_url, prefix).unwrap_or_default();
             vec![Event::Start(Tag::Link { link_type, dest_url: to.into(), title: CowStr::from(""), id })]
         }
-        // Wide tables and listings scroll by themselves, by keyboard too.
+        // Wide tables scroll by themselves.
         Event::Start(Tag::Table(columns)) => vec![
-            raw("<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Table\">"),
+            raw("<div class=\"scroll\">"),
             Event::Start(Tag::Table(columns)),
         ],
         Event::End(TagEnd::Table) => vec![Event::End(TagEnd::Table), raw("</div>")],
-        Event::Start(Tag::CodeBlock(_)) => vec![raw("<pre tabindex=\"0\"><code>")],
+        Event::Start(Tag::CodeBlock(_)) => vec![raw("<pre><code>")],
         Event::End(TagEnd::CodeBlock) => vec![raw("</code></pre>\n")],
         other => vec![other],
     }

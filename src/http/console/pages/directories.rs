@@ -30,7 +30,7 @@ pub(in crate::http::console) async fn now(call: &Call<'_>) -> Result<Shown, Faul
 async fn rows(call: &Call<'_>) -> Result<Value, Fault> {
     let found = call.get("directories", &[]).await?;
     let rows: Vec<Value> =
-        found.get("directories").and_then(Value::as_array).into_iter().flatten().map(directory::line).collect();
+        found.get("directories").and_then(Value::as_array).into_iter().flatten().map(|one| directory::line(one, call.now())).collect();
     Ok(json!({ "directories": rows }))
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::http::console::call::{Call, Fault, Shown};
 use crate::http::console::guide::{self, Values};
 use crate::http::console::template::encoded;
+use crate::http::console::words::{self, text};
 use crate::model::{DirectoryId, DirectoryKind, Timestamp};
 
 /// How long before a token's end the page warns.
@@ -14,52 +15,25 @@ const WARN_DAYS: u64 = 30;
 /// Tokens that are no use any more are shown this many at most, newest first.
 const ENDED_SHOWN: usize = 10;
 
-/// The state of a directory as one word of [`badge`](super) and a sentence.
-fn health(directory: &Value) -> (&'static str, &'static str) {
-    let is = |key: &str| directory.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let number = |key: &str| directory.get(key).and_then(Value::as_u64).unwrap_or(0);
-    let has = |key: &str| directory.get(key).is_some_and(|value| !value.is_null());
-    if !is("enabled") {
-        return ("disabled", "Its identity provider is answered 503; everybody keeps what they have.");
-    }
-    if has("rebaseline") {
-        return ("rebaseline", "Its identity provider has to name everybody once more; nobody is taken away meanwhile.");
-    }
-    if number("unconfirmed") > 0 {
-        return ("unconfirmed", "The last re-baseline did not name everybody; who was not named waits for a decision.");
-    }
-    if is("silent") {
-        return ("silent", "Nothing was heard of it for longer than `expect_every`.");
-    }
-    if !has("last_push") {
-        return ("waiting", "Nobody has pushed yet: unknown, not empty, so nothing is taken away.");
-    }
-    ("healthy", "Its identity provider pushes and is heard.")
-}
-
 fn vendor(directory: &Value) -> String {
     let kind = directory.get("kind").and_then(Value::as_str).unwrap_or_default();
     kind.parse::<DirectoryKind>().map_or_else(|_| kind.to_owned(), |kind| guide::vendor(kind).to_owned())
 }
 
 /// A directory with its state and its vendor's name, for lists and pages.
-pub(super) fn line(directory: &Value) -> Value {
-    let (state, told) = health(directory);
+pub(super) fn line(directory: &Value, now: Timestamp) -> Value {
+    let state = words::directory(directory, now);
     let mut line = directory.clone();
     if let Some(line) = line.as_object_mut() {
-        line.insert("state".to_owned(), state.into());
-        line.insert("told".to_owned(), told.into());
+        line.insert("state".to_owned(), state.key.into());
+        line.insert("told".to_owned(), state.why.into());
         line.insert("vendor".to_owned(), vendor(directory).into());
     }
     line
 }
 
 async fn read(call: &Call<'_>, id: &str) -> Result<Value, Fault> {
-    Ok(line(&call.get(&format!("directories/{}", encoded(id)), &[]).await?))
-}
-
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
+    Ok(line(&call.get(&format!("directories/{}", encoded(id)), &[]).await?, call.now()))
 }
 
 fn moment(value: &Value, key: &str) -> Option<Timestamp> {
@@ -293,22 +267,6 @@ pub(in crate::http::console) async fn remove(call: &Call<'_>) -> Result<Shown, F
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_state_is_the_worst_that_is_true() {
-        let base = json!({"enabled": true, "rebaseline": null, "unconfirmed": 0, "silent": false, "last_push": "x"});
-        let with = |key: &str, value: Value| {
-            let mut one = base.clone();
-            one[key] = value;
-            health(&one).0
-        };
-        assert_eq!(health(&base).0, "healthy");
-        assert_eq!(with("enabled", false.into()), "disabled");
-        assert_eq!(with("rebaseline", json!({})), "rebaseline");
-        assert_eq!(with("unconfirmed", 3.into()), "unconfirmed");
-        assert_eq!(with("silent", true.into()), "silent");
-        assert_eq!(with("last_push", Value::Null), "waiting");
-    }
 
     #[test]
     fn a_token_warns_thirty_days_before_its_end() {

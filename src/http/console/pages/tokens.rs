@@ -21,7 +21,7 @@ async fn fields(call: &Call<'_>) -> Result<(String, Value), Fault> {
     let (note, expires) = (call.form("note").unwrap_or_default(), call.form("expires").unwrap_or_default());
     let given = json!({ "note": note, "expires": expires });
     let context = json!({
-        "directory": directory::line(&found), "tokens": live, "lives": directories::lives(), "once": once,
+        "directory": directory::line(&found, call.now()), "tokens": live, "lives": directories::lives(), "once": once,
         "given": given,
     });
     Ok((title, context))
@@ -77,7 +77,7 @@ pub(in crate::http::console) async fn revoke_form(call: &Call<'_>) -> Result<Sho
     let found = call.get(&format!("directories/{}", encoded(call.part("id"))), &[]).await?;
     let mut context = one(call).await?;
     if let Some(context) = context.as_object_mut() {
-        context.insert("directory".to_owned(), directory::line(&found));
+        context.insert("directory".to_owned(), directory::line(&found, call.now()));
     }
     Ok(Shown::page("Revoke token", "token_revoke.html", context))
 }
