@@ -158,7 +158,7 @@ async fn ask(call: &Call<'_>, verb: Verb, fault: Option<Fault>) -> Result<Shown,
     }
     let title = format!("{} {}", verb.title(), text(&directory, "name"));
     let context = json!({
-        "directory": directory, "tokens": live.len(), "verb": verb.word(),
+        "directory": directory, "live_tokens": live.len(), "verb": verb.word(),
         "typed": call.form("typed").unwrap_or_default(), "name": call.form("name"),
     });
     let template = "directory_ask.html";
