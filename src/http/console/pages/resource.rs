@@ -167,13 +167,14 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// One page of the history of a user (`subject`) or a group (`group`), newest first.
+/// One page of the history of a user (`subject`) or a group (`group`), named `DIRECTORY/ID`, newest first.
 pub(super) async fn history(call: &Call<'_>, whose: &str, id: &str, limit: &str) -> Result<Value, Fault> {
     let behind = call.param("after").unwrap_or_default();
     let query = [(whose, id), ("order", "newest"), ("limit", limit), ("after", behind)];
     let found = call.get("history", &query).await?;
     let changes = found.get("changes").and_then(Value::as_array);
-    let lines: Vec<Value> = changes.into_iter().flatten().map(|change| happened(change, id)).collect();
+    let own = id.rsplit('/').next().unwrap_or(id);
+    let lines: Vec<Value> = changes.into_iter().flatten().map(|change| happened(change, own)).collect();
     Ok(json!({ "changes": lines, "next": found.get("next"), "begins_after": found.get("begins_after") }))
 }
 
