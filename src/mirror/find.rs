@@ -127,6 +127,10 @@ pub fn oldest(
 ) -> Result<Option<Named>, StoreError> {
     let sql = "SELECT id, label, created_at FROM resource WHERE dir = ?1 AND type = ?2 ORDER BY rid LIMIT 1";
     tx.first(sql, &[Param::Int(directory.key), Param::Int(type_number(resource_type))], |row| {
-        Ok(Named { id: id_of(row.blob(0)?)?, label: row.text(1)?.to_owned(), created: Timestamp(row.int(2)?) })
+        Ok(Named {
+            id: id_of(row.blob(0)?)?,
+            label: row.text(1)?.to_owned(),
+            created: Timestamp(row.int(2)?),
+        })
     })
 }

@@ -14,7 +14,9 @@ fn stage(extra: &str) -> (Daemon, SocketAddr) {
     let people: String = [("ada", "admin"), ("olga", "operate"), ("vic", "view")]
         .iter()
         .map(|(name, role)| {
-            format!("[[admin.user]]\nname = \"{name}\"\npassword_file = \"{{dir}}/password\"\nrole = \"{role}\"\n")
+            format!(
+                "[[admin.user]]\nname = \"{name}\"\npassword_file = \"{{dir}}/password\"\nrole = \"{role}\"\n"
+            )
         })
         .collect();
     let mut daemon = Daemon::prepare(&format!("{people}{extra}"));
@@ -57,7 +59,8 @@ impl Browser {
     }
 
     fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Response {
-        let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let body: Vec<String> =
+            form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let cookie = self.cookie.clone();
         let headers = [
             ("Cookie", cookie.as_str()),
@@ -117,7 +120,9 @@ fn a_directory_service_is_added_connected_and_watched() {
     assert!(page.contains(&base_url) && !page.contains("scim.example.com"), "the guide has its own values");
     assert!(page.contains("Waiting for the first request"));
     // It is shown this once.
-    for path in ["/directories", "/directories/acme", "/directories/acme/guide", "/users", "/directories/acme/now"] {
+    for path in
+        ["/directories", "/directories/acme", "/directories/acme/guide", "/users", "/directories/acme/now"]
+    {
         assert!(!ada.page(path).contains(&token), "{path}");
     }
     let history = daemon.cli_json(&["history"]).to_string();
@@ -130,7 +135,12 @@ fn a_directory_service_is_added_connected_and_watched() {
     assert!(!live.contains("<html"), "a fragment");
     let user = okta.create_user("dana@example.com");
     let live = ada.page("/directories/acme/now");
-    assert!(live.contains("First user received") && live.contains(&user) && !live.contains("First group received"), "{live}");
+    assert!(
+        live.contains("First user received")
+            && live.contains(&user)
+            && !live.contains("First group received"),
+        "{live}"
+    );
     okta.create_group("Crew", &[&user]);
     assert!(ada.page("/directories/acme/now").contains("First group received"));
     // Nothing new is told as such, so that asking is cheap.
@@ -153,7 +163,8 @@ fn a_form_that_is_sent_again_adds_nothing() {
     assert_eq!(again.header("location"), Some("/directories"));
     assert_eq!(daemon.cli_json(&["directory", "list"])["directories"].as_array().unwrap().len(), 1);
     // What is wrong is said on the form, with what was typed.
-    let wrong = ada.fill("/add-directory", &[("kind", "okta"), ("name", "Second"), ("id", "acme")]).expect(409);
+    let wrong =
+        ada.fill("/add-directory", &[("kind", "okta"), ("name", "Second"), ("id", "acme")]).expect(409);
     assert!(wrong.text().contains("exists already") && wrong.text().contains("value=\"Second\""));
 }
 
@@ -166,13 +177,17 @@ fn tokens_overlap_and_a_revoked_one_is_refused() {
     let mut ada = Browser::sign_in(address, "ada");
     let form = ada.page("/directories/acme/tokens/new");
     assert!(form.contains("from 127.0.0.1"), "who uses the old one, and from where");
-    let made = ada.fill("/directories/acme/tokens/new", &[("note", "rota<i>tion"), ("expires", "30")]).expect(200);
+    let made =
+        ada.fill("/directories/acme/tokens/new", &[("note", "rota<i>tion"), ("expires", "30")]).expect(200);
     let fresh = token_on(&made.text()).expect("the token is shown");
     let mut new = scim(&daemon, &fresh);
     new.get("/Users").expect(200);
     old.get("/Users").expect(200);
     let page = ada.page("/directories/acme");
-    assert!(!page.contains(&fresh) && page.contains("rota&lt;i&gt;tion") && page.contains("expiring"), "{page}");
+    assert!(
+        !page.contains(&fresh) && page.contains("rota&lt;i&gt;tion") && page.contains("expiring"),
+        "{page}"
+    );
     let tokens = daemon.cli_json(&["token", "list", "--directory", "acme"]);
     let first = tokens["tokens"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(tokens["tokens"][0]["last_address"], "127.0.0.1");
@@ -202,7 +217,8 @@ fn users_and_groups_are_found_by_words_and_by_filters() {
 
     let first = vic.page("/users");
     assert_eq!(first.matches("<th scope=\"row\"").count(), 50, "a page, not everybody");
-    let next = first.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&amp;", "&");
+    let next =
+        first.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&amp;", "&");
     let second = vic.page(&next.replace("&#x2f;", "/"));
     assert_eq!(second.matches("<th scope=\"row\"").count(), 11);
     assert!(!second.contains("<script>alert") && second.contains("&lt;script&gt;alert"));
@@ -217,14 +233,22 @@ fn users_and_groups_are_found_by_words_and_by_filters() {
     assert!(!wrong.contains("<b>\"x"));
 
     let person = vic.page(&format!("/users/{}", people[0]));
-    for wanted in ["person00@example.com", "Crew", "through another group", "ops", "member of", "group updated"] {
-        assert!(person.contains(wanted) || person.contains(&wanted.replace("updated", "created")), "{wanted}: {person}");
+    for wanted in
+        ["person00@example.com", "Crew", "through another group", "ops", "member of", "group updated"]
+    {
+        assert!(
+            person.contains(wanted) || person.contains(&wanted.replace("updated", "created")),
+            "{wanted}: {person}"
+        );
     }
     assert!(!person.contains("Shut out</a>"), "who may only look is offered nothing");
     let page = vic.page(&format!("/users/{evil_id}"));
     assert!(!page.contains("<script>alert"));
     let group = vic.page(&format!("/groups/{crew}"));
-    assert!(group.contains("60 direct members") && group.contains("Everybody") && group.contains("ops"), "{group}");
+    assert!(
+        group.contains("60 direct members") && group.contains("Everybody") && group.contains("ops"),
+        "{group}"
+    );
     assert_eq!(group.matches("<th scope=\"row\"").count(), 50, "members are paged");
     assert!(vic.page("/groups?q=cr").contains("Crew"));
     vic.page(&format!("/groups/{crew}/history"));
@@ -238,7 +262,12 @@ fn roles_decide_what_is_offered_and_what_is_taken() {
     let acme: Directory = daemon.add_directory("Acme", "okta");
     let dana = daemon.scim(&acme).create_user("dana@example.com");
     let mut vic = Browser::sign_in(address, "vic");
-    for path in ["/add-directory", "/directories/acme/tokens/new", "/directories/acme/remove", "/directories/acme/rebaseline"] {
+    for path in [
+        "/add-directory",
+        "/directories/acme/tokens/new",
+        "/directories/acme/remove",
+        "/directories/acme/rebaseline",
+    ] {
         vic.get(path).expect(403);
     }
     vic.get(&format!("/users/{dana}/shut")).expect(403);

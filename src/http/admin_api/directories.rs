@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::decisions::UNCONFIRMED_SHOWN;
 use super::endpoints::{Endpoint, delete, get, patch, post};
-use super::{tokens, AdminError, AdminRole, Request, Snapshot, text, truth};
+use super::{AdminError, AdminRole, Request, Snapshot, text, tokens, truth};
 use crate::mirror::decision::rebaseline::{self, Window};
 use crate::mirror::directory::{self, Directory};
 use crate::mirror::find::Named;

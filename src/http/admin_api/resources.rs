@@ -17,7 +17,10 @@ use crate::scim::schema::Registry;
 const PAGE: &[Query] = &[
     endpoints::text("directory", "only this directory's"),
     endpoints::text("filter", "a SCIM filter (RFC 7644 §3.4.2.2)"),
-    endpoints::text("q", "instead of a filter: how userName, displayName, externalId or an e-mail address begins"),
+    endpoints::text(
+        "q",
+        "instead of a filter: how userName, displayName, externalId or an e-mail address begins",
+    ),
     endpoints::flag("active", "users: those that are active, or those that are not"),
     endpoints::number("count", "most lines, 1 to 1000; 100 without it"),
     endpoints::text("cursor", "the `next_cursor` of the page before"),

@@ -49,9 +49,8 @@ fn directory_id(text: &str) -> Result<DirectoryId, AdminError> {
 /// From when a token is refused.
 pub(super) fn expiry(body: &serde_json::Map<String, Value>) -> Result<Option<Timestamp>, AdminError> {
     let read = |text| {
-        Timestamp::parse_rfc3339(text).ok_or_else(|| {
-            AdminError::invalid("`expires` must be a moment such as `2027-01-31T00:00:00Z`")
-        })
+        Timestamp::parse_rfc3339(text)
+            .ok_or_else(|| AdminError::invalid("`expires` must be a moment such as `2027-01-31T00:00:00Z`"))
     };
     text(body, "expires")?.map(read).transpose()
 }
@@ -76,7 +75,9 @@ pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
         })
         .await?;
     let is_asked = |token: &&Token| reader.is_none() || token.reader == reader;
-    Ok(json!({ "tokens": found.iter().filter(is_asked).map(|one| shown(&request.state.mirror, one)).collect::<Vec<_>>() }))
+    Ok(
+        json!({ "tokens": found.iter().filter(is_asked).map(|one| shown(&request.state.mirror, one)).collect::<Vec<_>>() }),
+    )
 }
 
 pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {

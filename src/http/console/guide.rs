@@ -160,7 +160,8 @@ pub(super) fn page(name: &str) -> Option<Document> {
 
 /// Names and titles of all manual pages.
 pub(super) fn pages() -> Vec<(&'static str, String)> {
-    let title = |text: &str| text.lines().next().unwrap_or_default().trim_start_matches('#').trim().replace('`', "");
+    let title =
+        |text: &str| text.lines().next().unwrap_or_default().trim_start_matches('#').trim().replace('`', "");
     PAGES.iter().map(|(name, text)| (*name, title(text))).collect()
 }
 
@@ -238,7 +239,8 @@ fn finish(section: &mut Section, events: &mut Vec<Event<'_>>, out: &mut Document
 
 fn subheading(prefix: &str, title: String) -> [Event<'static>; 3] {
     let id = format!("{prefix}{}", slug(&title));
-    let tag = Tag::Heading { level: HeadingLevel::H3, id: Some(id.into()), classes: Vec::new(), attrs: Vec::new() };
+    let tag =
+        Tag::Heading { level: HeadingLevel::H3, id: Some(id.into()), classes: Vec::new(), attrs: Vec::new() };
     [Event::Start(tag), Event::Text(title.into()), Event::End(TagEnd::Heading(HeadingLevel::H3))]
 }
 
@@ -256,10 +258,9 @@ fn shown<'a>(event: Event<'a>, prefix: &str, told: &dyn Fn(&str) -> String) -> V
             vec![Event::Start(Tag::Link { link_type, dest_url: to.into(), title: CowStr::from(""), id })]
         }
         // Wide tables scroll by themselves.
-        Event::Start(Tag::Table(columns)) => vec![
-            raw("<div class=\"scroll\">"),
-            Event::Start(Tag::Table(columns)),
-        ],
+        Event::Start(Tag::Table(columns)) => {
+            vec![raw("<div class=\"scroll\">"), Event::Start(Tag::Table(columns))]
+        }
         Event::End(TagEnd::Table) => vec![Event::End(TagEnd::Table), raw("</div>")],
         Event::Start(Tag::CodeBlock(_)) => vec![raw("<pre><code>")],
         Event::End(TagEnd::CodeBlock) => vec![raw("</code></pre>\n")],

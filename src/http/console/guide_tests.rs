@@ -84,7 +84,11 @@ fn every_page_renders_and_its_links_to_other_pages_hold() {
         let mut ids: Vec<String> = page.sections.iter().map(|section| section.id.clone()).collect();
         for section in &page.sections {
             ids.extend(
-                section.html.split("<h3 id=\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()),
+                section
+                    .html
+                    .split("<h3 id=\"")
+                    .skip(1)
+                    .map(|rest| rest.split('"').next().unwrap().to_owned()),
             );
         }
         ids

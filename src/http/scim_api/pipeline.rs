@@ -238,7 +238,8 @@ impl ScimApi {
             running,
             request: id.clone(),
         };
-        let asks = matches!(call.method, Method::GET | Method::HEAD) || matches!(call.route, Route::Search(_));
+        let asks =
+            matches!(call.method, Method::GET | Method::HEAD) || matches!(call.route, Route::Search(_));
         self.mirror.note_use(&call.principal, !asks, noted.client.clone());
         let mut used = Used::default();
         let answer = self.dispatch(&call, &mut used).await;

@@ -119,7 +119,10 @@ fn last_use_and_last_push_are_flushed_in_one_small_write() {
     assert_eq!((tokens[0].last_client.clone(), client.agent()), (client.clone(), Some("SCIMProbe/1.0")));
     let contact = acme.contact.clone().unwrap();
     let five = super::START.plus(Duration::from_secs(5));
-    assert_eq!((contact.first_at, contact.tested_at, contact.client.clone()), (five, Some(five), client.clone()));
+    assert_eq!(
+        (contact.first_at, contact.tested_at, contact.client.clone()),
+        (five, Some(five), client.clone())
+    );
     assert_eq!(store.mirror.contact(&acme), Some(contact), "memory and store agree");
     // Later requests move the last one alone.
     store.clock.advance(Duration::from_secs(5));

@@ -61,8 +61,7 @@ fn pages_follow_each_other_without_a_gap() {
     }
     let group = store.group("Crew", &all.iter().collect::<Vec<_>>());
     let (first, next) = store.read(|tx| Ok(member::members_page(tx, &store.acme, &group, 0, 4)?));
-    let (rest, end) =
-        store.read(|tx| Ok(member::members_page(tx, &store.acme, &group, next.unwrap(), 4)?));
+    let (rest, end) = store.read(|tx| Ok(member::members_page(tx, &store.acme, &group, next.unwrap(), 4)?));
     let seen: Vec<_> = first.iter().chain(&rest).map(|one| one.id).collect();
     assert_eq!((seen, end), (all.iter().map(|one| one.id).collect(), None));
     let (page, next) =

@@ -29,14 +29,23 @@ pub(in crate::http::console) async fn now(call: &Call<'_>) -> Result<Shown, Faul
 
 async fn rows(call: &Call<'_>) -> Result<Value, Fault> {
     let found = call.get("directories", &[]).await?;
-    let rows: Vec<Value> =
-        found.get("directories").and_then(Value::as_array).into_iter().flatten().map(|one| directory::line(one, call.now())).collect();
+    let rows: Vec<Value> = found
+        .get("directories")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|one| directory::line(one, call.now()))
+        .collect();
     Ok(json!({ "directories": rows }))
 }
 
 /// `GET /add-directory`.
 pub(in crate::http::console) async fn form(call: &Call<'_>) -> Result<Shown, Fault> {
-    Ok(Shown::page("Add directory service", "directory_new.html", fields(call, "directory", &Given::of(call))))
+    Ok(Shown::page(
+        "Add directory service",
+        "directory_new.html",
+        fields(call, "directory", &Given::of(call)),
+    ))
 }
 
 /// What was typed so far.

@@ -187,7 +187,13 @@ pub(in crate::http::console) async fn rename(call: &Call<'_>) -> Result<Shown, F
     // Asking refuses what the configuration fixes.
     ask(call, Verb::Rename, None).await?;
     let name = call.form("name").unwrap_or_default();
-    change(call, Verb::Rename, &json!({ "name": name }), "Renamed. Roles and targets go by the id, which stays.").await
+    change(
+        call,
+        Verb::Rename,
+        &json!({ "name": name }),
+        "Renamed. Roles and targets go by the id, which stays.",
+    )
+    .await
 }
 
 /// `GET /directories/{id}/disable`.
@@ -207,7 +213,8 @@ pub(in crate::http::console) async fn enable_form(call: &Call<'_>) -> Result<Sho
 }
 
 fn hours(call: &Call<'_>) -> Result<u64, Fault> {
-    let hours = call.form("hours").and_then(|text| text.parse::<u64>().ok()).filter(|h| (1..=8_760).contains(h));
+    let hours =
+        call.form("hours").and_then(|text| text.parse::<u64>().ok()).filter(|h| (1..=8_760).contains(h));
     hours.ok_or_else(|| Fault::new(400, "The time is 1 to 8760 whole hours", ""))
 }
 
@@ -252,7 +259,8 @@ pub(in crate::http::console) async fn remove(call: &Call<'_>) -> Result<Shown, F
     ask(call, Verb::Remove, None).await?;
     let id = call.part("id");
     if call.form("typed") != Some(id) {
-        let fault = Fault::new(400, "What was typed is not the id of this directory service", "Nothing was removed");
+        let fault =
+            Fault::new(400, "What was typed is not the id of this directory service", "Nothing was removed");
         return ask(call, Verb::Remove, Some(fault)).await;
     }
     match call.send(Method::DELETE, &format!("directories/{}", encoded(id)), &Value::Null).await {

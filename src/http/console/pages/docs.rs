@@ -15,8 +15,9 @@ pub(in crate::http::console) async fn list(_: &Call<'_>) -> Result<Shown, Fault>
 /// `GET /docs/{name}`; links in the pages end in `.md` where they are read as files.
 pub(in crate::http::console) async fn show(call: &Call<'_>) -> Result<Shown, Fault> {
     let name = call.part("name");
-    let page = guide::page(name.strip_suffix(".md").unwrap_or(name))
-        .ok_or_else(|| Fault::new(404, "There is no such page in the manual", "The list of pages is at /docs"))?;
+    let page = guide::page(name.strip_suffix(".md").unwrap_or(name)).ok_or_else(|| {
+        Fault::new(404, "There is no such page in the manual", "The list of pages is at /docs")
+    })?;
     let title = page.title.clone();
     Ok(Shown::page(title, "doc.html", json!({ "page": page })))
 }

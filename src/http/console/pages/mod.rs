@@ -4,6 +4,7 @@ pub(super) mod directories;
 pub(super) mod directory;
 pub(super) mod docs;
 pub(super) mod groups;
+pub(super) mod health;
 pub(super) mod overview;
 pub(super) mod resource;
 pub(super) mod tokens;

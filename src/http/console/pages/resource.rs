@@ -73,9 +73,10 @@ pub(super) async fn search(call: &Call<'_>, kind: Kind) -> Result<Value, Fault> 
     ];
     let (found, wrong) = match call.get(kind.word(), &query).await {
         Ok(found) => (found, Value::Null),
-        Err(fault) if fault.status == 400 && !filter.is_empty() => {
-            (json!({ kind.word(): [], "next_cursor": null }), json!({ "message": fault.message, "hint": fault.hint }))
-        }
+        Err(fault) if fault.status == 400 && !filter.is_empty() => (
+            json!({ kind.word(): [], "next_cursor": null }),
+            json!({ "message": fault.message, "hint": fault.hint }),
+        ),
         Err(fault) => return Err(fault),
     };
     let path = format!("/{}", kind.word());
@@ -151,7 +152,8 @@ fn element(value: &Value) -> Value {
     let Some(inside) = value.as_object() else { return json!({ "text": plain(value), "notes": [] }) };
     let said = inside.get("value").or_else(|| inside.get("formatted")).or_else(|| inside.get("display"));
     let Some(said) = said else { return json!({ "text": plain(value), "notes": [] }) };
-    let mut notes: Vec<String> = inside.get("type").and_then(Value::as_str).map(str::to_owned).into_iter().collect();
+    let mut notes: Vec<String> =
+        inside.get("type").and_then(Value::as_str).map(str::to_owned).into_iter().collect();
     if inside.get("primary").and_then(Value::as_bool) == Some(true) {
         notes.push("primary".to_owned());
     }
@@ -258,9 +260,15 @@ mod tests {
             "members_total": 3,
         });
         let seen = happened(&change, "u");
-        assert_eq!(seen["altered"], json!([
-            {"name": "displayName", "was": "A", "is": "B"}, {"name": "locale", "was": null, "is": "de"}]));
-        assert_eq!(seen["came_and_went"], json!([{"op": "add", "id": "g", "name": "Crew", "path": "groups"}]));
+        assert_eq!(
+            seen["altered"],
+            json!([
+            {"name": "displayName", "was": "A", "is": "B"}, {"name": "locale", "was": null, "is": "de"}])
+        );
+        assert_eq!(
+            seen["came_and_went"],
+            json!([{"op": "add", "id": "g", "name": "Crew", "path": "groups"}])
+        );
         assert_eq!(seen["more"], 2);
         assert_eq!(happened(&change, "g")["came_and_went"][0]["path"], "users");
     }

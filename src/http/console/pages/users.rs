@@ -100,7 +100,8 @@ async fn ask(call: &Call<'_>, verb: &str, fault: Option<Fault>) -> Result<Shown,
         "open" => format!("Let {} in again", name(&user)),
         _ => format!("Grant {} a role for a time", name(&user)),
     };
-    let spans: Vec<Value> = SPANS.iter().map(|(value, label)| json!({ "value": value, "label": label })).collect();
+    let spans: Vec<Value> =
+        SPANS.iter().map(|(value, label)| json!({ "value": value, "label": label })).collect();
     let typed = |field: &str| call.form(field).unwrap_or_default();
     let context = json!({
         "user": user, "verb": verb, "spans": spans,
@@ -123,12 +124,21 @@ pub(in crate::http::console) async fn shut(call: &Call<'_>) -> Result<Shown, Fau
     let body = json!({ "subject": subject(&user), "reason": call.form("reason").unwrap_or_default() });
     match call.send(Method::POST, "shut", &body).await {
         Ok(done) => {
-            let still: Vec<&str> =
-                done.get("still_in").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+            let still: Vec<&str> = done
+                .get("still_in")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             let told = if still.is_empty() {
                 format!("{} is shut out of every target.", name(&user))
             } else {
-                format!("{} is shut out. These targets have yet to follow: {}.", name(&user), still.join(", "))
+                format!(
+                    "{} is shut out. These targets have yet to follow: {}.",
+                    name(&user),
+                    still.join(", ")
+                )
             };
             Ok(Shown::done(home(&user), told))
         }
