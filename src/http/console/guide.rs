@@ -33,6 +33,8 @@ const PAGES: &[(&str, &str)] = &[
     ("history", include_str!("../../../docs/history.md")),
     ("backup", include_str!("../../../docs/backup.md")),
     ("operations", include_str!("../../../docs/operations.md")),
+    ("console", include_str!("../../../docs/console.md")),
+    ("api", include_str!("../../../docs/api.md")),
     ("configuration", include_str!("../../../docs/configuration.md")),
     ("doctor", include_str!("../../../docs/doctor.md")),
     ("incident", include_str!("../../../docs/incident.md")),
