@@ -18,6 +18,8 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("fault.html", include_str!("templates/fault.html")),
     ("health.html", include_str!("templates/health.html")),
     ("overview.html", include_str!("templates/overview.html")),
+    ("onward.html", include_str!("templates/onward.html")),
+    ("styleguide.html", include_str!("templates/styleguide.html")),
     ("overview_now.html", include_str!("templates/overview_now.html")),
     ("directories.html", include_str!("templates/directories.html")),
     ("directories_now.html", include_str!("templates/directories_now.html")),

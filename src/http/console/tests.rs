@@ -12,6 +12,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("health.html", include_str!("templates/samples/health.json")),
     ("overview.html", include_str!("templates/samples/overview.json")),
     ("overview.html", include_str!("templates/samples/overview_empty.json")),
+    ("onward.html", include_str!("templates/samples/onward.json")),
+    ("styleguide.html", include_str!("templates/samples/styleguide.json")),
     ("overview_now.html", include_str!("templates/samples/overview.json")),
     ("directories.html", include_str!("templates/samples/directories.json")),
     ("directories.html", include_str!("templates/samples/directories_empty.json")),

@@ -7,5 +7,6 @@ pub(super) mod groups;
 pub(super) mod health;
 pub(super) mod overview;
 pub(super) mod resource;
+pub(super) mod styleguide;
 pub(super) mod tokens;
 pub(super) mod users;
