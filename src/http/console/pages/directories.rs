@@ -152,7 +152,7 @@ pub(in crate::http::console) async fn add(call: &Call<'_>) -> Result<Shown, Faul
             let id = made.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
             let shown = directory::with_guide(call, &id).await?;
             let token = json!({ "token": made.get("token"), "expires": made.get("expires") });
-            directory::token_page(shown, token, true)
+            Ok(directory::token_page(shown, token, true))
         }
         Err(fault) => Ok(Shown::Again {
             fault,

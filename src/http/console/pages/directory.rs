@@ -99,14 +99,14 @@ pub(super) async fn with_guide(call: &Call<'_>, id: &str) -> Result<Value, Fault
 }
 
 /// The page that shows a token, this once.
-pub(super) fn token_page(mut shown: Value, token: Value, is_new: bool) -> Result<Shown, Fault> {
+pub(super) fn token_page(mut shown: Value, token: Value, is_new: bool) -> Shown {
     let name = shown.pointer("/directory/name").and_then(Value::as_str).unwrap_or_default().to_owned();
     if let Some(shown) = shown.as_object_mut() {
         shown.insert("made".to_owned(), token);
         shown.insert("is_new".to_owned(), is_new.into());
     }
     let title = if is_new { format!("{name}: set up") } else { format!("{name}: new token") };
-    Ok(Shown::page(title, "directory_made.html", shown))
+    Shown::page(title, "directory_made.html", shown)
 }
 
 /// `GET /directories/{id}/guide`.

@@ -48,7 +48,7 @@ pub(in crate::http::console) async fn create(call: &Call<'_>) -> Result<Shown, F
         call.send(Method::POST, "tokens", &body).await
     };
     match made.await {
-        Ok(made) => directory::token_page(directory::with_guide(call, id).await?, made, false),
+        Ok(made) => Ok(directory::token_page(directory::with_guide(call, id).await?, made, false)),
         Err(fault) => {
             let (title, context) = fields(call).await?;
             Ok(Shown::Again { fault, title, template: "token_new.html", context })
