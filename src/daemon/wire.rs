@@ -30,6 +30,7 @@ pub(super) fn snapshot(config: &Config, registry: Arc<Registry>, base_url: Strin
             .iter()
             .filter_map(|one| Some((one.id.clone(), one.expect_every?)))
             .collect(),
+        quirks: quirks(config).into_iter().collect(),
         registry,
         base_url,
         readers: config.readers.iter().map(|one| one.name.clone()).collect(),

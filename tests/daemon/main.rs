@@ -22,6 +22,7 @@ mod chaos;
 mod commands;
 mod company;
 mod console;
+mod console_directories;
 mod crash;
 mod decisions;
 mod delivery;

@@ -46,6 +46,7 @@ use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, Seq, Subject, TargetName};
 use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim;
+use crate::scim::dialect::Quirks;
 use crate::scim::schema::Registry;
 
 pub use crate::model::AdminName;
@@ -258,6 +259,8 @@ pub struct Snapshot {
     pub claims: Vec<(DirectoryId, Vec<String>)>,
     /// How long each directory may be quiet.
     pub expect_every: Vec<(DirectoryId, Duration)>,
+    /// Quirks of directories that the configuration treats unlike their kind.
+    pub quirks: Vec<(DirectoryId, Quirks)>,
     /// Schemas, for filters and answers.
     pub registry: Arc<Registry>,
     /// What an identity provider is told as base URL: `https://scim.example.com/scim/v2`.

@@ -22,6 +22,7 @@ use crate::http::content::Content;
 use crate::http::metrics::RequestLabels;
 use crate::http::server::{Handler, Peer};
 use crate::http::{framing, network};
+use crate::mirror::marks::Client;
 use crate::mirror::token::Principal;
 use crate::model::{Actor, Origin, RequestId};
 use crate::scim::dialect::{Quirks, Used};
@@ -63,6 +64,7 @@ impl Call {
 struct Noted {
     route: Option<&'static str>,
     directory: Option<Arc<Principal>>,
+    client: Client,
 }
 
 impl Handler for ScimApi {
@@ -144,6 +146,8 @@ impl ScimApi {
             }
         };
         noted.directory = Some(Arc::clone(&principal));
+        let agent = head.headers.get(hyper::header::USER_AGENT).and_then(|value| value.to_str().ok());
+        noted.client = Client::new(client, agent);
         let mut answer = self.admitted(head, body, peer, trusted, principal, running, id, noted).await;
         answer.close |= framing::must_close(head, trusted);
         answer
@@ -234,7 +238,9 @@ impl ScimApi {
             running,
             request: id.clone(),
         };
-        self.mirror.note_use(&call.principal, call.method != Method::GET && call.method != Method::HEAD);
+        let asks =
+            matches!(call.method, Method::GET | Method::HEAD) || matches!(call.route, Route::Search(_));
+        self.mirror.note_use(&call.principal, !asks, noted.client.clone());
         let mut used = Used::default();
         let answer = self.dispatch(&call, &mut used).await;
         for quirk in used.iter() {
