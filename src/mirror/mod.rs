@@ -21,6 +21,7 @@ pub mod filter_sql;
 pub mod group_commit;
 pub mod history;
 pub mod loaded;
+pub mod matching;
 pub mod member;
 pub mod named;
 pub mod owned;
