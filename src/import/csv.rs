@@ -105,11 +105,18 @@ fn delimiter_of(bytes: &[u8]) -> u8 {
 
 fn texts(row: &ByteRecord) -> Result<Vec<String>, String> {
     let text = |cell: &[u8]| std::str::from_utf8(cell).map(|text| text.trim().to_owned());
-    row.iter().map(text).collect::<Result<_, _>>().map_err(|_| "this is not UTF-8; save the table as UTF-8".to_owned())
+    row.iter()
+        .map(text)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "this is not UTF-8; save the table as UTF-8".to_owned())
 }
 
 /// What each column is.
-fn roles(headings: &[String], mapping: &Mapping, notes: &mut Vec<String>) -> Result<(Vec<Role>, bool), String> {
+fn roles(
+    headings: &[String],
+    mapping: &Mapping,
+    notes: &mut Vec<String>,
+) -> Result<(Vec<Role>, bool), String> {
     let missing = mapping.columns.keys().chain(&mapping.groups).find(|name| !headings.contains(name));
     if let Some(missing) = missing {
         return Err(format!("the mapping names a column `{missing}`, which the first line does not have"));
@@ -167,7 +174,8 @@ fn roles(headings: &[String], mapping: &Mapping, notes: &mut Vec<String>) -> Res
 
 /// What a spreadsheet would take for a formula.
 fn is_formula(text: &str) -> bool {
-    let is_number = || text.get(1..).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || " ().-".contains(c)));
+    let is_number =
+        || text.get(1..).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || " ().-".contains(c)));
     text.starts_with(['=', '@']) || (text.starts_with(['+', '-']) && !is_number())
 }
 
@@ -226,7 +234,8 @@ fn user(
         body.extend(mail.map(|mail| ("userName".to_owned(), mail)));
     }
     let name = body.get("userName").and_then(serde_json::Value::as_str);
-    let name = name.ok_or_else(|| Problem::new(at, "userName", "the row names nobody: its userName is empty"))?;
+    let name =
+        name.ok_or_else(|| Problem::new(at, "userName", "the row names nobody: its userName is empty"))?;
     for group in joined {
         groups.join(group, name, at);
     }

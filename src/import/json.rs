@@ -127,14 +127,17 @@ fn item(bytes: &[u8], at: String, reading: &mut Reading) {
 }
 
 fn resource(bytes: &[u8], at: &str) -> Result<Record, Problem> {
-    let value = json::parse(bytes).map_err(|error| {
-        Problem::new(at, "", error.detail.replace("the request body", "the resource"))
-    })?;
+    let value = json::parse(bytes)
+        .map_err(|error| Problem::new(at, "", error.detail.replace("the request body", "the resource")))?;
     let Value::Object(mut body) = value else {
         return Err(Problem::new(at, "", "a resource must be a JSON object"));
     };
     let kind = kind_of(&body).ok_or_else(|| {
-        Problem::new(at, "schemas", "this is neither a User nor a Group: say it with `schemas` or `meta.resourceType`")
+        Problem::new(
+            at,
+            "schemas",
+            "this is neither a User nor a Group: say it with `schemas` or `meta.resourceType`",
+        )
     })?;
     let names = find(&body, "id").and_then(Value::as_str).filter(|id| !id.is_empty());
     let names = names.map(|id| vec![id.to_owned()]).unwrap_or_default();
@@ -172,8 +175,7 @@ fn kind_of(body: &Map<String, Value>) -> Option<ResourceType> {
 
 /// Takes `members` out of the body.
 fn members(body: &mut Map<String, Value>, at: &str) -> Result<Option<Vec<Reference>>, Problem> {
-    let keys: Vec<String> =
-        body.keys().filter(|key| key.eq_ignore_ascii_case("members")).cloned().collect();
+    let keys: Vec<String> = body.keys().filter(|key| key.eq_ignore_ascii_case("members")).cloned().collect();
     let wrong = |why: &str| Problem::new(at, "members", why);
     let Some(key) = keys.first() else { return Ok(None) };
     if keys.len() > 1 {

@@ -155,10 +155,18 @@ impl Entry {
         if is(&["computer", "msDS-GroupManagedServiceAccount", "contact"]) {
             return None;
         }
-        if is(&["groupOfNames", "groupOfUniqueNames", "groupOfMembers", "groupOfEntries", "posixGroup", "group"]) {
+        if is(&[
+            "groupOfNames",
+            "groupOfUniqueNames",
+            "groupOfMembers",
+            "groupOfEntries",
+            "posixGroup",
+            "group",
+        ]) {
             return Some(ResourceType::Group);
         }
-        let person = is(&["person", "organizationalPerson", "inetOrgPerson", "posixAccount", "account", "user"]);
+        let person =
+            is(&["person", "organizationalPerson", "inetOrgPerson", "posixAccount", "account", "user"]);
         person.then_some(ResourceType::User)
     }
 
@@ -230,7 +238,9 @@ fn records(found: &[Entry], mapping: &Mapping, reading: &mut Reading) {
         reading.notes.push(format!("entries left out that are neither people nor groups: {}", others.len()));
     }
     if left_out > 0 {
-        reading.notes.push(format!("members left out that are neither people nor groups, or the group itself: {left_out}"));
+        reading.notes.push(format!(
+            "members left out that are neither people nor groups, or the group itself: {left_out}"
+        ));
     }
 }
 
@@ -272,7 +282,10 @@ fn user(entry: &Entry, mapping: &Mapping) -> Result<Record, Problem> {
     }
     if !body.contains_key("userName") {
         let name = entry.one(&USER_NAMES).ok_or_else(|| {
-            told("uid", "a person without uid, userPrincipalName, sAMAccountName and mail has no userName".to_owned())
+            told(
+                "uid",
+                "a person without uid, userPrincipalName, sAMAccountName and mail has no userName".to_owned(),
+            )
         })?;
         body.insert("userName".to_owned(), name.into());
     }

@@ -97,7 +97,9 @@ impl Mapping {
             };
             let paths = texts.iter().map(|text| Path::parse(text, of)).collect::<Result<Vec<_>, _>>();
             let paths = paths.map_err(|why| told(&name, why))?;
-            mapping.columns.insert(name, Column { paths, separator: separator.filter(|one| !one.is_empty()) });
+            mapping
+                .columns
+                .insert(name, Column { paths, separator: separator.filter(|one| !one.is_empty()) });
         }
         for (name, value) in written.constants {
             let of = match &value {
@@ -109,9 +111,14 @@ impl Mapping {
                 toml::Value::String(text) => text,
                 toml::Value::Boolean(value) => value.to_string(),
                 toml::Value::Integer(value) => value.to_string(),
-                _ => return Err(MappingError(format!("constant `{name}` must be a string, number or truth value"))),
+                _ => {
+                    return Err(MappingError(format!(
+                        "constant `{name}` must be a string, number or truth value"
+                    )));
+                }
             };
-            let path = Path::parse(&name, of).map_err(|why| MappingError(format!("constant `{name}`: {why}")))?;
+            let path =
+                Path::parse(&name, of).map_err(|why| MappingError(format!("constant `{name}`: {why}")))?;
             mapping.constants.push((path, text));
         }
         mapping.separator = written.separator.filter(|one| !one.is_empty());

@@ -176,5 +176,7 @@ impl<'a> Lines<'a> {
 }
 
 fn type_of(text: &str) -> Option<ResourceType> {
-    [ResourceType::User, ResourceType::Group].into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text))
+    [ResourceType::User, ResourceType::Group]
+        .into_iter()
+        .find(|kind| kind.as_str().eq_ignore_ascii_case(text))
 }

@@ -42,7 +42,8 @@ impl Path {
     /// # Errors
     /// A sentence about what is wrong with it.
     pub(super) fn parse(text: &str, of: Type) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no attribute path; examples: userName, name.givenName, emails.work");
+        let wrong =
+            || format!("`{text}` is no attribute path; examples: userName, name.givenName, emails.work");
         let (extension, rest) = if text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:")) {
             let (urn, rest) = text.rsplit_once(':').ok_or_else(wrong)?;
             // `2.0` of the URN has the colon before, so that what follows the last one is the attribute.
@@ -69,8 +70,9 @@ impl Path {
                 None => (rest, None, None),
             },
         };
-        let is_name =
-            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_$".contains(c));
+        let is_name = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_$".contains(c))
+        };
         if ![Some(attribute), element, sub].into_iter().flatten().all(is_name) {
             return Err(wrong());
         }
@@ -168,7 +170,9 @@ fn is_many(attribute: &str) -> bool {
 fn truth(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "y" | "1" | "active" | "enabled" | "on" => Some(true),
-        "false" | "no" | "n" | "0" | "inactive" | "disabled" | "off" | "suspended" | "terminated" => Some(false),
+        "false" | "no" | "n" | "0" | "inactive" | "disabled" | "off" | "suspended" | "terminated" => {
+            Some(false)
+        }
         _ => None,
     }
 }

@@ -192,6 +192,7 @@ pub(super) const TABLES: &[&[Endpoint]] = &[
     super::past::ENDPOINTS,
     super::changes::ENDPOINTS,
     super::export::ENDPOINTS,
+    super::imports::ENDPOINTS,
     super::openapi::ENDPOINTS,
 ];
 

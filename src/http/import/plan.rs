@@ -249,7 +249,8 @@ impl Maker<'_> {
         let external = text("externalId");
         let key = format!("{}:{}", record.kind, fold(text(own)));
         let twice = |names: &HashMap<String, Vec<usize>>, key: &str, steps: &[Step]| {
-            let first = names.get(key)?.iter().find_map(|n| steps.get(*n).filter(|one| one.kind == record.kind))?;
+            let first =
+                names.get(key)?.iter().find_map(|n| steps.get(*n).filter(|one| one.kind == record.kind))?;
             Some(first.at.clone())
         };
         let [_, externals, owns, _] = &self.names.by;
@@ -366,7 +367,9 @@ impl Maker<'_> {
             step.join = wanted;
             return Ok(());
         };
-        let Some(stored) = resource::find(tx, self.directory, ResourceType::Group, &id)? else { return Ok(()) };
+        let Some(stored) = resource::find(tx, self.directory, ResourceType::Group, &id)? else {
+            return Ok(());
+        };
         let present: HashSet<ResourceId> =
             member::members(tx, self.directory, &stored)?.into_iter().map(|one| one.id).collect();
         let is_new = |member: &Member| !matches!(member, Member::Known(id) if present.contains(id));
@@ -491,14 +494,17 @@ impl Maker<'_> {
             self.plan.notes.push(format!("members left out that nobody knows: {}", self.unknown));
         }
         let changes = self.plan.steps.iter().filter(|step| step.is_change()).count();
-        let memberships: usize =
-            self.plan.steps.iter().map(|step| step.joining() + step.leaving()).sum();
+        let memberships: usize = self.plan.steps.iter().map(|step| step.joining() + step.leaving()).sum();
         if changes > CHANGES_MAX || memberships > MEMBERSHIPS_MAX {
             let why = format!(
                 "{changes} users and groups and {memberships} memberships would change; one import changes at most \
                  {CHANGES_MAX} and {MEMBERSHIPS_MAX}, since it is one transaction. Split the file, users first"
             );
-            self.plan.problems.push(Problem { at: "the file".into(), attribute: String::new(), message: why });
+            self.plan.problems.push(Problem {
+                at: "the file".into(),
+                attribute: String::new(),
+                message: why,
+            });
         }
         self.plan.hash = hash(&self.plan);
         self.plan
