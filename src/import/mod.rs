@@ -10,6 +10,8 @@ mod json;
 mod ldif;
 mod map;
 mod path;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

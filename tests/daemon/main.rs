@@ -29,6 +29,7 @@ mod explain;
 mod export;
 mod guard;
 mod history;
+mod import;
 mod incident;
 mod installation;
 mod installer;

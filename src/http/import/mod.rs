@@ -7,6 +7,8 @@
 
 mod apply;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt;

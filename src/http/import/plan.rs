@@ -261,7 +261,8 @@ impl Maker<'_> {
             problems.push(("externalId", first));
         }
         // Groups of one name are told apart by their externalId.
-        if (record.kind == ResourceType::User || external.is_empty())
+        if !text(own).is_empty()
+            && (record.kind == ResourceType::User || external.is_empty())
             && let Some(first) = twice(owns, &key, &self.plan.steps)
         {
             problems.push((own, first));
@@ -272,7 +273,9 @@ impl Maker<'_> {
         if !external.is_empty() {
             self.names.note(1, external, n);
         }
-        self.names.note(2, &key, n);
+        if !text(own).is_empty() {
+            self.names.note(2, &key, n);
+        }
         if !display.is_empty() {
             self.names.note(3, &fold(display), n);
         }
@@ -506,6 +509,10 @@ impl Maker<'_> {
                 message: why,
             });
         }
+        // In the file's order, whoever found them.
+        self.plan.problems.sort_by_key(|problem| {
+            problem.at.strip_prefix("line ").and_then(|line| line.parse::<usize>().ok()).unwrap_or(usize::MAX)
+        });
         self.plan.hash = hash(&self.plan);
         self.plan
     }
