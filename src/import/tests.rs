@@ -134,7 +134,7 @@ fn ldif_mistakes_say_where_and_cost_their_entry_only() {
         "line 12|uid|a URL",
         "line 15|changetype|",
         "line 18||this is no",
-        "line 26|dn|a second `dn`",
+        "line 27|dn|a second `dn`",
         "line 20|uid|",
         "line 23|cn|",
     ]) {
@@ -167,16 +167,13 @@ fn active_directory_ids_and_flags_are_read() {
 #[test]
 fn csv_finds_its_delimiter_headings_and_lines() {
     let text =
-        "User-Name;First Name;E-Mail;Teams;Shoes\n\nada;\"A\nda\";a@x.example;Crew;7\nbob;;;crew ; Ops;8\n";
+        "User-Name;First Name;E-Mail;Teams;Shoes\n\nada;\"A\nda\";a@x.example;Crew;7\nbob;;;\"crew ; Ops\";8\n";
     let reading = read_text(Format::Csv, text);
     assert_eq!(bodies(&reading)[0]["name"], json!({"givenName": "A\nda"}));
     let at: Vec<&str> = reading.records.iter().map(|one| one.at.as_str()).collect();
     assert_eq!(at, ["line 3", "line 5", "line 3", "line 5"]);
     assert_eq!(names(&reading.records[2]), ["ada", "bob"], "one group, in whatever case");
-    assert_eq!(
-        reading.notes,
-        ["columns left out: `E-Mail`, `Shoes`"].map(str::to_owned).map(|n| n.replace("`E-Mail`, ", ""))
-    );
+    assert_eq!(reading.notes, ["columns left out: `Shoes`"]);
 }
 
 #[test]
