@@ -9,7 +9,7 @@ use super::admin::{Admin, Need, segment};
 use super::exit::{Error, Exit, Kind};
 use super::output::{self, Cell, Json, Table, clean};
 use super::progress::{Bar, Quiet, Spinner};
-use crate::import::{self, FILE_BYTES_MAX, Format, Mapping, Reading, Record, Reference};
+use crate::import::{self, FILE_BYTES_MAX, Format, Mapping, Reading, Record};
 use crate::model::DirectoryId;
 
 /// Bytes of a page, about.
@@ -219,7 +219,7 @@ fn send(args: &Args, admin: &Admin, id: &str, reading: Reading) -> Result<(), Er
         page.bytes += size;
         for members in rest.chunks(MEMBERS_AT_ONCE) {
             page.send(admin, &to)?;
-            page.more(admin, &to, members)?;
+            admin.call("POST", &to, Some(&json!({ "members": members })))?;
         }
     }
     page.send(admin, &to)?;
@@ -255,10 +255,6 @@ impl Outgoing {
             admin.call("POST", to, Some(&json!({ "records": records })))?;
         }
         Ok(())
-    }
-
-    fn more(&mut self, admin: &Admin, to: &str, members: &[Reference]) -> Result<(), Error> {
-        admin.call("POST", to, Some(&json!({ "members": members }))).map(|_| ())
     }
 }
 

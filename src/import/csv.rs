@@ -99,7 +99,7 @@ impl Groups {
 /// What is in the first line more often than anything else that separates cells.
 fn delimiter_of(bytes: &[u8]) -> u8 {
     let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let count = |wanted: u8| first.iter().filter(|byte| **byte == wanted).count();
+    let count = |wanted: u8| first.split(|byte| *byte == wanted).count();
     [b',', b';', b'\t', b'|'].into_iter().rev().max_by_key(|one| count(*one)).unwrap_or(b',')
 }
 

@@ -23,8 +23,7 @@ pub(super) fn documents(bytes: &[u8]) -> Reading {
         }
     };
     let mut lines = Lines::new(bytes);
-    let mut documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-    while let Some(document) = documents.next() {
+    for document in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         match document {
             Ok(document) => items(text, document, &mut lines, &mut reading),
             Err(error) => {
@@ -44,7 +43,7 @@ pub(super) fn lines(bytes: &[u8]) -> Reading {
     for (n, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = line.trim_ascii();
         if !line.is_empty() {
-            item(line, format!("line {}", n + 1), &mut reading);
+            item(line, &format!("line {}", n + 1), &mut reading);
         }
     }
     reading
@@ -71,7 +70,7 @@ fn items<'a>(text: &'a str, document: &'a RawValue, lines: &mut Lines<'_>, readi
         Ok(found) => {
             for one in found {
                 let line = lines.of(position(one));
-                item(one.get().as_bytes(), format!("line {line}"), reading);
+                item(one.get().as_bytes(), &format!("line {line}"), reading);
             }
         }
         Err(error) => {
@@ -119,8 +118,8 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Outer<'a> {
     }
 }
 
-fn item(bytes: &[u8], at: String, reading: &mut Reading) {
-    match resource(bytes, &at) {
+fn item(bytes: &[u8], at: &str, reading: &mut Reading) {
+    match resource(bytes, at) {
         Ok(record) => reading.records.push(record),
         Err(problem) => reading.problems.push(problem),
     }

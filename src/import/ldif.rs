@@ -35,7 +35,7 @@ pub(super) fn entries(bytes: &[u8], mapping: &Mapping) -> Reading {
     let mut block: Vec<Logical> = Vec::new();
     let mut finish = |block: &mut Vec<Logical>, reading: &mut Reading| {
         let lines = std::mem::take(block);
-        match entry(lines) {
+        match entry(&lines) {
             Ok(Some(entry)) => found.push(entry),
             Ok(None) => {}
             Err(problem) => reading.problems.push(problem),
@@ -97,9 +97,9 @@ fn pair(logical: &Logical) -> Result<(String, Vec<u8>), Problem> {
     Ok((name.to_owned(), value))
 }
 
-fn entry(lines: Vec<Logical>) -> Result<Option<Entry>, Problem> {
+fn entry(lines: &[Logical]) -> Result<Option<Entry>, Problem> {
     let mut entry: Option<Entry> = None;
-    for logical in &lines {
+    for logical in lines {
         let (name, value) = pair(logical)?;
         let at = format!("line {}", logical.line);
         let mut parts = name.split(';');

@@ -171,7 +171,7 @@ impl<'a> Lines<'a> {
     /// The line of the byte at `position`.
     fn of(&mut self, position: usize) -> usize {
         let between = self.bytes.get(self.at..position).unwrap_or_default();
-        self.line += between.iter().filter(|byte| **byte == b'\n').count();
+        self.line += between.split(|byte| *byte == b'\n').count().saturating_sub(1);
         self.at = self.at.max(position);
         self.line
     }

@@ -166,8 +166,7 @@ fn active_directory_ids_and_flags_are_read() {
 
 #[test]
 fn csv_finds_its_delimiter_headings_and_lines() {
-    let text =
-        "User-Name;First Name;E-Mail;Teams;Shoes\n\nada;\"A\nda\";a@x.example;Crew;7\nbob;;;\"crew ; Ops\";8\n";
+    let text = "User-Name;First Name;E-Mail;Teams;Shoes\n\nada;\"A\nda\";a@x.example;Crew;7\nbob;;;\"crew ; Ops\";8\n";
     let reading = read_text(Format::Csv, text);
     assert_eq!(bodies(&reading)[0]["name"], json!({"givenName": "A\nda"}));
     let at: Vec<&str> = reading.records.iter().map(|one| one.at.as_str()).collect();

@@ -125,7 +125,9 @@ impl Api {
             .iter_errors(&body)
             .map(|fault| format!("{} at {}", fault, fault.instance_path()))
             .collect();
-        if !faults.is_empty() { eprintln!("FAULT {what}\n{faults:#?}"); }
+        if !faults.is_empty() {
+            eprintln!("FAULT {what}\n{faults:#?}");
+        }
         self.seen.insert((method.to_owned(), template, answer.status));
     }
 

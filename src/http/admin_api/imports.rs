@@ -1,6 +1,7 @@
 //! `/api/v1/imports`: a file of people goes into a directory. It comes in pages, is shown as a plan, and is applied
 //! as one transaction or not at all.
 
+use std::future::ready;
 use std::sync::{Arc, PoisonError};
 
 use serde::de::DeserializeOwned;
@@ -25,7 +26,7 @@ const STEPS_SHOWN: u64 = 200;
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    post(AdminRole::Admin, "imports", "Begins an import", "ImportBegun", |r| Box::pin(begin(r)))
+    post(AdminRole::Admin, "imports", "Begins an import", "ImportBegun", |r| Box::pin(ready(begin(r))))
         .body("ImportNew")
         .created(),
     page_row(),
@@ -35,14 +36,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     })
     .body("ImportApply"),
     delete(AdminRole::Admin, "imports/{id}", "Forgets a file that was not applied", "ImportForgotten", |r| {
-        Box::pin(forget(r, r.segment(0)))
+        Box::pin(ready(forget(r, r.segment(0))))
     }),
 ];
 
 const fn page_row() -> Endpoint {
     let mut row =
         post(AdminRole::Admin, "imports/{id}/records", "Adds a page of the file", "ImportGathered", |r| {
-            Box::pin(add(r, r.segment(0)))
+            Box::pin(ready(add(r, r.segment(0))))
         })
         .body("ImportPage");
     row.body_bytes_max = PAGE_BYTES_MAX;
@@ -76,7 +77,7 @@ fn random_id() -> Result<String, AdminError> {
     Ok(random.iter().fold("import-".to_owned(), |id, byte| id + &format!("{byte:02x}")))
 }
 
-async fn begin(request: &Request<'_>) -> Result<Value, AdminError> {
+fn begin(request: &Request<'_>) -> Result<Value, AdminError> {
     let body = request.object(&["directory", "file", "replace", "skip_unknown"])?;
     let name = text(&body, "directory")?.ok_or_else(|| AdminError::invalid("`directory` is required"))?;
     let id = DirectoryId::parse(name).map_err(|error| AdminError::invalid(format!("`{name}`: {error}")))?;
@@ -117,7 +118,7 @@ fn listed<T: DeserializeOwned>(body: &mut Map<String, Value>, key: &str) -> Resu
     }
 }
 
-async fn add(request: &Request<'_>, id: &str) -> Result<Value, AdminError> {
+fn add(request: &Request<'_>, id: &str) -> Result<Value, AdminError> {
     let mut body = request.object(&["records", "members", "problems", "notes"])?;
     let page = Page {
         records: listed(&mut body, "records")?,
@@ -276,6 +277,6 @@ fn again(
     import::make(tx, directory, registry, gathered)
 }
 
-async fn forget(request: &Request<'_>, id: &str) -> Result<Value, AdminError> {
+fn forget(request: &Request<'_>, id: &str) -> Result<Value, AdminError> {
     if request.state.imports.forget(id) { Ok(json!({ "id": id })) } else { Err(refused(Refused::Absent)) }
 }

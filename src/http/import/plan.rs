@@ -1,6 +1,6 @@
 //! What a file would make of a directory. Reads one snapshot, writes nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -540,7 +540,9 @@ fn hash(plan: &Plan) -> String {
             hasher.update(id.as_bytes());
         }
     }
-    hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let digest = hasher.finalize();
+    let digits = digest.iter().take(8).flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 /// What an error's text puts in backticks first: the attribute.
@@ -589,9 +591,9 @@ fn settle(
     if let Err(error) = merge_put(schema, &old, &mut draft) {
         return Ok(Err(error));
     }
-    let names: BTreeMap<&String, ()> = old.keys().chain(draft.doc.keys()).map(|name| (name, ())).collect();
+    let names: BTreeSet<&String> = old.keys().chain(draft.doc.keys()).collect();
     let changed: Vec<String> =
-        names.into_keys().filter(|name| old.get(*name) != draft.doc.get(*name)).cloned().collect();
+        names.into_iter().filter(|name| old.get(*name) != draft.doc.get(*name)).cloned().collect();
     step.version = found.version;
     step.act = if changed.is_empty() { Act::Leave(found.id) } else { Act::Update(found.id, changed) };
     step.doc = draft.doc;
