@@ -25,12 +25,15 @@ fn gathered(text: &str, replace: bool) -> Gathered {
 fn acme(store: &Store) -> DirectoryRef {
     let id = DirectoryId::parse("acme").unwrap();
     let found = store.mirror.read::<_, StoreError>(|tx| directory::find(tx, &id)).unwrap();
-    found.map(|one| one.reference).unwrap_or_else(|| {
-        let made = store.mirror.write_blocking::<_, mirror::Error, _>(Origin::daemon(), move |tx| {
-            directory::add(tx, &id, "Acme", DirectoryKind::Generic)
-        });
-        made.unwrap().reference
-    })
+    found.map_or_else(
+        || {
+            let made = store.mirror.write_blocking::<_, mirror::Error, _>(Origin::daemon(), move |tx| {
+                directory::add(tx, &id, "Acme", DirectoryKind::Generic)
+            });
+            made.unwrap().reference
+        },
+        |one| one.reference,
+    )
 }
 
 fn planned(store: &Store, text: &str, replace: bool) -> Plan {
@@ -131,13 +134,13 @@ fn an_ambiguous_a_wrong_and_an_own_name_are_mistakes() {
 fn nested_groups_are_made_from_the_inside_and_circles_are_closed_afterwards() {
     let store = Store::new();
     // A chain of a thousand, the outermost first, and a circle with a tail.
-    let mut text: String = (0..1_000)
-        .map(|n| format!("{{\"displayName\":\"c{n}\",\"members\":[{{\"value\":\"c{}\"}}]}}\n", n + 1))
-        .collect();
-    text.push_str("{\"displayName\":\"c1000\",\"members\":[]}\n");
-    for (name, inner) in [("x", "y"), ("y", "z"), ("z", "x"), ("tail", "x")] {
-        text.push_str(&format!("{{\"displayName\":\"{name}\",\"members\":[{{\"value\":\"{inner}\"}}]}}\n"));
-    }
+    let group =
+        |name: &str, inner: &str| json!({"displayName": name, "members": [{"value": inner}]}).to_string();
+    let mut lines: Vec<String> =
+        (0..1_000).map(|n| group(&format!("c{n}"), &format!("c{}", n + 1))).collect();
+    lines.push("{\"displayName\":\"c1000\",\"members\":[]}".to_owned());
+    lines.extend([("x", "y"), ("y", "z"), ("z", "x"), ("tail", "x")].map(|(name, inner)| group(name, inner)));
+    let text = lines.join("\n");
     let done = applied(&store, &text, false).unwrap();
     assert_eq!(done.created, 1_005);
     for (name, inner) in [("c0", "c1"), ("c999", "c1000"), ("x", "y"), ("y", "z"), ("z", "x"), ("tail", "x")]
@@ -156,7 +159,7 @@ fn a_failure_in_the_middle_leaves_nothing() {
         false,
     )
     .unwrap();
-    let before = store.mirror.read::<_, StoreError>(|tx| tx.seq()).unwrap();
+    let before = *store.mirror.changes().borrow();
     // Each takes the other's name: whichever is first finds it taken.
     let swap = "{\"userName\":\"new\"}\n{\"userName\":\"c\",\"externalId\":\"1\"}\n{\"userName\":\"d\",\"externalId\":\"2\"}";
     let (directory, plan) = (acme(&store), planned(&store, swap, false));
@@ -176,7 +179,7 @@ fn a_failure_in_the_middle_leaves_nothing() {
     });
     let failed = failed.unwrap_err();
     assert_eq!((failed.at.as_str(), failed.name.as_str()), ("line 3", "d"));
-    assert_eq!(store.mirror.read::<_, StoreError>(|tx| tx.seq()).unwrap(), before);
+    assert_eq!(*store.mirror.changes().borrow(), before);
 }
 
 #[test]
