@@ -21,6 +21,7 @@ mod bad_input;
 mod chaos;
 mod commands;
 mod company;
+mod console;
 mod crash;
 mod decisions;
 mod delivery;
