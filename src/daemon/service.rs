@@ -114,6 +114,7 @@ impl Service {
             health,
             metrics,
             own_uid: rustix::process::geteuid().as_raw(),
+            imports: crate::http::import::Imports::default(),
         });
         admin.health.set_ready();
         let sources = publish::Sources {

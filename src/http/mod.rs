@@ -16,6 +16,7 @@ pub mod content;
 mod framing;
 mod gauges;
 pub mod health;
+pub mod import;
 pub mod limits;
 pub mod listener;
 pub mod metrics;

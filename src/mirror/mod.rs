@@ -23,6 +23,7 @@ pub mod group_commit;
 pub mod history;
 pub mod loaded;
 pub mod marks;
+pub mod matching;
 pub mod member;
 pub mod named;
 pub mod owned;

@@ -32,6 +32,7 @@ mod explain;
 mod export;
 mod guard;
 mod history;
+mod import;
 mod incident;
 mod installation;
 mod installer;

@@ -46,6 +46,7 @@ fn state(store: &Store) -> Arc<AdminState> {
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
         own_uid: 0,
+        imports: crate::http::import::Imports::default(),
     })
 }
 

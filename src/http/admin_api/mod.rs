@@ -12,6 +12,7 @@ mod doctor;
 mod endpoints;
 mod explain;
 mod export;
+mod imports;
 mod openapi;
 mod past;
 mod resources;
@@ -291,6 +292,8 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
     /// The user id this process runs as.
     pub own_uid: u32,
+    /// Files that are being moved in.
+    pub imports: super::import::Imports,
 }
 
 impl fmt::Debug for AdminState {

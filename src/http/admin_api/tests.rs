@@ -83,6 +83,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
         own_uid,
+        imports: crate::http::import::Imports::default(),
     }
 }
 
