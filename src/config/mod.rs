@@ -10,6 +10,7 @@
 //! - `document`: one parsed file, from text to [`Config`]
 //! - `reader`: tables and values with their places; unknown keys
 //! - `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
+//! - `tls`: certificates of a listener, its own and those of clients
 //! - `secret`: where a `*_file` is looked up, and which files are refused
 //! - `installer`: the other file, root's own, which only `rosterd installer` reads ([`load_installer`])
 //! - `value`: durations, sizes, modes
@@ -33,6 +34,7 @@ mod server;
 mod shape;
 mod side;
 mod target;
+mod tls;
 mod value;
 mod via;
 mod webhook;
@@ -158,6 +160,7 @@ pub fn load(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
         templates: RefCell::default(),
         installer: via::socket_default(),
         daemon: None,
+        state: PathBuf::from("/var/lib/rosterd"),
     };
     document::read(&source, files)
 }

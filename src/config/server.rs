@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secrets;
 use super::reader::{Table, Takes, Value, what};
 use super::secret::Files;
+use super::tls::tls_settings;
 use super::value::{parse_duration, parse_size};
 use crate::http::listener::{self, Address};
 use crate::http::network::Network;
@@ -105,30 +105,6 @@ fn is_local(address: &Address) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
-pub(super) fn tls_settings(value: &Value<'_>, files: &Files, http2: bool) -> Option<tls::Settings> {
-    let section = value.table()?;
-    let cert = section.require("cert", "name a PEM file with the certificate and its chain");
-    let key = section.require("key", "name a PEM file with the private key");
-    section.finish();
-    let (cert, key) = (cert?, key?);
-    let settings = tls::Settings { cert: files.path(cert.text()?), key: files.path(key.text()?), http2 };
-    let missing =
-        [(&cert, &settings.cert), (&key, &settings.key)].into_iter().filter(|(_, path)| !path.exists());
-    let mut is_whole = true;
-    for (value, path) in missing {
-        is_whole = false;
-        let text = what(format!("`{}` is not there", path.display()));
-        match files.secrets {
-            Secrets::Optional => value.warn(text.help("`serve` will not start without it")),
-            Secrets::Required => value.fail_as(super::Kind::MissingFile, text),
-        }
-    }
-    if is_whole && let Err(error) = tls::Tls::load(settings.clone()) {
-        cert.fail(what(error));
-    }
-    Some(settings)
 }
 
 pub(super) fn networks(value: Option<Value<'_>>) -> Vec<Network> {

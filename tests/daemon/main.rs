@@ -39,6 +39,7 @@ mod model;
 mod protocol;
 mod publish;
 mod receivers;
+mod restarts;
 mod roles;
 mod schemas;
 mod scim;

@@ -18,6 +18,7 @@ use super::route::{Route, query_pairs};
 use super::{Running, ScimApi, base, error};
 use crate::http::answer::{Answer, BodyError, JSON, SCIM_JSON, discard, read_body};
 use crate::http::auth::{self, Denied};
+use crate::http::client_certificate::ClientCertificate;
 use crate::http::content::Content;
 use crate::http::metrics::RequestLabels;
 use crate::http::server::{Handler, Peer};
@@ -136,7 +137,7 @@ impl ScimApi {
         let Some(_permit) = self.turn().await else {
             return error::later(429, Duration::from_secs(1), "too many requests at once; try again");
         };
-        let principal = match self.authenticate(head, client, id) {
+        let principal = match self.authenticate(head, client, &running, id) {
             Ok(principal) => principal,
             Err(answer) => {
                 discard(body, &self.limits).await;
@@ -161,13 +162,17 @@ impl ScimApi {
         &self,
         head: &Parts,
         client: Option<IpAddr>,
+        running: &Running,
         id: &RequestId,
     ) -> Result<Arc<Principal>, Answer> {
         let denied = match auth::bearer(&head.headers) {
             Ok(presented) => {
                 let newest = *self.newest.borrow();
                 match self.sessions.principal(&self.mirror, newest, presented) {
-                    Ok(Some(principal)) => return Ok(principal),
+                    Ok(Some(principal)) => match tied(head, &principal, running) {
+                        Ok(()) => return Ok(principal),
+                        Err(denied) => denied,
+                    },
                     Ok(None) => Denied::Unknown,
                     Err(error) => return Err(error::from_store(&error, id)),
                 }
@@ -274,6 +279,24 @@ fn precondition(headers: &HeaderMap) -> Precondition {
         (!values.is_empty()).then(|| values.join(","))
     };
     Precondition::new(joined(IF_MATCH).as_deref(), joined(IF_NONE_MATCH).as_deref())
+}
+
+/// A directory that is tied to a certificate takes its tokens only from who showed it (RFC 8705 §3, in spirit: a
+/// token that got into other hands is worth nothing there).
+fn tied(head: &Parts, principal: &Principal, running: &Running) -> Result<(), Denied> {
+    let id = &principal.directory.id;
+    let Some(wanted) = running.settings.client_subjects.get(id) else { return Ok(()) };
+    let shown = head.extensions.get::<Arc<ClientCertificate>>();
+    if shown.is_some_and(|shown| wanted.iter().any(|subject| shown.is(subject))) {
+        return Ok(());
+    }
+    let shown = shown.map_or_else(|| "none".to_owned(), ToString::to_string);
+    let wanted = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    tracing::warn!(
+        directory = %id, token = %principal.token, %wanted, %shown,
+        "a valid token came without the certificate its directory is tied to, and is refused"
+    );
+    Err(Denied::Certificate)
 }
 
 /// How long a request over the in-flight bound waits for its turn before it gets 429.
