@@ -16,7 +16,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
 mod bad_input;
+mod certificates;
 mod chaos;
 mod commands;
 mod company;

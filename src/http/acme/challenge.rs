@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::AcmeError;
@@ -59,13 +61,15 @@ impl Posted {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        // Not as other certificates are taken: rustls would refuse the critical extension that this one is about.
+        let signing = any_supported_type(&key).map_err(AcmeError::Useless)?;
+        let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], signing));
         let mut config =
             ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .with_safe_default_protocol_versions()
                 .map_err(AcmeError::Useless)?
                 .with_no_client_auth()
-                .with_single_cert(vec![certificate.der().clone()], key)
-                .map_err(AcmeError::Useless)?;
+                .with_cert_resolver(Arc::new(shown));
         config.alpn_protocols = vec![ALPN.to_vec()];
         let domain = domain.to_ascii_lowercase();
         let mut known = self.at.tls.lock().unwrap_or_else(PoisonError::into_inner);
