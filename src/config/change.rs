@@ -52,6 +52,7 @@ pub fn between(old: &Config, new: &Config) -> Difference {
         ("admin.socket", old.admin != new.admin),
         ("mirror.path", old.mirror.path != new.mirror.path),
         ("log.format", old.log.format != new.log.format),
+        ("log.otlp", old.log.otlp != new.log.otlp),
     ] {
         if is_new {
             found.restarts.push(format!("{key} changes"));

@@ -279,6 +279,42 @@ pub(super) fn log(section: Option<Table<'_>>) -> telemetry::Settings {
         let words = telemetry::Format::WORDS.map(|word| (word, word));
         log.format = value.word(&words).and_then(|word| word.parse().ok()).unwrap_or(log.format);
     }
+    if let Some(value) = section.get("otlp") {
+        log.otlp = otlp(&value);
+    }
     section.finish();
     log
+}
+
+/// `log.otlp`.
+fn otlp(value: &Value<'_>) -> Option<telemetry::Otlp> {
+    let section = value.table()?;
+    let endpoint = section.require("endpoint", "name the collector: `endpoint = \"http://127.0.0.1:4318\"`");
+    section.finish();
+    let endpoint = endpoint?.parsed(collector)?;
+    if !telemetry::Otlp::IS_BUILT_IN {
+        value.fail(
+            what(format!("`{}`: this rosterd was built without traces", value.path()))
+                .help("build one that has them: cargo install --locked --features otlp rosterd"),
+        );
+    }
+    Some(telemetry::Otlp { endpoint })
+}
+
+/// An https URL, or plain http on this machine; with OTLP's own path where none is written.
+fn collector(text: &str) -> Result<String, String> {
+    let wrong = || {
+        "write the collector's URL, https unless it is on this machine: `http://127.0.0.1:4318`".to_owned()
+    };
+    let uri: hyper::Uri = text.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    let is_near = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => {}
+        Some("http") if is_near => {}
+        _ => return Err(wrong()),
+    }
+    let is_bare = matches!(uri.path(), "" | "/");
+    Ok(if is_bare { format!("{}/v1/traces", text.trim_end_matches('/')) } else { text.to_owned() })
 }

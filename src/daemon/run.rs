@@ -71,13 +71,20 @@ pub fn serve(path: &Path) -> Result<(), Error> {
         .thread_name("rosterd")
         .build()
         .map_err(Error::System)?;
-    let parts = Parts { path: path.to_owned(), config: loaded.config, log, mirror: mirror.clone(), clock };
+    let parts = Parts {
+        path: path.to_owned(),
+        config: loaded.config,
+        log: log.clone(),
+        mirror: mirror.clone(),
+        clock,
+    };
     let ended = runtime.block_on(run(parts, inherited));
     runtime.shutdown_timeout(LEFTOVER_PATIENCE);
     if ended.is_ok() {
         mirror.close();
         tracing::info!("stopped");
     }
+    log.close();
     ended
 }
 

@@ -49,4 +49,5 @@ mod service;
 mod shapes;
 mod telling;
 mod traces;
+mod traces_otlp;
 mod webhook;

@@ -13,6 +13,7 @@ use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response};
 use tokio::sync::SemaphorePermit;
+use tracing::Instrument as _;
 
 use super::route::{Route, query_pairs};
 use super::{Running, ScimApi, base, error};
@@ -27,6 +28,7 @@ use crate::mirror::token::Principal;
 use crate::model::{Actor, Origin, RequestId};
 use crate::scim::dialect::{Quirks, Used};
 use crate::scim::etag::Precondition;
+use crate::telemetry::span;
 
 /// A request that was let in, with everything its meaning needs.
 pub(super) struct Call {
@@ -72,14 +74,17 @@ impl Handler for ScimApi {
         let id = self.ids.next();
         let (head, body) = request.into_parts();
         let mut noted = Noted::default();
+        let span = span::request(method_name(&head.method), id.as_str());
         let mut answer = {
             let guarded = self.guarded(&head, body, peer, &id, &mut noted);
-            survive(guarded, &id).await
+            survive(guarded, &id).instrument(span.clone()).await
         };
         if answer.media_type == SCIM_JSON && wants_plain_json(&head.headers) {
             answer.media_type = JSON;
         }
         self.note(&head, &answer, &noted, &id, started);
+        let directory = noted.directory.as_ref().map_or("-", |who| who.directory.id.as_str());
+        span::requested(&span, noted.route.unwrap_or("refused"), directory, answer.status);
         answer.with(HeaderName::from_static("x-request-id"), id.as_str()).into_response()
     }
 }
