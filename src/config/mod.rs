@@ -9,7 +9,7 @@
 //!
 //! - `document`: one parsed file, from text to [`Config`]
 //! - `reader`: tables and values with their places; unknown keys
-//! - `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
+//! - `admin`, `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
 //! - `tls`: certificates of a listener, its own and those of clients
 //! - `secret`: where a `*_file` is looked up, and which files are refused
 //! - `installer`: the other file, root's own, which only `rosterd installer` reads ([`load_installer`])
@@ -18,6 +18,7 @@
 
 pub mod change;
 
+mod admin;
 mod directory;
 mod document;
 mod event;
@@ -44,6 +45,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use admin::{Admin, AdminWeb};
 pub use directory::Directory;
 pub use installer::load_installer;
 pub use problem::{Kind, Place, Problem, Problems};
@@ -52,7 +54,7 @@ pub use server::Server;
 pub use value::parse_duration;
 
 use crate::access::Role;
-use crate::http::listener;
+use crate::http;
 use crate::reconcile::event::body::Hidden;
 use crate::reconcile::{self, DirectorySettings, TargetSettings};
 use crate::scim::schema::{Extension, Registry};
@@ -72,7 +74,7 @@ pub struct Config {
     /// `[server]`.
     pub server: Server,
     /// `[admin]`.
-    pub admin: listener::Settings,
+    pub admin: Admin,
     /// `[mirror]`.
     pub mirror: mirror::Settings,
     /// `[[directory]]`, in order of precedence.
@@ -113,6 +115,13 @@ impl Config {
     /// Attributes that the schemas say are never returned: no event shows them.
     pub fn hidden(&self) -> Vec<Hidden> {
         event::hidden(&self.registry)
+    }
+
+    /// The `tls` of each listener that has one.
+    pub fn certificates(&self) -> impl Iterator<Item = &http::tls::Settings> {
+        let of_publish = self.publish.iter().filter_map(|publish| publish.tls.as_ref());
+        let of_people = self.admin.web.iter().filter_map(|web| web.tls.as_ref());
+        self.server.tls.iter().chain(of_publish).chain(of_people)
     }
 
     /// The state directory: where the mirror, its lock, kept versions and rejected files are.

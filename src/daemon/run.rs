@@ -27,7 +27,7 @@ use crate::model::{Clock, SystemClock};
 use crate::telemetry;
 
 use super::config_watch::ConfigWatch;
-use super::service::{Parts, Service};
+use super::service::{Bound, Parts, Service};
 use super::watchdog::{self, Watchdog};
 use super::{Error, notify, owner};
 
@@ -106,9 +106,10 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     let challenges = Arc::default();
     let tls = load_tls(config.server.tls.as_ref(), &challenges)?;
     let scim = listener::bind(&config.server.listener, &mut inherited)?;
-    let admin = listener::bind(&config.admin, &mut inherited)?;
+    let admin = listener::bind(&config.admin.socket, &mut inherited)?;
     let bound: Vec<String> = scim.iter().map(Socket::local).collect();
     let publish = bind_publish(&config, &mut inherited, &challenges)?;
+    let web = bind_web(&config, &mut inherited, &challenges)?;
     let acme = acme_settings(&config);
     let http01 = bind_http01(&acme, &mut inherited)?;
     for name in inherited.left() {
@@ -116,9 +117,13 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     }
     let (stop, stopping) = watch::channel(false);
     let publish_tls = publish.as_ref().and_then(|(_, tls)| tls.clone());
-    let of_scim = tls.iter().map(|tls| ("scim", Arc::clone(tls)));
-    let certificates = of_scim.chain(publish_tls.iter().map(|tls| ("publish", Arc::clone(tls)))).collect();
-    let service = Service::start(parts, certificates, &bound, stopping.clone()).await?;
+    let web_tls = web.as_ref().and_then(|(_, tls)| tls.clone());
+    let named = [("scim", &tls), ("publish", &publish_tls), ("admin", &web_tls)];
+    let certificates = named.into_iter().filter_map(|(name, tls)| Some((name, tls.clone()?))).collect();
+    let people: Vec<String> = web.iter().flat_map(|(sockets, _)| sockets.iter().map(Socket::local)).collect();
+    let bound_web = people.iter().filter_map(|address| address.parse().ok()).collect();
+    let at = Bound { scim: bound.clone(), web: bound_web };
+    let service = Service::start(parts, certificates, at, stopping.clone()).await?;
 
     let mut tasks = JoinSet::new();
     let metrics = service.metrics();
@@ -128,6 +133,11 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
         told = sockets.iter().map(Socket::local).collect();
         let readers = serving_readers(settings, tls, &metrics);
         tasks.spawn(server::serve(sockets, readers, service.publish(), stopping.clone()));
+    }
+    if let Some(((sockets, tls), handler)) = web.zip(service.web()) {
+        let proxies = config.admin.web.as_ref().map(|one| one.trusted_proxies.clone()).unwrap_or_default();
+        let people = self::serving(&limits::Settings::default(), tls, &proxies, &metrics);
+        tasks.spawn(server::serve(sockets, people, handler, stopping.clone()));
     }
     tasks.spawn(server::serve(scim, serving, service.scim(), stopping.clone()));
     if !http01.is_empty() {
@@ -150,6 +160,9 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     }
     for address in &told {
         tracing::info!(%address, "serving readers");
+    }
+    for address in &people {
+        tracing::info!(%address, "serving the console and the admin API");
     }
     notify::ready(&service.status_line());
     let ended = attend(&service, &mirror, &mut signals, config_watch, &mut tasks).await;
@@ -292,8 +305,19 @@ fn serving_readers(settings: &config::Publish, tls: Option<Arc<Tls>>, metrics: &
     Serving { half_close, ..serving(&settings.limits, tls, &settings.trusted_proxies, metrics) }
 }
 
-/// The sockets for readers, and their certificate if they speak TLS.
-type ForReaders = (Vec<Socket>, Option<Arc<Tls>>);
+/// The sockets of a listener, and its certificate if it speaks TLS.
+type Guarded = (Vec<Socket>, Option<Arc<Tls>>);
+
+/// What to serve people on, if `[admin] listen` is set.
+fn bind_web(
+    config: &Config,
+    inherited: &mut Inherited,
+    challenges: &Arc<Challenges>,
+) -> Result<Option<Guarded>, Error> {
+    let Some(settings) = &config.admin.web else { return Ok(None) };
+    let tls = load_tls(settings.tls.as_ref(), challenges)?;
+    Ok(Some((listener::bind(&settings.listener, inherited)?, tls)))
+}
 
 /// A listener's certificate, if it speaks TLS. It also answers the orders under way, whichever listener they are for:
 /// one of them stands at port 443.
@@ -307,9 +331,8 @@ fn load_tls(
 
 /// What is ordered from ACME servers: once, where two listeners share a certificate.
 fn acme_settings(config: &Config) -> Vec<acme::Settings> {
-    let of_publish = config.publish.iter().filter_map(|publish| publish.tls.as_ref());
     let mut found: Vec<acme::Settings> = Vec::new();
-    for settings in config.server.tls.iter().chain(of_publish).filter_map(tls::Settings::acme) {
+    for settings in config.certificates().filter_map(tls::Settings::acme) {
         if !found.iter().any(|known| acme::store::certificate(known) == acme::store::certificate(settings)) {
             found.push(settings.clone());
         }
@@ -336,7 +359,7 @@ fn bind_publish(
     config: &Config,
     inherited: &mut Inherited,
     challenges: &Arc<Challenges>,
-) -> Result<Option<ForReaders>, Error> {
+) -> Result<Option<Guarded>, Error> {
     let Some(settings) = &config.publish else { return Ok(None) };
     let tls = load_tls(settings.tls.as_ref(), challenges)?;
     Ok(Some((listener::bind(&settings.listener, inherited)?, tls)))

@@ -9,11 +9,13 @@
 
 pub mod acme;
 mod activity;
+pub mod admin;
 pub mod admin_api;
 mod answer;
 pub mod auth;
 pub mod challenge_listener;
 pub mod client_certificate;
+pub mod console;
 pub mod content;
 mod framing;
 mod gauges;

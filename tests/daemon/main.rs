@@ -17,11 +17,13 @@
 mod support;
 
 mod acme;
+mod admin_api;
 mod bad_input;
 mod certificates;
 mod chaos;
 mod commands;
 mod company;
+mod console;
 mod crash;
 mod decisions;
 mod delivery;

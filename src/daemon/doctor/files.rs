@@ -182,8 +182,7 @@ pub(super) fn clock(config: &Config) -> Vec<Finding> {
 
 /// Certificates of the listeners.
 pub(super) fn certificates(config: &Config) -> Vec<Finding> {
-    let of_publish = config.publish.as_ref().and_then(|publish| publish.tls.as_ref());
-    let all: Vec<&tls::Settings> = config.server.tls.iter().chain(of_publish).collect();
+    let all: Vec<&tls::Settings> = config.certificates().collect();
     let authorities = all.iter().filter_map(|tls| tls.clients.as_ref()).map(authority);
     all.iter().map(|settings| certificate(settings)).chain(authorities).collect()
 }

@@ -1,10 +1,39 @@
 //! `/api/v1/status`, `plan`, `sync` and `reload`.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, Targets, decisions, directories, text, truth};
-use crate::model::TargetName;
+use super::endpoints::{self, Endpoint, get, post};
+use super::{AdminError, AdminRole, Request, Targets, decisions, directories, text, truth};
+use crate::mirror::history;
+use crate::model::{ResourceId, TargetName};
 use crate::reconcile::Decision;
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get(
+        "status",
+        "One screen of state: directories, targets, whoever is shut, grants, problems",
+        "Status",
+        |r| Box::pin(status(r)),
+    ),
+    get("plan", "What each target would be given and would lose", "Plans", |r| Box::pin(plan(r)))
+        .query(&[endpoints::text("target", "only this target")]),
+    post(AdminRole::Operate, "sync", "Brings one target or all up to date now", "Synced", |r| {
+        Box::pin(sync(r))
+    })
+    .body("Sync"),
+    post(AdminRole::Operate, "approve", "Lets held removals of a target go", "Decided", |r| {
+        Box::pin(approve(r))
+    })
+    .body("Approve"),
+    post(AdminRole::Operate, "reject", "Keeps what the guard holds at a target", "Decided", |r| {
+        Box::pin(reject(r))
+    })
+    .body("Reject"),
+    post(AdminRole::Operate, "reload", "Reads the configuration again", "Reloaded", |r| Box::pin(reload(r))),
+];
 
 pub(super) fn target(name: &str) -> Result<TargetName, AdminError> {
     TargetName::parse(name).map_err(|error| AdminError::invalid(format!("`{name}`: {error}")))
@@ -25,6 +54,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         Some(targets) => (targets.status().await?, targets.unenforced().await?),
         None => (json!([]), json!({ "count": 0, "first": [] })),
     };
+    let unenforced = named(request, unenforced).await?;
     let (shut, grants) = decisions::in_force(request).await?;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -39,6 +69,28 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         "grants": grants,
         "problems": state.running.load().problems,
     }))
+}
+
+/// Who is still in, by name besides the id: `user_name`, null for a change that names nobody.
+async fn named(request: &Request<'_>, mut unenforced: Value) -> Result<Value, AdminError> {
+    let user = |row: &Value| {
+        let subject = row.get("subject").and_then(Value::as_str).unwrap_or_default();
+        subject.rsplit_once('/').and_then(|(_, id)| ResourceId::parse(id))
+    };
+    let Some(rows) = unenforced.get_mut("first").and_then(Value::as_array_mut) else { return Ok(unenforced) };
+    let ids: BTreeSet<ResourceId> = rows.iter().filter_map(user).collect();
+    let mirror = &request.state.mirror;
+    let names = match ids.is_empty() {
+        true => HashMap::new(),
+        false => mirror.read_long::<_, AdminError, _>(move |tx| Ok(history::names(tx, &ids)?)).await?,
+    };
+    for row in rows {
+        let name = user(row).and_then(|id| names.get(&id).cloned());
+        if let Some(row) = row.as_object_mut() {
+            row.insert("user_name".to_owned(), name.into());
+        }
+    }
+    Ok(unenforced)
 }
 
 /// DESIGN §3, `plan`.

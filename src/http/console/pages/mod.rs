@@ -1,0 +1,4 @@
+//! The pages, a file each.
+
+pub(super) mod health;
+pub(super) mod overview;
