@@ -118,6 +118,42 @@ fn where_a_certificate_is_required_there_is_no_connection_without_one() {
 }
 
 #[test]
+fn readers_and_people_are_asked_for_certificates_alike() {
+    let (ours, clients) = (Authority::new("ours"), Authority::new("clients"));
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (readers, people) = (free(), free());
+    let tls = "tls = { cert = \"cert.pem\", key = \"key.pem\", client_ca = \"clients.pem\" }";
+    let extra = format!(
+        "[publish]\nlisten = \"{readers}\"\n{tls}\n\
+         [[admin.user]]\nname = \"ops\"\npassword_file = \"ops\"\nrole = \"view\"\n"
+    );
+    let mut daemon = Daemon::prepare(&extra);
+    let text = std::fs::read_to_string(daemon.config()).unwrap();
+    let admin = format!("[admin]\nlisten = \"{people}\"\npublic_url = \"https://{NAME}\"\n{tls}\n");
+    std::fs::write(daemon.config(), text.replace("[admin]\n", &admin)).unwrap();
+    ours.server(NAME).write(daemon.dir.path());
+    std::fs::write(daemon.path("clients.pem"), clients.certificate.pem()).unwrap();
+    std::fs::write(daemon.path("ops"), "a password that is long").unwrap();
+    std::fs::set_permissions(daemon.path("ops"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+    daemon.run();
+    let shown = clients.client("somebody", None, Lifetime::Now);
+    for address in [readers, people] {
+        let ask = |shown: Option<&Identity>| {
+            Secure::connect(address, NAME, &client(ours.roots(), shown, "http/1.1"))
+                .and_then(|mut stream| stream.get("/healthz", None))
+        };
+        assert!(ask(None).is_err());
+        let answer = ask(Some(&shown)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    }
+    for listener in ["publish", "admin"] {
+        let line = format!("rosterd_tls_certificate_not_after_seconds{{listener=\"{listener}\"}}");
+        assert!(metric(&daemon, &line).is_some_and(|ends| ends != "0"), "{listener}");
+    }
+}
+
+#[test]
 fn a_tie_that_nobody_could_meet_is_a_problem_of_the_config() {
     let ours = Authority::new("ours");
     let extra = "[[directory]]\nid = \"acme\"\nkind = \"okta\"\nclient_subject = \"CN=okta\"\n";
