@@ -133,11 +133,13 @@ fn every_test_that_the_page_of_rules_names_exists() {
 
 /// The daemon's `/metrics` after a bit of everything, so that no family is left out for having no rows.
 fn exposition() -> String {
-    let mut daemon = support::daemon::Daemon::prepare(
-        "[server.limits]\nconnections_per_address_max = 2\n[[role]]\nname = \"staff\"\ngroups = [\"Staff\"]\n\
-         [[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/out.json\"\n\
+    let readers = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut daemon = support::daemon::Daemon::prepare(&format!(
+        "[server.limits]\nconnections_per_address_max = 2\n[publish]\nlisten = \"{readers}\"\n\
+         tls = {{ acme = {{ domains = [\"policy.example.com\"], directory_url = \"https://127.0.0.1:9/dir\" }} }}\n[[role]]\nname = \"staff\"\ngroups = [\"Staff\"]\n\
+         [[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"{{dir}}/out.json\"\n\
          [[target]]\nname = \"app\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/hook\"\nsecret_file = \"secret\"\n",
-    );
+    ));
     let secret = daemon.path("secret");
     std::fs::write(&secret, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
     std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -160,10 +162,21 @@ fn exposition() -> String {
     let _ = third.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let _ = third.read_to_end(&mut Vec::new());
 
-    let mut admin = UnixStream::connect(daemon.path("admin.sock")).unwrap();
-    admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    admin.read_to_string(&mut text).unwrap();
+    // No TLS, where TLS is spoken.
+    let mut plain = TcpStream::connect(readers).unwrap();
+    let _ = plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let _ = plain.read_to_end(&mut Vec::new());
+
+    let ask = || {
+        let mut admin = UnixStream::connect(daemon.path("admin.sock")).unwrap();
+        admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        admin.read_to_string(&mut text).unwrap();
+        text
+    };
+    // The order goes to a server that is not there.
+    support::wait_until("the order fails", || ask().contains("rosterd_acme_orders_total{"));
+    let text = ask();
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     let value = |name: &str| {
         let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -34,6 +34,20 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// Label of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ListenerLabel {
+    /// Its name.
+    pub listener: &'static str,
+}
+
+/// Label of how something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// A word from the code.
+    pub outcome: &'static str,
+}
+
 /// Labels of a quirk that fired.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QuirkLabels {
@@ -54,7 +68,9 @@ pub struct Metrics {
     quirks: Family<QuirkLabels, Counter>,
     waiting: Gauge,
     accept_failures: Counter<u64, AtomicU64>,
-    handshake_failures: Counter<u64, AtomicU64>,
+    handshake_failures: Family<ReasonLabel, Counter>,
+    certificate_ends: Family<ListenerLabel, Gauge>,
+    acme_orders: Family<OutcomeLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -82,8 +98,13 @@ impl Metrics {
         registry.register("publish_waiting", "Readers that wait for news", waiting.clone());
         let accept_failures = Counter::default();
         registry.register("accept_failures", "Failed accepts", accept_failures.clone());
-        let handshake_failures = Counter::default();
+        let handshake_failures = Family::default();
         registry.register("tls_handshake_failures", "TLS handshakes that failed", handshake_failures.clone());
+        let certificate_ends = Family::default();
+        let help = "When the listener's certificate runs out, in seconds since 1970; 0 without one";
+        registry.register("tls_certificate_not_after_seconds", help, certificate_ends.clone());
+        let acme_orders = Family::default();
+        registry.register("acme_orders", "Certificates ordered from ACME servers", acme_orders.clone());
         Self {
             registry,
             requests,
@@ -94,6 +115,8 @@ impl Metrics {
             waiting,
             accept_failures,
             handshake_failures,
+            certificate_ends,
+            acme_orders,
         }
     }
 
@@ -138,8 +161,18 @@ impl Metrics {
     }
 
     /// Counts a failed TLS handshake.
-    pub fn handshake_failed(&self) {
-        self.handshake_failures.inc();
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.handshake_failures.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Notes when a listener's certificate runs out.
+    pub fn certificate_ends(&self, listener: &'static str, at: i64) {
+        self.certificate_ends.get_or_create(&ListenerLabel { listener }).set(at);
+    }
+
+    /// Counts an order of a certificate that came to its end.
+    pub fn acme_order(&self, outcome: &'static str) {
+        self.acme_orders.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Everything, in the text format, followed by `more` lines that other layers contribute.

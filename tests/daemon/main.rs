@@ -16,8 +16,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
 mod admin_api;
 mod bad_input;
+mod certificates;
 mod chaos;
 mod commands;
 mod company;
@@ -43,6 +45,7 @@ mod model;
 mod protocol;
 mod publish;
 mod receivers;
+mod restarts;
 mod roles;
 mod schemas;
 mod scim;
@@ -50,4 +53,5 @@ mod service;
 mod shapes;
 mod telling;
 mod traces;
+mod traces_otlp;
 mod webhook;

@@ -108,6 +108,7 @@ fn unauthorized(denied: Denied) -> Answer {
         Denied::Missing => "authentication is required: send the reader's token as `Authorization: Bearer …`",
         Denied::Malformed => "the Authorization header must be `Bearer` followed by the reader's token",
         Denied::Unknown => "the token is not valid here: it is mistyped, expired, revoked or no reader's",
+        Denied::Certificate => denied.detail(),
     };
     fault(401, message, "`rosterd token new --reader NAME` makes one")
         .with(WWW_AUTHENTICATE, "Bearer realm=\"rosterd\"")

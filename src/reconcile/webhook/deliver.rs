@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::downstream::webhook::{Attempt, Outcome, Request};
 use crate::mirror::change;
@@ -29,6 +30,7 @@ use crate::reconcile::restored::{self, Standing};
 use crate::reconcile::settings::{self, CONCURRENCY, WebhookSettings};
 use crate::reconcile::status::{Board, Traffic};
 use crate::reconcile::timing::backoff;
+use crate::telemetry::span;
 
 use super::batch;
 use super::circuit::{Breaker, Gate};
@@ -461,7 +463,9 @@ async fn fly(
             content_type: message.content_type,
             headers: message.headers,
         };
-        let attempt = transport.send(request).await;
+        let span = span::delivery(&request.id.to_string());
+        let attempt = transport.send(request).instrument(span.clone()).await;
+        span::delivered(&span, attempt.status);
         let is_done = attempt.outcome == Outcome::Acknowledged;
         made.push((unit, attempt, at));
         if !is_done {
