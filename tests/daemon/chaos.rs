@@ -51,7 +51,14 @@ impl Model {
         self.seq += 1;
         let text = str::to_owned;
         let (epoch, seq) = (self.epoch, self.seq);
-        self.events.push(Expected { epoch, seq, kind, group: text(group), user: text(user), name: text(name) });
+        self.events.push(Expected {
+            epoch,
+            seq,
+            kind,
+            group: text(group),
+            user: text(user),
+            name: text(name),
+        });
     }
 
     fn user(&mut self, id: &str, name: &str) {
@@ -269,7 +276,7 @@ fn every_event_arrives_whatever_is_killed_when() {
     let groups: Vec<String> = (0..GROUPS).map(|n| scim.create_group(&format!("G{n}"), &[])).collect();
     groups.iter().for_each(|id| model.group(id));
 
-    let (mut number, mut daemon_kills, mut receiver_kills, mut asked) = (0, 0, 0, 0);
+    let (mut number, mut daemon_kills, mut receiver_kills, mut asked, mut unanswered) = (0, 0, 0, 0, 0);
     let every = (wanted / 12).max(BULK);
     let began = Instant::now();
     while asked < wanted {
@@ -299,7 +306,11 @@ fn every_event_arrives_whatever_is_killed_when() {
         // Each dies alone or with the other, in the middle of what it does.
         let which = random.below(3);
         if which != 0 {
-            receiver.kill();
+            if random.below(2) == 0 {
+                receiver.kill();
+            } else {
+                unanswered += usize::from(receiver.kill_unanswered());
+            }
             receiver_kills += 1;
         }
         if which != 1 {
@@ -339,10 +350,11 @@ fn every_event_arrives_whatever_is_killed_when() {
     assert_eq!(rebuild(&log), model.state, "and so is what the events make");
     let ids: BTreeSet<&String> = log.iter().map(|(id, _)| id).collect();
     println!(
-        "{asked} changes in {made:?}, {} events after {:?}, {} of them twice, daemon killed {daemon_kills} times, receiver {receiver_kills} times",
+        "{asked} changes in {made:?}, {} events after {:?}, {} of them twice, daemon killed {daemon_kills} times, receiver {receiver_kills} times, {unanswered} of them with an event in hand",
         ids.len(),
         began.elapsed(),
         log.len() - ids.len()
     );
+    assert!(log.len() - ids.len() >= unanswered, "what was taken and not answered comes again");
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -43,6 +43,7 @@ mod roles;
 mod schemas;
 mod scim;
 mod service;
+mod sets;
 mod shapes;
 mod telling;
 mod traces;

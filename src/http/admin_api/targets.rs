@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{AdminError, Request, Targets, decisions, directories, text, truth};
 use crate::model::TargetName;
 use crate::reconcile::Decision;
+use crate::reconcile::pull::streams;
 
 pub(super) fn target(name: &str) -> Result<TargetName, AdminError> {
     TargetName::parse(name).map_err(|error| AdminError::invalid(format!("`{name}`: {error}")))
@@ -25,6 +26,9 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         Some(targets) => (targets.status().await?, targets.unenforced().await?),
         None => (json!([]), json!({ "count": 0, "first": [] })),
     };
+    let mirror = state.mirror.clone();
+    let streams = tokio::task::spawn_blocking(move || streams(&mirror)).await;
+    let streams = streams.map_err(|cause| AdminError::new(500, cause.to_string(), ""))??;
     let (shut, grants) = decisions::in_force(request).await?;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -35,6 +39,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         "directories": directories,
         "targets": targets,
         "unenforced": unenforced,
+        "streams": streams,
         "shut": shut,
         "grants": grants,
         "problems": state.running.load().problems,
