@@ -140,7 +140,11 @@ fn tokens_come_again_as_they_were_until_they_are_acknowledged_each_reader_for_it
     let last = second.sets[3].clone();
     stage.daemon.kill();
     stage.daemon.run();
-    assert_eq!(stage.poll(HR, json!({})).sets, [last.clone()], "what was acknowledged stays so over a kill");
+    assert_eq!(
+        stage.poll(HR, json!({})).sets,
+        std::slice::from_ref(&last),
+        "what was acknowledged stays so over a kill"
+    );
     let refused = json!({last.0.clone(): {"err": "invalid_key", "description": "never heard of it"}});
     assert_eq!(
         stage.poll(HR, json!({"setErrs": refused})).sets.len(),
