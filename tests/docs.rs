@@ -135,14 +135,21 @@ fn every_test_that_the_page_of_rules_names_exists() {
 fn exposition() -> String {
     let readers = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut daemon = support::daemon::Daemon::prepare(&format!(
-        "[server.limits]\nconnections_per_address_max = 2\n[publish]\nlisten = \"{readers}\"\n\
-         tls = {{ acme = {{ domains = [\"policy.example.com\"], directory_url = \"https://127.0.0.1:9/dir\" }} }}\n[[role]]\nname = \"staff\"\ngroups = [\"Staff\"]\n\
+        "[server.limits]\nconnections_per_address_max = 2\n[publish]\nlisten = [\"{readers}\", \"unix:{{dir}}/publish.sock\"]\n\
+         tls = {{ acme = {{ domains = [\"policy.example.com\"], directory_url = \"https://127.0.0.1:9/dir\" }} }}\n\
+         [[reader]]\nname = \"hr\"\ntoken_file = \"hr-token\"\nevents = true\n\
+         sets = {{ issuer = \"i\", audience = \"a\", signing_key_file = \"hr.pem\" }}\n[[role]]\nname = \"staff\"\ngroups = [\"Staff\"]\n\
          [[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"{{dir}}/out.json\"\n\
          [[target]]\nname = \"app\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/hook\"\nsecret_file = \"secret\"\n",
     ));
-    let secret = daemon.path("secret");
-    std::fs::write(&secret, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let token = "a-token-of-hr-0123456789abcdefghijkl";
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    for (name, text) in [("secret", secret), ("hr-token", token), ("hr.pem", &key)] {
+        std::fs::write(daemon.path(name), text).unwrap();
+        std::fs::set_permissions(daemon.path(name), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+    }
     daemon.run();
     let directory = daemon.add_directory("Acme", "entra");
     daemon.cli_json(&["token", "new", "acme", "--expires", "90d"]);
@@ -161,6 +168,15 @@ fn exposition() -> String {
     let mut third = TcpStream::connect(daemon.address).unwrap();
     let _ = third.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let _ = third.read_to_end(&mut Vec::new());
+
+    let mut reader = UnixStream::connect(daemon.path("publish.sock")).unwrap();
+    let poll = format!(
+        "POST /events/poll HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    reader.write_all(poll.as_bytes()).unwrap();
+    let mut told = String::new();
+    reader.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("\"sets\":{\""), "{told}");
 
     // No TLS, where TLS is spoken.
     let mut plain = TcpStream::connect(readers).unwrap();

@@ -105,8 +105,10 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let publish = publish::publish(root.table("publish"), files);
     let sections = root.tables("reader");
     unique(&sections, "name");
-    let readers: Vec<_> =
-        sections.into_iter().filter_map(|section| publish::reader(section, files, &targets)).collect();
+    let readers: Vec<_> = sections
+        .into_iter()
+        .filter_map(|section| publish::reader(section, files, &targets, &registry))
+        .collect();
     root.finish();
     let mut server = server;
     server.scim.client_subjects = directories

@@ -284,6 +284,41 @@ pub(crate) fn of_deliveries(status: &serde_json::Value) -> String {
     text
 }
 
+/// How the streams of readers that fetch signed events stand, as lines of the text format.
+pub(crate) fn of_streams(rows: &serde_json::Value) -> String {
+    use std::fmt::Write as _;
+
+    let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text = String::new();
+    // Of each: its name, its help, the key, and whether it only grows.
+    for (word, help, key, is_counter) in [
+        ("unacknowledged", "Tokens handed out and not acknowledged.", "unacknowledged", false),
+        ("lag_events", "Tokens not acknowledged, and changes not handed out.", "lag_events", false),
+        ("handed", "Tokens handed out, each counted once.", "handed", true),
+        ("acknowledged", "Tokens acknowledged.", "acknowledged", true),
+        ("refused", "Tokens that the reader refused.", "refused", true),
+    ] {
+        let name = format!("rosterd_sets_{word}");
+        let (kind, suffix) = if is_counter { ("counter", "_total") } else { ("gauge", "") };
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for row in rows {
+            let reader = row.get("reader").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let value = row.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
+            let _ = writeln!(text, "{name}{suffix}{{reader=\"{reader}\"}} {value}");
+        }
+    }
+    let name = "rosterd_sets_needs_snapshot";
+    let _ =
+        writeln!(text, "# HELP {name} Whether what comes next is gone from the log.\n# TYPE {name} gauge");
+    for row in rows {
+        let reader = row.get("reader").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let is_lost = row.get("state").is_some_and(|word| word == "needs_snapshot");
+        let _ = writeln!(text, "{name}{{reader=\"{reader}\"}} {}", u8::from(is_lost));
+    }
+    text
+}
+
 /// A gauge's name, its help and how a directory's row gives it.
 type DirectoryGauge = (&'static str, &'static str, fn(&serde_json::Value) -> u64);
 

@@ -30,6 +30,7 @@ pub mod owned;
 pub mod query;
 pub mod resource;
 pub mod restored;
+pub mod set_stream;
 pub mod sqlite;
 pub mod target;
 pub mod token;

@@ -438,12 +438,11 @@ impl Task {
                 FileRun { mirror, clock, settings, file, shelf, turn, origin }.run(&snapshot, cause)
             }
             TargetKind::Webhook(webhook) => {
-                if settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. }) {
-                    return Outcome::of(State::Pending);
-                }
+                let is_manual =
+                    settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. });
                 let (mirror, clock, settings) = (&mirror, &clock, &*settings);
-                WebhookRun { mirror, clock, settings, webhook, signals: &signals }
-                    .run(&snapshot)
+                let run = WebhookRun { mirror, clock, settings, webhook, signals: &signals };
+                if is_manual { run.shut(&snapshot) } else { run.run(&snapshot) }
                     .unwrap_or_else(|error| Outcome::failed(error.to_string()))
             }
         });

@@ -45,6 +45,7 @@ use super::metrics::{self, Metrics};
 use crate::access::{Entitlement, Role};
 use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, Seq, Subject, TargetName};
+use crate::reconcile::pull::streams;
 use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim;
 use crate::scim::dialect::Quirks;
@@ -316,6 +317,10 @@ impl AdminState {
         }
         if let Ok(status) = decided(self).await {
             more += &metrics::of_decisions(&status);
+        }
+        let mirror = self.mirror.clone();
+        if let Ok(Ok(rows)) = tokio::task::spawn_blocking(move || streams(&mirror)).await {
+            more += &metrics::of_streams(&rows);
         }
         let tokens = self.mirror.read_long::<_, StoreError, _>(|tx| mirror::token::list(tx, None)).await;
         more += &gauges::of_tokens(&tokens.unwrap_or_default(), self.mirror.now());

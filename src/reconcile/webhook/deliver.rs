@@ -109,7 +109,7 @@ struct Seen {
 impl Sender {
     /// Sends until told to stop. An attempt under way is dropped then; it is made again after the next start.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut live = Live::default();
+        let mut live = Live { breaker: self.asked_before(), ..Live::default() };
         loop {
             let wait = match self.step(&mut live).await {
                 Ok(wait) => wait,
@@ -146,6 +146,13 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// What the receiver asked for before a restart: it may still want to be left alone.
+    fn asked_before(&self) -> Breaker {
+        let saved = self.mirror.read_one::<_, StoreError>(|tx| target::state(tx, &self.name));
+        let saved = saved.ok().flatten().unwrap_or_default();
+        Breaker::until(record::not_before(&saved))
     }
 
     /// Begins what may begin. Answers how long there is nothing else to begin.
@@ -318,10 +325,14 @@ impl Sender {
         }
         let now = self.clock.now();
         let (mut sent, mut is_gone, mut error, mut is_done) = (Vec::new(), false, None, false);
+        let mut not_before = None;
         for (unit, attempt, at) in landed.iter().flat_map(|one| &one.made) {
             let one = judge(unit, attempt, *at, now);
             is_gone |= attempt.outcome == Outcome::Gone;
             is_done |= one.after == delivery::State::Done;
+            if let Outcome::Retry { after: Some(after), .. } = &attempt.outcome {
+                not_before = Some(now.plus(*after));
+            }
             error = one.attempt.error.clone().or(error);
             sent.push(one);
         }
@@ -345,6 +356,9 @@ impl Sender {
                     saved.record.last_error = error;
                     if is_done {
                         saved.record.last_success = Some(now);
+                    }
+                    if is_done || not_before.is_some() {
+                        record::set_not_before(saved, not_before);
                     }
                     if is_gone {
                         record::set_extra(saved, "disabled_url", Some(place.into()));
