@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     access, approve, backup, check, delivery, demo, diff, directory, doctor, events, explain, export, grant,
-    group, history, installer, manual, open, plan, reject, reload, serve, shut, status, subject, sync,
-    target, token, user, verify,
+    group, history, import, installer, manual, open, plan, reject, reload, serve, shut, status, subject,
+    sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -87,6 +87,8 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup in the mirror's place; targets stay as they are until they are verified
     Restore(backup::RestoreArgs),
+    /// Move a file of people into a directory: SCIM, JSON Lines, LDIF or CSV, as one plan
+    Import(import::Args),
     /// Look an installation over and say what to mend
     Doctor(doctor::Args),
     /// Completions for a shell

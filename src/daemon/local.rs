@@ -53,6 +53,7 @@ impl Local {
             health: Arc::new(health),
             metrics: Arc::new(Metrics::new()),
             own_uid: rustix::process::geteuid().as_raw(),
+            imports: crate::http::import::Imports::default(),
         };
         Ok(Self { state, caller })
     }

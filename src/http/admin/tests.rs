@@ -33,6 +33,7 @@ fn state(store: &Store) -> Arc<AdminState> {
             directory_order: Vec::new(),
             claims: Vec::new(),
             expect_every: Vec::new(),
+            quirks: Vec::new(),
             registry: Arc::new(Registry::standard()),
             base_url: "https://scim.example.com/scim/v2".into(),
             readers: Vec::new(),
@@ -45,6 +46,7 @@ fn state(store: &Store) -> Arc<AdminState> {
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
         own_uid: 0,
+        imports: crate::http::import::Imports::default(),
     })
 }
 

@@ -28,6 +28,7 @@ const SCHEMAS: &[&str] = &[
     include_str!("schema/past.json"),
     include_str!("schema/changes.json"),
     include_str!("schema/export.json"),
+    include_str!("schema/imports.json"),
 ];
 
 const ABOUT: &str = "What commands and console ask of a running daemon. Fields are only ever added; a list is `[]`, \

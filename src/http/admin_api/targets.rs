@@ -9,6 +9,7 @@ use super::{AdminError, AdminRole, Request, Targets, decisions, directories, tex
 use crate::mirror::history;
 use crate::model::{ResourceId, TargetName};
 use crate::reconcile::Decision;
+use crate::reconcile::pull::streams;
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -55,6 +56,9 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         None => (json!([]), json!({ "count": 0, "first": [] })),
     };
     let unenforced = named(request, unenforced).await?;
+    let mirror = state.mirror.clone();
+    let streams = tokio::task::spawn_blocking(move || streams(&mirror)).await;
+    let streams = streams.map_err(|cause| AdminError::new(500, cause.to_string(), ""))??;
     let (shut, grants) = decisions::in_force(request).await?;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -65,6 +69,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         "directories": directories,
         "targets": targets,
         "unenforced": unenforced,
+        "streams": streams,
         "shut": shut,
         "grants": grants,
         "problems": state.running.load().problems,

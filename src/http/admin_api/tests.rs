@@ -70,6 +70,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
             directory_order: Vec::new(),
             claims: Vec::new(),
             expect_every: Vec::new(),
+            quirks: Vec::new(),
             registry: Arc::new(Registry::standard()),
             base_url: "https://scim.example.com/scim/v2".into(),
             readers: vec!["fleet".to_owned()],
@@ -82,6 +83,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
         own_uid,
+        imports: crate::http::import::Imports::default(),
     }
 }
 

@@ -13,6 +13,7 @@
 mod assets;
 mod call;
 mod csrf;
+mod guide;
 mod headers;
 mod pages;
 mod routes;
