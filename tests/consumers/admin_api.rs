@@ -48,7 +48,8 @@ fn schemathesis_finds_nothing_that_the_document_does_not_say() {
         .unwrap();
     let told = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{told}\n{}", String::from_utf8_lossy(&out.stderr));
-    let operations = api::Api::new(listen, "ops").operations().len();
+    // It does not ask for the document itself, which it has read.
+    let operations = api::Api::new(listen, "ops").operations().len() - 1;
     let all = format!("Tested: {operations}");
     assert!(told.lines().any(|line| line.trim() == all), "not all {operations} were asked: {told}");
     assert!(std::fs::metadata(&report).is_ok_and(|facts| facts.len() > 10_000));
