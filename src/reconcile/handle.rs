@@ -11,11 +11,14 @@ use crate::access::{Entitlement, Explanation, Verdict, explain};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
+use super::about::{About, about};
 use super::explain::{AtTarget, at_target};
 use super::file::pin::NoVersion;
+use super::file::present::{self, Presented};
 use super::file::reload::Reloads;
 use super::file::wish::plan_of;
 use super::guard::verdict::{self, DecideError};
+use super::held::{self, Held};
 use super::latency::{self, Meter, Unenforced};
 use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
 use super::pull::Pull;
@@ -186,13 +189,7 @@ impl Reconciler {
     /// # Errors
     /// [`Error::UnknownTarget`], [`Error::Store`].
     pub async fn plan(&self, target: &TargetName) -> Result<Plan, Error> {
-        let found = self
-            .targets()
-            .running
-            .iter()
-            .find(|one| one.settings.name == *target)
-            .map(|one| Arc::clone(&one.settings));
-        let settings = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+        let settings = self.settings_of(target)?;
         let snapshot = self.inner.source.newest().await?;
         let mirror = self.inner.mirror.clone();
         let now = self.inner.clock.now();
@@ -224,6 +221,52 @@ impl Reconciler {
         Err(Error::Closed)
     }
 
+    /// Why `target` holds removals back, and which. `seen`: the hash of a plan somebody was shown; what was held later
+    /// is marked.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::Store`].
+    pub async fn held(&self, target: &TargetName, seen: Option<String>) -> Result<Held, Error> {
+        let settings = self.settings_of(target)?;
+        let snapshot = self.inner.source.newest().await?;
+        let (mirror, now) = (self.inner.mirror.clone(), self.inner.clock.now());
+        let found = tokio::task::spawn_blocking(move || {
+            let plan = plan_of(&mirror, &settings, &snapshot, now)?;
+            held::held(&mirror, &settings, &plan, seen.as_deref(), now)
+        });
+        Ok(found.await.map_err(|error| StoreError::Bug(format!("held: {error}")))??)
+    }
+
+    /// What lies at `target`'s destination; `None` for one that is told of events. `member` names a file of a tree or
+    /// set, `after` where the list of files goes on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::Store`].
+    pub async fn present(
+        &self,
+        target: &TargetName,
+        member: Option<String>,
+        after: Option<String>,
+    ) -> Result<Option<Presented>, Error> {
+        let (settings, mirror) = (self.settings_of(target)?, self.inner.mirror.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            present::present(&mirror, &settings, member.as_deref(), after.as_deref())
+        });
+        Ok(found.await.map_err(|error| StoreError::Bug(format!("file: {error}")))??)
+    }
+
+    /// What the configuration says of each target.
+    pub fn about(&self) -> Vec<(TargetName, About)> {
+        let targets = self.targets();
+        targets.running.iter().map(|one| (one.settings.name.clone(), about(&one.settings))).collect()
+    }
+
+    fn settings_of(&self, target: &TargetName) -> Result<Arc<TargetSettings>, Error> {
+        let targets = self.targets();
+        let found = targets.running.iter().find(|one| one.settings.name == *target);
+        found.map(|one| Arc::clone(&one.settings)).ok_or_else(|| Error::UnknownTarget(target.clone()))
+    }
+
     /// Carries out a person's decision about removals that `target` holds back, and waits for the run that follows.
     ///
     /// # Errors
@@ -232,6 +275,7 @@ impl Reconciler {
         &self,
         target: &TargetName,
         decision: Decision,
+        reason: Option<String>,
         origin: Origin,
     ) -> Result<DecisionReport, Error> {
         for _ in 0..2 {
@@ -241,7 +285,8 @@ impl Reconciler {
                 found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
             };
             let (reply, report) = oneshot::channel();
-            let order = Order::Decide { decision: decision.clone(), origin: origin.clone(), reply };
+            let (decision, reason) = (decision.clone(), reason.clone());
+            let order = Order::Decide { decision, reason, origin: origin.clone(), reply };
             if orders.send(order).await.is_ok()
                 && let Ok(report) = report.await
             {
@@ -615,6 +660,41 @@ pub fn plan_offline(
     Ok(plan_of(mirror, found, &snapshot, clock.now())?)
 }
 
+/// [`Reconciler::held`] without any task. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Store`].
+pub fn held_offline(
+    mirror: &Mirror,
+    settings: Settings,
+    target: &TargetName,
+    seen: Option<&str>,
+    clock: &dyn Clock,
+) -> Result<Held, Error> {
+    let Settings { targets, roles, directories } = settings;
+    let found = targets.iter().find(|one| one.name == *target);
+    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+    let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock, None)?;
+    let plan = plan_of(mirror, found, &snapshot, clock.now())?;
+    Ok(held::held(mirror, found, &plan, seen, clock.now())?)
+}
+
+/// [`Reconciler::present`] without any task. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Store`].
+pub fn present_offline(
+    mirror: &Mirror,
+    settings: &Settings,
+    target: &TargetName,
+    member: Option<&str>,
+    after: Option<&str>,
+) -> Result<Option<Presented>, Error> {
+    let found = settings.targets.iter().find(|one| one.name == *target);
+    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+    Ok(present::present(mirror, found, member, after)?)
+}
+
 /// Carries out a decision without any task; the daemon acts on it when it starts. Blocking.
 ///
 /// # Errors
@@ -623,7 +703,7 @@ pub fn decide_offline(
     mirror: &Mirror,
     settings: &Settings,
     target: &TargetName,
-    decision: Decision,
+    decision: (Decision, Option<String>),
     origin: Origin,
 ) -> Result<DecisionReport, Error> {
     let found = settings.targets.iter().find(|one| one.name == *target);

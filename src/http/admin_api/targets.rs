@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, Targets, decisions, directories, text, truth};
+use super::{AdminError, Request, Targets, decisions, directories, lag, text, truth};
 use crate::model::TargetName;
 use crate::reconcile::Decision;
+
+/// Longest reason of a decision.
+const REASON_CHARS_MAX: usize = 500;
 
 pub(super) fn target(name: &str) -> Result<TargetName, AdminError> {
     TargetName::parse(name).map_err(|error| AdminError::invalid(format!("`{name}`: {error}")))
@@ -22,7 +25,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
     let directories = directories::all(request).await?;
     let seq = state.mirror.read_long::<_, AdminError, _>(|tx| Ok(tx.seq()?)).await?;
     let (targets, unenforced) = match &state.targets {
-        Some(targets) => (targets.status().await?, targets.unenforced().await?),
+        Some(targets) => (lag::told(request, targets.status().await?).await?, targets.unenforced().await?),
         None => (json!([]), json!({ "count": 0, "first": [] })),
     };
     let (shut, grants) = decisions::in_force(request).await?;
@@ -57,10 +60,10 @@ pub(super) async fn sync(request: &Request<'_>) -> Result<Value, AdminError> {
     targets(request)?.sync(wanted, adopt, request.caller.origin()).await
 }
 
-/// Body `{"target","plan"?,"subjects"?,"restored"?}`: lets held removals go; all of the plan's, or only these people's.
+/// Body `{"target","plan"?,"subjects"?,"restored"?,"reason"?}`: lets held removals go; all of the plan's, or only these people's.
 /// With `restored` the target follows a mirror that was restored from a backup.
 pub(super) async fn approve(request: &Request<'_>) -> Result<Value, AdminError> {
-    let body = request.object(&["target", "plan", "subjects", "restored"])?;
+    let body = request.object(&["target", "plan", "subjects", "restored", "reason"])?;
     let plan = text(&body, "plan")?.map(str::to_owned);
     if truth(&body, "restored")?.unwrap_or(false) {
         if plan.is_some() || body.get("subjects").is_some_and(|subjects| !subjects.is_null()) {
@@ -76,9 +79,9 @@ pub(super) async fn approve(request: &Request<'_>) -> Result<Value, AdminError> 
     decide(request, &body, Decision::Approve { plan, subjects }).await
 }
 
-/// Body `{"target","window"?}`: keeps what is held.
+/// Body `{"target","window"?,"reason"?}`: keeps what is held.
 pub(super) async fn reject(request: &Request<'_>) -> Result<Value, AdminError> {
-    let body = request.object(&["target", "window"])?;
+    let body = request.object(&["target", "window", "reason"])?;
     let window = truth(&body, "window")?.unwrap_or(false);
     decide(request, &body, Decision::Reject { window }).await
 }
@@ -89,7 +92,14 @@ async fn decide(
     decision: Decision,
 ) -> Result<Value, AdminError> {
     let name = text(body, "target")?.ok_or_else(|| AdminError::invalid("name the target"))?;
-    targets(request)?.decide(target(name)?, decision, request.caller.origin()).await
+    let reason = text(body, "reason")?.map(str::trim).filter(|reason| !reason.is_empty());
+    if reason.is_some_and(|reason| {
+        reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control)
+    }) {
+        return Err(AdminError::invalid("a reason has at most 500 characters on one line"));
+    }
+    let reason = reason.map(str::to_owned);
+    targets(request)?.decide(target(name)?, decision, reason, request.caller.origin()).await
 }
 
 pub(super) async fn reload(request: &Request<'_>) -> Result<Value, AdminError> {
