@@ -2,12 +2,55 @@
 
 use serde_json::{Value, json};
 
+use super::endpoints::{self, Endpoint, get, post};
 use super::targets::{target, targets};
-use super::{AdminError, Request, lag, truth};
+use super::{AdminError, AdminRole, Request, lag, truth};
 use crate::model::Seq;
 
 /// Most people in one answer.
 const PEOPLE_MAX: u64 = 1_000;
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("targets", "Every target and how it stands, the orphaned ones included", "Targets", |r| {
+        Box::pin(list(r))
+    }),
+    get("targets/{name}", "One target with what is remembered of it", "Target", |r| {
+        Box::pin(show(r, r.segment(0)))
+    }),
+    get("targets/{name}/held", "Why a target holds removals back, and whose", "Held", |r| {
+        Box::pin(held(r, r.segment(0)))
+    })
+    .query(&[
+        endpoints::text("q", "only people whose name or id contains this"),
+        endpoints::text("seen", "the hash of a plan somebody was shown; who was added since is marked `new`"),
+        endpoints::number("offset", "how many people to pass over"),
+        endpoints::number("limit", "most people, 1 to 1000; 200 without it"),
+    ]),
+    get("targets/{name}/file", "What lies at a target's destination, bounded, secrets hidden", "TargetFile", |r| {
+        Box::pin(file(r, r.segment(0)))
+    })
+    .query(&[
+        endpoints::text("member", "which file of a tree or set"),
+        endpoints::text("after", "files of a tree from behind this name on"),
+    ]),
+    post(
+        AdminRole::Operate,
+        "targets/{name}/rollback",
+        "Pins a target to an earlier version",
+        "RolledBack",
+        |r| Box::pin(roll_back(r, r.segment(0))),
+    )
+    .body("Rollback"),
+    post(
+        AdminRole::Admin,
+        "targets/{name}/forget",
+        "Forgets a target that the configuration dropped",
+        "TargetForgotten",
+        |r| Box::pin(forget(r, r.segment(0))),
+    )
+    .body("TargetForget"),
+];
 
 /// `{"targets":[…]}` as in `status`, the orphaned ones included.
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
