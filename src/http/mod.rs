@@ -11,6 +11,7 @@ pub mod admin;
 pub mod admin_api;
 mod answer;
 pub mod auth;
+pub mod console;
 pub mod content;
 mod framing;
 mod gauges;
