@@ -49,6 +49,8 @@ impl SessionKey {
 #[derive(Debug)]
 struct Session {
     user: SignedIn,
+    /// Whether it began over TLS; its cookie's name says so too.
+    is_secure: bool,
     began: Timestamp,
     used: Timestamp,
     flash: Option<Flash>,
@@ -73,7 +75,7 @@ impl Sessions {
     }
 
     /// A new session; the text is the cookie's value. `None` if there is no randomness.
-    pub(super) fn begin(&self, user: SignedIn, now: Timestamp) -> Option<String> {
+    pub(super) fn begin(&self, user: SignedIn, is_secure: bool, now: Timestamp) -> Option<String> {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random).ok()?;
         let identifier = URL_SAFE_NO_PAD.encode(random);
@@ -85,7 +87,7 @@ impl Sessions {
             let oldest = all.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
             oldest.map(|key| all.remove(&key));
         }
-        let session = Session { user, began: now, used: now, flash: None, aside: BTreeMap::new() };
+        let session = Session { user, is_secure, began: now, used: now, flash: None, aside: BTreeMap::new() };
         all.insert(SessionKey::of(&identifier), session);
         Some(identifier)
     }
@@ -95,6 +97,7 @@ impl Sessions {
     pub(super) fn find(
         &self,
         identifier: &str,
+        is_secure: bool,
         now: Timestamp,
         touches: bool,
         is_still: impl FnOnce(&SignedIn) -> bool,
@@ -102,6 +105,9 @@ impl Sessions {
         let key = SessionKey::of(identifier);
         let mut all = self.all();
         let session = all.get_mut(&key)?;
+        if session.is_secure != is_secure {
+            return None;
+        }
         if session.is_over(now) || !is_still(&session.user) {
             all.remove(&key);
             return None;
@@ -146,17 +152,18 @@ fn cookie_name(is_secure: bool) -> &'static str {
     if is_secure { COOKIE_SECURE } else { COOKIE_PLAIN }
 }
 
-/// The session's cookie as the browser sent it.
-pub(super) fn cookie(headers: &HeaderMap, is_secure: bool) -> Option<&str> {
-    let wanted = cookie_name(is_secure);
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, value)| *name == wanted && value.len() == 43)
-        .map(|(_, value)| value)
+/// The session's cookie as the browser sent it, and whether it is the one for TLS. A neighbour on the same host can
+/// plant a plain one beside it, so that the other counts first.
+pub(super) fn cookie(headers: &HeaderMap) -> Option<(&str, bool)> {
+    let pairs = || {
+        let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+    };
+    [true, false].into_iter().find_map(|is_secure| {
+        let wanted = cookie_name(is_secure);
+        let mut found = pairs().filter(|(name, value)| *name == wanted && value.len() == 43);
+        found.next().map(|(_, value)| (value, is_secure))
+    })
 }
 
 /// `Set-Cookie` for a new session.

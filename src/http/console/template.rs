@@ -86,7 +86,7 @@ fn ago(text: &str, now: Timestamp) -> Result<String, Error> {
     Ok(if is_past { format!("{words} ago") } else { format!("in {words}") })
 }
 
-fn plural_of(number: u64, noun: &str) -> String {
+pub(super) fn plural_of(number: u64, noun: &str) -> String {
     plural(i64::try_from(number).unwrap_or(i64::MAX), noun)
 }
 

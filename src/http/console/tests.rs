@@ -10,6 +10,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("sign_in.html", include_str!("templates/samples/sign_in.json")),
     ("fault.html", include_str!("templates/samples/fault.json")),
     ("overview.html", include_str!("templates/samples/overview.json")),
+    ("overview.html", include_str!("templates/samples/overview_empty.json")),
     ("overview_now.html", include_str!("templates/samples/overview.json")),
 ];
 
