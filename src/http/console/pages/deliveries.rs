@@ -142,15 +142,28 @@ pub(in crate::http::console) async fn skip(call: &Call<'_>) -> Result<Shown, Fau
     Ok(Shown::SeeOther(page(call), Some(flash)))
 }
 
-/// `GET /deliveries/{target}/{order}`: what `resume`, `replay` and `snapshot` would do, and the form that does it.
-pub(in crate::http::console) async fn ask(call: &Call<'_>) -> Result<Shown, Fault> {
-    let (name, order) = (call.part("target"), call.part("order"));
+/// `GET /deliveries/{target}/resume`: what it would do, and the form that does it.
+pub(in crate::http::console) async fn ask_resume(call: &Call<'_>) -> Result<Shown, Fault> {
+    ask(call, "resume").await
+}
+
+/// `GET /deliveries/{target}/replay`: likewise.
+pub(in crate::http::console) async fn ask_replay(call: &Call<'_>) -> Result<Shown, Fault> {
+    ask(call, "replay").await
+}
+
+/// `GET /deliveries/{target}/snapshot`: likewise.
+pub(in crate::http::console) async fn ask_snapshot(call: &Call<'_>) -> Result<Shown, Fault> {
+    ask(call, "snapshot").await
+}
+
+async fn ask(call: &Call<'_>, order: &str) -> Result<Shown, Fault> {
+    let name = call.part("target");
     let target = call.get(&super::target::api(name), &[]).await?;
     let title = match order {
         "resume" => format!("Resume {name}"),
         "replay" => format!("Send {name} past events again"),
-        "snapshot" => format!("Send {name} the present state"),
-        _ => return Err(Fault::new(404, "There is no such page", "")),
+        _ => format!("Send {name} the present state"),
     };
     let get = |name: &str| call.param(name).unwrap_or_default();
     Ok(Shown::page(title, "delivery_ask.html", asked(&target, order, get("from"), get("since"))))

@@ -1,3 +1,10 @@
 //! The pages, a file each.
 
+pub(super) mod deliveries;
+pub(super) mod grants;
+pub(super) mod history;
 pub(super) mod overview;
+pub(super) mod plan;
+pub(super) mod target;
+pub(super) mod targets;
+mod view;

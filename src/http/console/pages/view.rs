@@ -3,20 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// A text member, or "".
-pub(super) fn text<'a>(of: &'a Value, key: &str) -> &'a str {
-    of.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// A number, or 0.
-pub(super) fn number(of: &Value, key: &str) -> u64 {
-    of.get(key).and_then(Value::as_u64).unwrap_or(0)
-}
-
-/// A list, or none.
-pub(super) fn list<'a>(of: &'a Value, key: &str) -> &'a [Value] {
-    of.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
+pub(super) use crate::http::console::words::{list, number, text};
 
 /// `true`, and nothing else.
 pub(super) fn truth(of: &Value, key: &str) -> bool {
