@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::*;
 use crate::http::admin_api::AdminRole;
 
-/// A hash that `argon2` (the program of Debian) made of `correct horse battery`.
+/// A hash that argon2-cffi made of `correct horse battery`.
 const PHC: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5bYJXsVkfsnuPcJLmx8KxnpDSm7uZNXaFBcAwEmzB4w";
+    "$argon2id$v=19$m=19456,t=2,p=1$3lJVgHw1CQadnrvrrI9WfQ$I0ypF6mUMwAxhBBxNG0Rwi8PAjVK18SqiS1GKgSDaK0";
 
 /// Reads `text` where the file `pw` holds `password`.
 fn with(password: &str, text: &str) -> Result<Loaded, Problems> {

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
 use crate::config::{self, Config, Loaded, Secrets, change};
-use crate::http::admin::AdminTcp;
+use crate::http::admin::{AdminTcp, Site};
 use crate::http::admin_api::{AdminError, AdminSocket, AdminState, AdminUser, Answering, Reload, Users};
+use crate::http::console::Console;
 use crate::http::health::Health;
 use crate::http::listener::Address;
 use crate::http::metrics::Metrics;
@@ -348,7 +349,9 @@ async fn web(config: &Config, state: &Arc<AdminState>, bound: Vec<Address>) -> R
     let users = tokio::task::spawn_blocking(move || Users::new(&wanted));
     let users = Arc::new(users.await.map_err(|_| Error::Dead("what reads passwords"))?);
     let settings = wire::admin(config, &bound);
-    let tcp = AdminTcp::new(Arc::clone(state), Arc::clone(&users), settings, None, Arc::default());
+    let console = Console::new(Arc::clone(state), Arc::clone(&users)).map_err(std::io::Error::other);
+    let site: Arc<dyn Site> = Arc::new(console.map_err(Error::System)?);
+    let tcp = AdminTcp::new(Arc::clone(state), Arc::clone(&users), settings, Some(site), Arc::default());
     Ok(Some(Web { users, tcp: Arc::new(tcp), bound }))
 }
 

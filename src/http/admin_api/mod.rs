@@ -462,6 +462,12 @@ pub(crate) fn body_bytes_max(method: &Method, path: &str) -> usize {
     row.map_or(endpoints::BODY_BYTES_MAX, |(row, _)| row.body_bytes_max)
 }
 
+/// Every endpoint's method, path and least role.
+#[cfg(test)]
+pub(crate) fn rows() -> Vec<(&'static str, &'static str, AdminRole)> {
+    endpoints::all().map(|row| (row.method, row.path, row.least)).collect()
+}
+
 fn nowhere() -> AdminError {
     AdminError::absent("there is no such endpoint", "endpoints stand below /api/v1/")
 }
