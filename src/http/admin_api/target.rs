@@ -27,9 +27,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         endpoints::number("offset", "how many people to pass over"),
         endpoints::number("limit", "most people, 1 to 1000; 200 without it"),
     ]),
-    get("targets/{name}/file", "What lies at a target's destination, bounded, secrets hidden", "TargetFile", |r| {
-        Box::pin(file(r, r.segment(0)))
-    })
+    get(
+        "targets/{name}/file",
+        "What lies at a target's destination, bounded, secrets hidden",
+        "TargetFile",
+        |r| Box::pin(file(r, r.segment(0))),
+    )
     .query(&[
         endpoints::text("member", "which file of a tree or set"),
         endpoints::text("after", "files of a tree from behind this name on"),

@@ -164,7 +164,8 @@ impl Filter {
             let at = params.len();
             params.extend([target, epoch, seq, n]);
             let (target, id) = (at + 1, format!("(?{}, ?{}, ?{})", at + 2, at + 3, at + 4));
-            words.push(format!("((epoch, seq, n) < {id} OR ((epoch, seq, n) = {id} AND target > ?{target}))"));
+            words
+                .push(format!("((epoch, seq, n) < {id} OR ((epoch, seq, n) = {id} AND target > ?{target}))"));
         }
         (words.join(" AND "), params)
     }

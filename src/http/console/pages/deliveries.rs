@@ -97,7 +97,8 @@ const BODY_CHARS_MAX: usize = 64 * 1024;
 /// What the template of one delivery is given.
 pub(in crate::http::console) fn delivery(found: &Value) -> Value {
     let body = view::text(found, "body");
-    let pretty = serde_json::from_str::<Value>(body).ok().and_then(|body| serde_json::to_string_pretty(&body).ok());
+    let pretty =
+        serde_json::from_str::<Value>(body).ok().and_then(|body| serde_json::to_string_pretty(&body).ok());
     let is_json = pretty.is_some();
     let text = pretty.unwrap_or_else(|| body.to_owned());
     let cut = view::short(&text, BODY_CHARS_MAX);
@@ -135,8 +136,11 @@ pub(in crate::http::console) async fn ask_skip(call: &Call<'_>) -> Result<Shown,
 pub(in crate::http::console) async fn skip(call: &Call<'_>) -> Result<Shown, Fault> {
     call.send(Method::POST, "deliveries/skip", &json!({ "id": id(call) })).await?;
     let flash = Flash {
-        hint: format!("To send it after all, replay {} from change {}.", call.part("target"),
-            call.part("event").split('-').nth(1).unwrap_or_default()),
+        hint: format!(
+            "To send it after all, replay {} from change {}.",
+            call.part("target"),
+            call.part("event").split('-').nth(1).unwrap_or_default()
+        ),
         ..Flash::good(format!("{} is passed over; its target goes on.", id(call)))
     };
     Ok(Shown::SeeOther(page(call), Some(flash)))
@@ -179,7 +183,10 @@ pub(in crate::http::console) async fn resume(call: &Call<'_>) -> Result<Shown, F
     let name = call.part("target");
     let report = call.send(Method::POST, "deliveries/retry", &json!({ "all": true, "target": name })).await?;
     let count = view::number(&report, "deliveries");
-    Ok(Shown::done(list_of(name), format!("{name} is resumed: {count} waiting or parked deliveries are tried again now.")))
+    Ok(Shown::done(
+        list_of(name),
+        format!("{name} is resumed: {count} waiting or parked deliveries are tried again now."),
+    ))
 }
 
 fn list_of(name: &str) -> String {
@@ -210,7 +217,10 @@ pub(in crate::http::console) async fn replay(call: &Call<'_>) -> Result<Shown, F
     };
     match sent {
         Ok(report) => {
-            let told = format!("{name} is sent again what happened from change {} on.", view::number(&report, "from"));
+            let told = format!(
+                "{name} is sent again what happened from change {} on.",
+                view::number(&report, "from")
+            );
             let flash = Flash { hint: view::text(&report, "note").to_owned(), ..Flash::good(told) };
             Ok(Shown::SeeOther(list_of(name), Some(flash)))
         }

@@ -19,12 +19,14 @@ async fn state(call: &Call<'_>) -> Result<Value, Fault> {
     let grants = call.get("grants", &[("all", all)]).await?;
     let shut = call.get("shut", &[]).await?;
     let now = call.now();
-    let left = |until: &str| crate::model::Timestamp::parse_rfc3339(until).map_or(0, |at| at.since(now).as_secs());
+    let left =
+        |until: &str| crate::model::Timestamp::parse_rfc3339(until).map_or(0, |at| at.since(now).as_secs());
     let get = |name: &str| call.form(name).unwrap_or_default();
     let mut context = context(&grants, &shut, left);
     if let Some(context) = context.as_object_mut() {
         context.insert("all".to_owned(), (!all.is_empty()).into());
-        let fields = ["subject", "role", "for", "reason"].map(|name| (name.to_owned(), Value::from(get(name))));
+        let fields =
+            ["subject", "role", "for", "reason"].map(|name| (name.to_owned(), Value::from(get(name))));
         context.insert("form".to_owned(), Value::Object(fields.into_iter().collect()));
     }
     Ok(context)
@@ -74,10 +76,18 @@ pub(in crate::http::console) async fn grant(call: &Call<'_>) -> Result<Shown, Fa
     };
     let body = json!({ "subject": get("subject"), "role": get("role"), "seconds": seconds, "reason": get("reason") });
     match call.send(Method::POST, "grants", &body).await {
-        Ok(made) => Ok(Shown::SeeOther("/grants".to_owned(), Some(Flash {
-            hint: "To undo it, end the grant in the list.".to_owned(),
-            ..Flash::good(format!("{} holds {} for {}.", name(&made), view::text(&made, "role"), view::span(seconds)))
-        }))),
+        Ok(made) => Ok(Shown::SeeOther(
+            "/grants".to_owned(),
+            Some(Flash {
+                hint: "To undo it, end the grant in the list.".to_owned(),
+                ..Flash::good(format!(
+                    "{} holds {} for {}.",
+                    name(&made),
+                    view::text(&made, "role"),
+                    view::span(seconds)
+                ))
+            }),
+        )),
         Err(fault) => again(call, fault).await,
     }
 }
@@ -110,7 +120,10 @@ pub(in crate::http::console) async fn revoke(call: &Call<'_>) -> Result<Shown, F
     let path = format!("grants/{}", encoded(call.part("id")));
     let ended = call.send(Method::DELETE, &path, &Value::Null).await?;
     let told = format!("The grant of {} to {} has ended.", view::text(&ended, "role"), name(&ended));
-    Ok(Shown::SeeOther("/grants".to_owned(), Some(Flash { hint: "To undo it, grant it again.".to_owned(), ..Flash::good(told) })))
+    Ok(Shown::SeeOther(
+        "/grants".to_owned(),
+        Some(Flash { hint: "To undo it, grant it again.".to_owned(), ..Flash::good(told) }),
+    ))
 }
 
 /// `GET /shut`: whom, and why.
@@ -134,7 +147,10 @@ pub(in crate::http::console) async fn shut(call: &Call<'_>) -> Result<Shown, Fau
             let flash = if still.is_empty() {
                 Flash { hint: "Every target has followed.".to_owned(), ..Flash::good(told) }
             } else {
-                Flash::warn(told, format!("Still in at {}; these follow as soon as they can.", still.join(", ")))
+                Flash::warn(
+                    told,
+                    format!("Still in at {}; these follow as soon as they can.", still.join(", ")),
+                )
             };
             Ok(Shown::SeeOther("/grants".to_owned(), Some(flash)))
         }

@@ -44,9 +44,17 @@ pub(in crate::http::console) fn context(found: &Value, filter: &[(&str, &str)], 
     let fields: serde_json::Map<String, Value> =
         filter.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
     let families = [
-        ("", "Everything"), ("user.*", "Users"), ("group.*", "Groups"), ("guard.*", "Held removals and decisions"),
-        ("target.*", "Targets"), ("delivery.*", "Deliveries"), ("grant.*", "Grants"), ("subject.*", "Shut and opened"),
-        ("directory.*", "Directory services"), ("token.*", "Tokens"), ("rebaseline.*", "Re-baselines"),
+        ("", "Everything"),
+        ("user.*", "Users"),
+        ("group.*", "Groups"),
+        ("guard.*", "Held removals and decisions"),
+        ("target.*", "Targets"),
+        ("delivery.*", "Deliveries"),
+        ("grant.*", "Grants"),
+        ("subject.*", "Shut and opened"),
+        ("directory.*", "Directory services"),
+        ("token.*", "Tokens"),
+        ("rebaseline.*", "Re-baselines"),
         ("config.*", "Configuration"),
     ];
     let mut kinds: Vec<Value> =

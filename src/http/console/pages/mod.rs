@@ -5,6 +5,8 @@ pub(super) mod grants;
 pub(super) mod history;
 pub(super) mod overview;
 pub(super) mod plan;
+#[cfg(test)]
+pub(super) mod samples;
 pub(super) mod target;
 pub(super) mod targets;
 mod view;

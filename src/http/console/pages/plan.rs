@@ -53,7 +53,9 @@ pub(in crate::http::console) fn context(
     let before = offset.parse::<u64>().ok().filter(|offset| *offset > 0);
     let before = before.map(|at| at.saturating_sub(PEOPLE_SHOWN).to_string());
     let after = held.get("next").and_then(Value::as_u64).map(|next| next.to_string());
-    let link = |at: &Option<String>| at.as_ref().map_or(String::new(), |at| view::link(&path, &[("q", q), ("offset", at)]));
+    let link = |at: &Option<String>| {
+        at.as_ref().map_or(String::new(), |at| view::link(&path, &[("q", q), ("offset", at)]))
+    };
     json!({
         "target": view::target(target),
         "held": summary(held),
@@ -128,7 +130,7 @@ fn person(of: &Value) -> Value {
 }
 
 /// What a decision did, for the page that is shown next.
-fn done(of: &Value) -> Value {
+pub(super) fn done(of: &Value) -> Value {
     json!({
         "what": view::text(of, "what"), "released": view::number(of, "released"),
         "rejected": view::number(of, "rejected"), "given_back": view::number(of, "given_back"),
@@ -153,7 +155,11 @@ pub(in crate::http::console) async fn ask(call: &Call<'_>) -> Result<Shown, Faul
     }
     let target = call.get(&api(name), &[]).await?;
     let context = asked(&target, &held, what, &chosen)?;
-    let title = if what == "reject" { format!("Keep what is held at {name}") } else { format!("Let removals go at {name}") };
+    let title = if what == "reject" {
+        format!("Keep what is held at {name}")
+    } else {
+        format!("Let removals go at {name}")
+    };
     Ok(Shown::page(title, "plan_ask.html", context))
 }
 
@@ -161,7 +167,12 @@ pub(in crate::http::console) async fn ask(call: &Call<'_>) -> Result<Shown, Faul
 ///
 /// # Errors
 /// No such decision.
-pub(in crate::http::console) fn asked(target: &Value, held: &Value, what: &str, chosen: &[&str]) -> Result<Value, Fault> {
+pub(in crate::http::console) fn asked(
+    target: &Value,
+    held: &Value,
+    what: &str,
+    chosen: &[&str],
+) -> Result<Value, Fault> {
     if !matches!(what, "all" | "chosen" | "reject") {
         return Err(Fault::new(400, "There is no such decision", ""));
     }
@@ -206,7 +217,12 @@ async fn stale(call: &Call<'_>, shown: &str) -> Result<Option<Shown>, Fault> {
 async fn again(call: &Call<'_>, fault: Fault, stale: Option<(&str, Value)>) -> Result<Shown, Fault> {
     let (seen, changed) = stale.map_or(("", None), |(seen, changed)| (seen, Some(changed)));
     let context = state(call, seen, changed).await?;
-    Ok(Shown::Again { fault, title: format!("Held at {}", call.part("name")), template: "plan.html", context })
+    Ok(Shown::Again {
+        fault,
+        title: format!("Held at {}", call.part("name")),
+        template: "plan.html",
+        context,
+    })
 }
 
 /// `POST /targets/{name}/approve`.

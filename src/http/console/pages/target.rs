@@ -31,7 +31,8 @@ pub(in crate::http::console) async fn file(call: &Call<'_>) -> Result<Shown, Fau
     let (member, after) = (call.param("member").unwrap_or_default(), call.param("after").unwrap_or_default());
     let target = call.get(&api(name), &[]).await?;
     let file = call.get(&format!("{}/file", api(name)), &[("member", member), ("after", after)]).await?;
-    let context = json!({ "target": view::target(&target), "file": presented(&file, member), "after": after });
+    let context =
+        json!({ "target": view::target(&target), "file": presented(&file, member), "after": after });
     Ok(Shown::page(format!("What lies at {name}"), "target_file.html", context))
 }
 
@@ -183,7 +184,11 @@ pub(in crate::http::console) async fn ask(call: &Call<'_>) -> Result<Shown, Faul
     let target = call.get(&api(name), &[]).await?;
     let Some(title) = title(order, name) else { return Err(Fault::new(404, "There is no such page", "")) };
     if !call.may(least(order)) {
-        return Err(Fault::new(403, format!("The role `{}` may look at this but not do it", call.user.role.as_str()), ""));
+        return Err(Fault::new(
+            403,
+            format!("The role `{}` may look at this but not do it", call.user.role.as_str()),
+            "",
+        ));
     }
     let plan = match order {
         "adopt" | "unpin" | "restored" => call.get("plan", &[("target", name)]).await.ok(),
@@ -259,7 +264,9 @@ pub(in crate::http::console) async fn roll_back(call: &Call<'_>) -> Result<Shown
                 "{name} is pinned to what it held at change {to}, less what was revoked since: {added} came back, {removed} went."
             ))
         },
-        error => Flash::bad(format!("{name} is pinned to change {to}, but could not be written: {error}"), ""),
+        error => {
+            Flash::bad(format!("{name} is pinned to change {to}, but could not be written: {error}"), "")
+        }
     };
     Ok(Shown::SeeOther(page(name), Some(flash)))
 }
@@ -285,8 +292,10 @@ pub(in crate::http::console) async fn restored(call: &Call<'_>) -> Result<Shown,
 pub(in crate::http::console) async fn forget(call: &Call<'_>) -> Result<Shown, Fault> {
     let name = call.part("name");
     let delete = call.form("delete").is_some();
-    let report = call.send(Method::POST, &format!("{}/forget", api(name)), &json!({ "delete": delete })).await?;
-    let paths = |key: &str| view::list(&report, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let report =
+        call.send(Method::POST, &format!("{}/forget", api(name)), &json!({ "delete": delete })).await?;
+    let paths =
+        |key: &str| view::list(&report, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
     let mut told = format!("Forgot {name}.");
     if !view::list(&report, "deleted").is_empty() {
         told += &format!(" Removed: {}.", paths("deleted"));

@@ -73,11 +73,17 @@ pub(super) fn advice(state: &str) -> &'static str {
         "drifted" => {
             "Somebody changed the file, and drift = \"report\" leaves that as it is. Sync writes it again."
         }
-        "foreign" => "A file is there that rosterd never wrote. Look at it, then take it over or move it away.",
+        "foreign" => {
+            "A file is there that rosterd never wrote. Look at it, then take it over or move it away."
+        }
         "disabled" => "The receiver answered 410 Gone. Mend it, then resume.",
-        "pinned" => "It was rolled back and stays there: removals are applied, additions wait until it is let go.",
+        "pinned" => {
+            "It was rolled back and stays there: removals are applied, additions wait until it is let go."
+        }
         "orphaned" => "The configuration no longer names it; what it wrote stays until it is forgotten.",
-        "waiting" => "No directory service has pushed anything yet, so nothing is known and nothing is written.",
+        "waiting" => {
+            "No directory service has pushed anything yet, so nothing is known and nothing is written."
+        }
         "unverified" => {
             "The mirror came from a backup. It is kept whole until a full push, or until a person lets it follow."
         }
@@ -90,7 +96,8 @@ pub(super) fn advice(state: &str) -> &'static str {
 pub(super) fn target(of: &Value) -> Value {
     let kind = text(of, "type");
     let is_file = matches!(kind, "file" | "tree" | "set");
-    let traffic = of.get("traffic").filter(|traffic| traffic.is_object()).cloned().unwrap_or_else(|| json!({}));
+    let traffic =
+        of.get("traffic").filter(|traffic| traffic.is_object()).cloned().unwrap_or_else(|| json!({}));
     let state = text(of, "state");
     json!({
         "name": text(of, "name"),
@@ -167,7 +174,8 @@ pub(super) fn only_plan(answer: &Value) -> Value {
 
 /// One change of the log.
 pub(super) fn change(of: &Value) -> Value {
-    let what = ["name", "object", "resource"].into_iter().map(|key| text(of, key)).find(|one| !one.is_empty());
+    let what =
+        ["name", "object", "resource"].into_iter().map(|key| text(of, key)).find(|one| !one.is_empty());
     let kind = text(of, "kind");
     let resource = text(of, "resource");
     let href = match kind.split('.').next().unwrap_or_default() {
