@@ -20,6 +20,7 @@ mod bad_input;
 mod chaos;
 mod commands;
 mod company;
+mod console_targets;
 mod crash;
 mod decisions;
 mod delivery;

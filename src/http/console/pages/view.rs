@@ -221,7 +221,7 @@ fn member(of: &Value) -> Value {
     json!({
         "added": text(of, "op") == "add", "member": name("member"), "group": name("group"),
         "member_id": text(of, "member"), "group_id": text(of, "group"),
-        "is_user": text(of, "type") != "group",
+        "is_user": !text(of, "type").eq_ignore_ascii_case("group"),
     })
 }
 
