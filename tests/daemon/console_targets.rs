@@ -126,6 +126,11 @@ fn field(page: &str, name: &str) -> Option<String> {
     Some(rest.split('"').next().unwrap().to_owned())
 }
 
+/// A page as a browser reads it: a slash is escaped in attributes.
+fn page(answer: &Response) -> String {
+    answer.text().replace("&#x2f;", "/")
+}
+
 impl Browser {
     fn sign_in(console: SocketAddr, who: &str) -> Self {
         let origin = format!("http://{console}");
@@ -147,7 +152,7 @@ impl Browser {
     fn get(&mut self, path: &str) -> String {
         let answer = self.answer(path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        answer.text()
+        page(&answer)
     }
 
     /// Sends a form of `page`, with its token.
@@ -196,7 +201,8 @@ fn a_mass_removal_is_reviewed_approved_for_one_and_then_for_the_rest() {
 
     let person = field(&found, "subject").expect("a check box");
     let fields = [("plan", hash.as_str()), ("what", "chosen"), ("subject", person.as_str())];
-    let asked = olga.post_with("/targets/file/plan", &plan, &fields).expect(200).text();
+    let asked = olga.post_with("/targets/file/plan", &plan, &fields).expect(200);
+    let asked = page(&asked);
     assert!(asked.contains("Let 2 removals go") && asked.contains(&last), "a role and a group: {asked}");
     let fields = [("plan", hash.as_str()), ("subject", person.as_str()), ("reason", "left on Friday")];
     let done = olga.post("/targets/file/approve", &asked, &fields);
@@ -213,7 +219,8 @@ fn a_mass_removal_is_reviewed_approved_for_one_and_then_for_the_rest() {
     let plan = olga.get("/targets/file/plan");
     let hash = field(&plan, "plan").unwrap();
     let fields = [("plan", hash.as_str()), ("what", "all")];
-    let asked = olga.post_with("/targets/file/plan", &plan, &fields).expect(200).text();
+    let asked = olga.post_with("/targets/file/plan", &plan, &fields).expect(200);
+    let asked = page(&asked);
     let done = olga.post("/targets/file/approve", &asked, &[("plan", hash.as_str())]);
     assert!(done.contains("Nothing is held any more"), "{done}");
     assert_eq!((stage.held(), stage.holders()), (0, PEOPLE - 20));
@@ -235,6 +242,8 @@ fn a_mass_removal_is_reviewed_approved_for_one_and_then_for_the_rest() {
 #[test]
 fn more_that_is_held_meanwhile_is_shown_before_anything_is_decided_and_all_is_rejected() {
     let mut stage = Stage::start(PEOPLE, "");
+    // So few go through; they count when more follow.
+    stage.accident(3);
     stage.accident(20);
     let mut olga = stage.browser("olga");
     let plan = olga.get("/targets/file/plan");
@@ -248,15 +257,15 @@ fn more_that_is_held_meanwhile_is_shown_before_anything_is_decided_and_all_is_re
     for path in ["/targets/file/plan", "/targets/file/approve", "/targets/file/reject"] {
         let stale = olga.post_with(path, &plan, &[("plan", &hash), ("what", "all"), ("removals", "9")]);
         assert_eq!(stale.status, 409, "{path}");
-        let page = stale.text();
-        assert!(page.contains("What changed:") && page.contains(">new</span>"), "{page}");
+        let shown = page(&stale);
+        assert!(shown.contains("What changed:") && shown.contains(">new</span>"), "{shown}");
     }
     let now = stage.held();
     let plan = olga.get("/targets/file/plan");
     let hash = field(&plan, "plan").unwrap();
     let asked =
         olga.post_with("/targets/file/plan", &plan, &[("plan", &hash), ("what", "reject")]).expect(200);
-    let asked = asked.text();
+    let asked = page(&asked);
     assert!(asked.contains("name=\"window\""), "what went before can be given back: {asked}");
     let fields = [("plan", hash.as_str()), ("window", "1"), ("reason", "a wrong assignment")];
     let done = olga.post("/targets/file/reject", &asked, &fields);

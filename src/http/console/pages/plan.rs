@@ -29,7 +29,11 @@ async fn state(call: &Call<'_>, seen: &str, stale: Option<Value>) -> Result<Valu
     let target = call.get(&api(name), &[]).await?;
     let limit = PEOPLE_SHOWN.to_string();
     let query = [("q", q), ("offset", offset), ("limit", limit.as_str()), ("seen", seen)];
-    let held = call.get(&format!("{}/held", api(name)), &query).await?;
+    let held = match call.get(&format!("{}/held", api(name)), &query).await {
+        // What the configuration no longer names still remembers what it held, and nobody decides about it.
+        Err(fault) if fault.status == 404 && view::text(&target, "state") == "orphaned" => json!({}),
+        found => found?,
+    };
     let plan = call.get("plan", &[("target", name)]).await.ok();
     let decided = call.take_aside(DECIDED).filter(|decided| view::text(decided, "target") == name);
     let mut shown = context(&target, &held, plan.as_ref(), (q, offset));
@@ -123,7 +127,14 @@ fn person(of: &Value) -> Value {
             })
         })
         .collect();
+    let joined = |key: &str| {
+        let mut all: Vec<&str> = view::list(of, "removals").iter().map(|one| view::text(one, key)).collect();
+        all.dedup();
+        all.join(if key == "why" { "; " } else { ", " })
+    };
+    let directory = view::text(of, "id").split('/').next().unwrap_or_default();
     json!({
+        "directory": directory, "labels": joined("label"), "why": joined("why"),
         "subject": view::text(of, "subject"), "id": view::text(of, "id"),
         "person": view::person(view::text(of, "id")), "removals": removals, "new": view::truth(of, "new"),
     })
@@ -147,10 +158,12 @@ pub(in crate::http::console) async fn ask(call: &Call<'_>) -> Result<Shown, Faul
     if let Some(refused) = stale(call, shown).await? {
         return Ok(refused);
     }
-    let held = call.get(&format!("{}/held", api(name)), &[("limit", "1000")]).await?;
     let chosen: Vec<&str> = call.form_all("subject");
-    if what == "chosen" && chosen.is_empty() {
-        let fault = Fault::new(400, "Nobody is chosen", "Tick the people whose access may go, then approve.");
+    let held = named(call, if what == "chosen" { &chosen } else { &[] }).await?;
+    let is_held = |id: &&&str| view::list(&held, "persons").iter().any(|one| view::text(one, "id") == **id);
+    if what == "chosen" && (chosen.is_empty() || chosen.iter().filter(is_held).count() < chosen.len()) {
+        let told = if chosen.is_empty() { "Nobody is chosen" } else { "Of somebody chosen nothing is held" };
+        let fault = Fault::new(400, told, "Tick the people whose access may go, then let them go.");
         return again(call, fault, None).await;
     }
     let target = call.get(&api(name), &[]).await?;
@@ -179,7 +192,6 @@ pub(in crate::http::console) fn asked(
     let is_meant = |one: &&Value| what != "chosen" || chosen.contains(&view::text(one, "id"));
     let persons: Vec<Value> = view::list(held, "persons").iter().filter(is_meant).map(person).collect();
     let (removals, people) = if what == "chosen" {
-        // Of very many not all are in the answer; those chosen are counted by what was ticked.
         let known: usize = persons.iter().map(|one| view::list(one, "removals").len()).sum();
         (known as u64, chosen.len() as u64)
     } else {
@@ -195,6 +207,27 @@ pub(in crate::http::console) fn asked(
 
 /// Names on the page that asks.
 const NAMES_SHOWN: usize = 25;
+
+/// What is held: the first page of people, or as many pages as it takes to meet those chosen.
+async fn named(call: &Call<'_>, chosen: &[&str]) -> Result<Value, Fault> {
+    let path = format!("{}/held", api(call.part("name")));
+    let mut held = call.get(&path, &[("limit", "1000")]).await?;
+    let mut persons: Vec<Value> = view::list(&held, "persons").to_vec();
+    let mut next = held.get("next").and_then(Value::as_u64);
+    while let Some(offset) = next {
+        let known = |id: &&&str| persons.iter().any(|one| view::text(one, "id") == **id);
+        if chosen.iter().filter(known).count() == chosen.len() {
+            break;
+        }
+        let page = call.get(&path, &[("limit", "1000"), ("offset", &offset.to_string())]).await?;
+        persons.extend(view::list(&page, "persons").iter().cloned());
+        next = page.get("next").and_then(Value::as_u64);
+    }
+    if let Some(held) = held.as_object_mut() {
+        held.insert("persons".to_owned(), persons.into());
+    }
+    Ok(held)
+}
 
 /// The page once more, if what is held is not what the person was shown.
 async fn stale(call: &Call<'_>, shown: &str) -> Result<Option<Shown>, Fault> {

@@ -174,15 +174,18 @@ pub(super) fn only_plan(answer: &Value) -> Value {
 
 /// One change of the log.
 pub(super) fn change(of: &Value) -> Value {
-    let what =
-        ["name", "object", "resource"].into_iter().map(|key| text(of, key)).find(|one| !one.is_empty());
+    // A decision names its subject by id; the name it had then stands among its values.
+    let then =
+        ["after", "before"].into_iter().filter_map(|key| of.get(key)).map(|part| text(part, "user_name"));
+    let names = ["name", "object", "resource"].into_iter().map(|key| text(of, key));
+    let what = then.chain(names).find(|one| !one.is_empty());
     let kind = text(of, "kind");
     let resource = text(of, "resource");
     let href = match kind.split('.').next().unwrap_or_default() {
         "user" if !resource.is_empty() => format!("/users/{resource}"),
         "group" if !resource.is_empty() => format!("/groups/{resource}"),
         "guard" | "target" | "delivery" => format!("/targets/{}", enc(text(of, "object"))),
-        "subject" => format!("/users/{}", enc(person(text(of, "object")))),
+        "subject" | "grant" => format!("/users/{}", enc(person(text(of, "object")))),
         "directory" => match (text(of, "directory"), text(of, "object")) {
             ("", "") => String::new(),
             ("", id) | (id, _) => format!("/directories/{}", enc(id)),
@@ -197,7 +200,7 @@ pub(super) fn change(of: &Value) -> Value {
         "actor": text(of, "actor"), "request": text(of, "request"), "erased": truth(of, "erased"),
         "values": values(of), "members": members,
         "members_more": total.saturating_sub(MEMBERS_MAX as u64), "members_total": total,
-        "reason": reason(of),
+        "few": (1..=3).contains(&total), "reason": reason(of),
     })
 }
 
