@@ -24,7 +24,7 @@ use crate::telemetry;
 
 use super::targets::Running;
 use super::upkeep::Upkeep;
-use super::{Error, accept, notify, wire};
+use super::{Error, accept, doctor, notify, wire};
 
 /// What the start has ready by the time the parts are wired.
 pub(super) struct Parts {
@@ -110,6 +110,7 @@ impl Service {
             running: ArcSwap::from_pointee(wire::snapshot(&config, registry, base_url.clone())),
             targets: Some(Arc::new(Running(reconciler.clone()))),
             reload: Some(reload_through(Arc::clone(&itself))),
+            doctor: Some(doctor::of_daemon(path.clone())),
             health,
             metrics,
             own_uid: rustix::process::geteuid().as_raw(),

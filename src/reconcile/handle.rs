@@ -17,7 +17,7 @@ use super::file::pin::NoVersion;
 use super::file::present::{self, Presented};
 use super::file::reload::Reloads;
 use super::file::wish::plan_of;
-use super::guard::verdict::{self, DecideError};
+use super::guard::verdict::DecideError;
 use super::held::{self, Held};
 use super::latency::{self, Meter, Unenforced};
 use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
@@ -204,6 +204,15 @@ impl Reconciler {
     /// # Errors
     /// [`Error::UnknownTarget`], [`Error::Closed`].
     pub async fn sync(&self, target: &TargetName, adopt: bool, origin: Origin) -> Result<SyncReport, Error> {
+        self.ask(target, |reply| Order::Sync { adopt, origin: origin.clone(), reply }).await
+    }
+
+    /// Gives an order to the task of `target` and waits for its answer.
+    async fn ask<R>(
+        &self,
+        target: &TargetName,
+        order: impl Fn(oneshot::Sender<R>) -> Order,
+    ) -> Result<R, Error> {
         // A reload may replace the task in between; the second time meets the new one.
         for _ in 0..2 {
             let orders = {
@@ -211,11 +220,11 @@ impl Reconciler {
                 let found = targets.running.iter().find(|one| one.settings.name == *target);
                 found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
             };
-            let (reply, report) = oneshot::channel();
-            if orders.send(Order::Sync { adopt, origin: origin.clone(), reply }).await.is_ok()
-                && let Ok(report) = report.await
+            let (reply, answer) = oneshot::channel();
+            if orders.send(order(reply)).await.is_ok()
+                && let Ok(answer) = answer.await
             {
-                return Ok(report);
+                return Ok(answer);
             }
         }
         Err(Error::Closed)
@@ -278,22 +287,13 @@ impl Reconciler {
         reason: Option<String>,
         origin: Origin,
     ) -> Result<DecisionReport, Error> {
-        for _ in 0..2 {
-            let orders = {
-                let targets = self.targets();
-                let found = targets.running.iter().find(|one| one.settings.name == *target);
-                found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
-            };
-            let (reply, report) = oneshot::channel();
-            let (decision, reason) = (decision.clone(), reason.clone());
-            let order = Order::Decide { decision, reason, origin: origin.clone(), reply };
-            if orders.send(order).await.is_ok()
-                && let Ok(report) = report.await
-            {
-                return report;
-            }
-        }
-        Err(Error::Closed)
+        let order = |reply| Order::Decide {
+            decision: decision.clone(),
+            reason: reason.clone(),
+            origin: origin.clone(),
+            reply,
+        };
+        self.ask(target, order).await?
     }
 
     /// Events for readers.
@@ -388,20 +388,7 @@ impl Reconciler {
         to: Option<Seq>,
         origin: Origin,
     ) -> Result<RollbackReport, Error> {
-        for _ in 0..2 {
-            let orders = {
-                let targets = self.targets();
-                let found = targets.running.iter().find(|one| one.settings.name == *target);
-                found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
-            };
-            let (reply, report) = oneshot::channel();
-            if orders.send(Order::RollBack { to, origin: origin.clone(), reply }).await.is_ok()
-                && let Ok(report) = report.await
-            {
-                return report;
-            }
-        }
-        Err(Error::Closed)
+        self.ask(target, |reply| Order::RollBack { to, origin: origin.clone(), reply }).await?
     }
 
     /// Forgets a target that the configuration dropped; with `delete` its files go, as far as they are still ours.
@@ -643,90 +630,7 @@ fn transports(targets: &[TargetSettings]) -> Result<Vec<Option<Transport>>, Erro
     targets.iter().map(transport).collect()
 }
 
-/// What a run of `target` would do, without any task: for a command while no daemon runs. Blocking.
-///
-/// # Errors
-/// [`Error::UnknownTarget`], [`Error::Store`].
-pub fn plan_offline(
-    mirror: &Mirror,
-    settings: Settings,
-    target: &TargetName,
-    clock: &dyn Clock,
-) -> Result<Plan, Error> {
-    let Settings { targets, roles, directories } = settings;
-    let found = targets.iter().find(|one| one.name == *target);
-    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
-    let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock, None)?;
-    Ok(plan_of(mirror, found, &snapshot, clock.now())?)
-}
-
-/// [`Reconciler::held`] without any task. Blocking.
-///
-/// # Errors
-/// [`Error::UnknownTarget`], [`Error::Store`].
-pub fn held_offline(
-    mirror: &Mirror,
-    settings: Settings,
-    target: &TargetName,
-    seen: Option<&str>,
-    clock: &dyn Clock,
-) -> Result<Held, Error> {
-    let Settings { targets, roles, directories } = settings;
-    let found = targets.iter().find(|one| one.name == *target);
-    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
-    let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock, None)?;
-    let plan = plan_of(mirror, found, &snapshot, clock.now())?;
-    Ok(held::held(mirror, found, &plan, seen, clock.now())?)
-}
-
-/// [`Reconciler::present`] without any task. Blocking.
-///
-/// # Errors
-/// [`Error::UnknownTarget`], [`Error::Store`].
-pub fn present_offline(
-    mirror: &Mirror,
-    settings: &Settings,
-    target: &TargetName,
-    member: Option<&str>,
-    after: Option<&str>,
-) -> Result<Option<Presented>, Error> {
-    let found = settings.targets.iter().find(|one| one.name == *target);
-    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
-    Ok(present::present(mirror, found, member, after)?)
-}
-
-/// Carries out a decision without any task; the daemon acts on it when it starts. Blocking.
-///
-/// # Errors
-/// [`Error::UnknownTarget`], [`Error::Refused`], [`Error::Store`].
-pub fn decide_offline(
-    mirror: &Mirror,
-    settings: &Settings,
-    target: &TargetName,
-    decision: (Decision, Option<String>),
-    origin: Origin,
-) -> Result<DecisionReport, Error> {
-    let found = settings.targets.iter().find(|one| one.name == *target);
-    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
-    let done = verdict::decide(mirror, found, decision, origin);
-    let (decided, held_removals, seq) = done.map_err(|error| decide_error(target, error))?;
-    Ok(DecisionReport { target: target.clone(), decided, held_removals, seq, state: None, error: None })
-}
-
-/// Carries out an order about deliveries without any task; the daemon acts on it when it starts. Blocking.
-///
-/// # Errors
-/// [`Error::UnknownTarget`], [`Error::Delivery`], [`Error::Store`].
-pub fn deliver_offline(
-    mirror: &Mirror,
-    settings: &Settings,
-    order: DeliveryOrder,
-    origin: Origin,
-) -> Result<DeliveryReport, Error> {
-    command::carry_out(mirror, &command::told(settings), order, origin).map_err(order_error)
-}
-
-fn order_error(error: OrderError) -> Error {
+pub(super) fn order_error(error: OrderError) -> Error {
     match error {
         OrderError::UnknownTarget(name) => Error::UnknownTarget(name),
         OrderError::Refused(why) => Error::Delivery(why),

@@ -15,6 +15,7 @@ mod file;
 mod handle;
 mod held;
 mod latency;
+mod offline;
 mod pulse;
 mod record;
 mod restored;
@@ -39,11 +40,10 @@ pub use file::look::Evidence;
 pub use file::pin::NoVersion;
 pub use file::present::{DiffLine, Member, Presented, Shown as ShownFile};
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
-pub use handle::{
-    Error, Reconciler, decide_offline, deliver_offline, held_offline, plan_offline, present_offline,
-};
+pub use handle::{Error, Reconciler};
 pub use held::{Held, HeldLine, HeldPerson, Limits, Scope as HeldScope};
 pub use latency::{Late, Unenforced};
+pub use offline::{decide_offline, deliver_offline, held_offline, plan_offline, present_offline};
 pub use plan::Plan;
 pub use settings::{
     Apply, Batch, CONCURRENCY, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal,

@@ -69,12 +69,15 @@ export class Stage {
 [[role]]
 name = "db-admin"
 groups = ["Database Admins"]
+directories = ["acme-okta"]
 [[role]]
 name = "on-call"
 groups = ["On-call"]
+directories = ["acme-okta"]
 [[role]]
 name = "engineer"
 groups = ["Platform", "Payments", "Mobile"]
+directories = ["acme-okta"]
 [guard]
 max_removals = ["20%", 500]
 min_removals = 3

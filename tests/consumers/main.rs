@@ -18,6 +18,7 @@
 mod support;
 
 mod accounts;
+mod admin_api;
 mod apache;
 mod border0;
 mod casbin;
@@ -26,6 +27,7 @@ mod examples;
 mod haproxy;
 mod harness;
 mod kubernetes;
+mod names;
 mod nginx;
 mod opa;
 mod openfga;

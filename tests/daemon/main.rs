@@ -16,10 +16,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_api;
 mod bad_input;
 mod chaos;
 mod commands;
 mod company;
+mod console;
 mod console_targets;
 mod crash;
 mod decisions;

@@ -41,6 +41,7 @@ fn state(store: &Store) -> Arc<AdminState> {
         }),
         targets: None,
         reload: None,
+        doctor: None,
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
         own_uid: 0,

@@ -8,6 +8,7 @@ mod changes;
 mod decisions;
 mod deliveries;
 mod directories;
+mod doctor;
 mod endpoints;
 mod explain;
 mod export;
@@ -259,6 +260,10 @@ pub trait Targets: Send + Sync {
 /// Re-reads the configuration and applies it; the value says what changed.
 pub type Reload = Arc<dyn Fn() -> Answering<'static> + Send + Sync>;
 
+/// Looks the installation over, with what `status` and `tokens` say; the first argument is whether it may connect to
+/// webhooks. The value is an array of `{"code","level","what","hint"}`.
+pub type Doctor = Arc<dyn Fn(bool, Value, Value) -> Answering<'static> + Send + Sync>;
+
 /// What of the running configuration the admin API needs; replaced whole by a reload.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -292,6 +297,8 @@ pub struct AdminState {
     pub targets: Option<Arc<dyn Targets>>,
     /// The reload, in a daemon.
     pub reload: Option<Reload>,
+    /// What looks the installation over, in a daemon.
+    pub doctor: Option<Doctor>,
     /// Readiness, with reasons.
     pub health: Arc<Health>,
     /// Counters, for `/metrics`.

@@ -18,6 +18,7 @@ const SCHEMAS: &[&str] = &[
     include_str!("schema/target.json"),
     include_str!("schema/deliveries.json"),
     include_str!("schema/directories.json"),
+    include_str!("schema/doctor.json"),
     include_str!("schema/tokens.json"),
     include_str!("schema/resources.json"),
     include_str!("schema/decisions.json"),

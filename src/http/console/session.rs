@@ -176,3 +176,119 @@ pub(super) fn set_cookie(identifier: &str, is_secure: bool) -> String {
 pub(super) fn clear_cookie(is_secure: bool) -> String {
     format!("{}; Max-Age=0", set_cookie("", is_secure))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::admin_api::{AdminName, AdminRole};
+
+    fn ada(role: AdminRole) -> SignedIn {
+        SignedIn { name: AdminName::parse("ada").unwrap(), role, stamp: [1; 32] }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(1_700_000_000_000_000).plus(Duration::from_secs(seconds))
+    }
+
+    fn is_in(sessions: &Sessions, identifier: &str, seconds: u64) -> bool {
+        sessions.find(identifier, true, at(seconds), true, |_| true).is_some()
+    }
+
+    #[test]
+    fn a_session_ends_after_half_an_hour_without_a_request() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        assert!(is_in(&sessions, &one, 1_799));
+        assert!(is_in(&sessions, &one, 3_598), "each request begins the half hour anew");
+        assert!(!is_in(&sessions, &one, 5_398));
+        assert!(!is_in(&sessions, &one, 3_599), "what has ended stays ended");
+    }
+
+    #[test]
+    fn a_session_ends_after_twelve_hours_whatever_is_asked() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        for seconds in (0..43_200).step_by(1_000) {
+            assert!(is_in(&sessions, &one, seconds), "{seconds}");
+        }
+        assert!(!is_in(&sessions, &one, 43_200));
+    }
+
+    #[test]
+    fn what_a_page_asks_by_itself_does_not_keep_it_alive() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        for seconds in (0..1_800).step_by(5) {
+            assert!(sessions.find(&one, true, at(seconds), false, |_| true).is_some());
+        }
+        assert!(sessions.find(&one, true, at(1_800), false, |_| true).is_none());
+    }
+
+    #[test]
+    fn a_session_ends_when_the_person_is_no_longer_who_signed_in() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::Admin), true, at(0)).unwrap();
+        let now = ada(AdminRole::View);
+        assert!(sessions.find(&one, true, at(1), true, |user| *user == now).is_none());
+        assert!(!is_in(&sessions, &one, 2), "also once the role is back");
+    }
+
+    #[test]
+    fn every_sign_in_makes_another_identifier_and_the_browsers_own_is_never_taken() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        let two = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 43, "256 bits");
+        assert!(!is_in(&sessions, &"A".repeat(43), 0));
+        assert!(!format!("{sessions:?}").contains(&one), "only the digest is kept");
+        assert!(sessions.find(&one, false, at(0), true, |_| true).is_none(), "not under the plain name");
+    }
+
+    #[test]
+    fn ended_means_ended_and_the_number_is_bounded() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        let (key, _) = sessions.find(&one, true, at(0), true, |_| true).unwrap();
+        sessions.end(key);
+        assert!(!is_in(&sessions, &one, 0));
+        let first = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        for _ in 0..SESSIONS_MAX {
+            sessions.begin(ada(AdminRole::View), true, at(1)).unwrap();
+        }
+        assert_eq!(sessions.all().len(), SESSIONS_MAX);
+        assert!(!is_in(&sessions, &first, 1), "the one that was idle for longest went");
+    }
+
+    #[test]
+    fn messages_and_values_are_handed_on_once() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        let (key, _) = sessions.find(&one, true, at(0), true, |_| true).unwrap();
+        sessions.leave_flash(key, Flash::good("done"));
+        sessions.put_aside(key, "token", "secret".into());
+        assert_eq!(sessions.take_flash(key).map(|flash| flash.text), Some("done".to_owned()));
+        assert_eq!(sessions.take_flash(key), None);
+        assert_eq!(sessions.take_aside(key, "token"), Some("secret".into()));
+        assert_eq!(sessions.take_aside(key, "token"), None);
+    }
+
+    #[test]
+    fn the_cookie_says_all_that_browsers_can_be_told() {
+        let value = "v".repeat(43);
+        assert_eq!(
+            set_cookie(&value, true),
+            format!("__Host-rosterd={value}; Path=/; HttpOnly; SameSite=Strict; Secure")
+        );
+        assert_eq!(set_cookie(&value, false), format!("rosterd={value}; Path=/; HttpOnly; SameSite=Strict"));
+        assert!(clear_cookie(true).ends_with("; Secure; Max-Age=0"));
+        let mut headers = HeaderMap::new();
+        let (plain, secure) = ("p".repeat(43), "s".repeat(43));
+        headers.insert(COOKIE, format!("a=b; rosterd={plain}; __Host-rosterd={secure}").parse().unwrap());
+        assert_eq!(cookie(&headers), Some((secure.as_str(), true)), "a planted plain one does not win");
+        headers.insert(COOKIE, format!("rosterd={plain}").parse().unwrap());
+        assert_eq!(cookie(&headers), Some((plain.as_str(), false)));
+        headers.insert(COOKIE, "rosterd=short".parse().unwrap());
+        assert_eq!(cookie(&headers), None);
+    }
+}

@@ -109,3 +109,28 @@ fn ours(next: &str) -> String {
     }
     "/".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_signing_in_one_goes_to_a_page_of_ours_only() {
+        for good in ["/", "/health", "/health?online=true"] {
+            assert_eq!(ours(good), good);
+        }
+        for bad in [
+            "",
+            "//evil.example.com",
+            "/\\evil.example.com",
+            "https://evil.example.com/",
+            "/health\r\nSet-Cookie: a=b",
+            "/no-such-page",
+            "/sign-in",
+            "javascript:alert(1)",
+            "/health ",
+        ] {
+            assert_eq!(ours(bad), "/", "{bad}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("parts.html", include_str!("templates/parts.html")),
     ("sign_in.html", include_str!("templates/sign_in.html")),
     ("fault.html", include_str!("templates/fault.html")),
+    ("health.html", include_str!("templates/health.html")),
     ("overview.html", include_str!("templates/overview.html")),
     ("overview_now.html", include_str!("templates/overview_now.html")),
     ("targets.html", include_str!("templates/targets.html")),
@@ -50,7 +51,7 @@ pub(super) fn encoded(text: &str) -> String {
 
 /// The compiled templates.
 #[derive(Debug)]
-pub(super) struct Templates(Environment<'static>);
+pub(super) struct Templates(pub(super) Environment<'static>);
 
 impl Templates {
     /// Compiles all. `now` is the clock that `ago` goes by.

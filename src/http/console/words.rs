@@ -102,7 +102,10 @@ pub(super) fn tone(state: &str) -> &'static str {
 /// A change of the log as a sentence, with where to read more: `{"seq","at","text","about","href","by"}`.
 pub(super) fn change(one: &Value) -> Value {
     let kind = text(one, "kind");
-    let about = [text(one, "name"), text(one, "object"), text(one, "resource")]
+    let inside = |part: &str| one.pointer(part).and_then(Value::as_str).unwrap_or_default();
+    let person = [inside("/after/user_name"), inside("/before/user_name")];
+    let person = person.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+    let about = [text(one, "name"), person, text(one, "object"), text(one, "resource")]
         .into_iter()
         .find(|name| !name.is_empty())
         .unwrap_or_else(|| text(one, "directory"));
@@ -127,6 +130,28 @@ pub(super) fn change(one: &Value) -> Value {
         "guard.rejected" => "had its held removals rejected",
         "subject.shut" => "was shut out",
         "subject.opened" => "was let in again",
+        "subject.released" => "was let go of",
+        "subject.reclaimed" => "was given back",
+        "delivery.retried" => "had deliveries tried again",
+        "delivery.skipped" => "had a delivery skipped",
+        "delivery.replayed" => "had events sent again",
+        "delivery.snapshot" => "is sent the present state",
+        "role.bound" => "found its group",
+        "role.unbound" => "lost its group",
+        "grant.created" => "was granted for a time",
+        "grant.expired" => "ran out",
+        "grant.revoked" => "was ended early",
+        "rebaseline.opened" => "began a re-baseline",
+        "rebaseline.closed" => "ended a re-baseline",
+        "rebaseline.confirmed" => "was named again",
+        "history.pruned" => "Old history was pruned",
+        "user.forgotten" => "was forgotten",
+        "mirror.restored" => "The mirror was restored from a backup",
+        "restore.approved" => "follows the restored mirror",
+        "target.rolled_back" => "was rolled back",
+        "target.unpinned" => "follows again",
+        "target.adopted" => "was adopted",
+        "target.forgotten" => "was forgotten",
         other => other,
     };
     let (subject, href) = match kind.split('.').next().unwrap_or_default() {
@@ -136,15 +161,25 @@ pub(super) fn change(one: &Value) -> Value {
         "target" | "guard" | "delivery" => {
             ("Target", format!("/targets/{}", super::template::encoded(about)))
         }
+        "restore" => ("Target", format!("/targets/{}", super::template::encoded(about))),
         "token" => ("Token", String::new()),
+        "subject" => ("Subject", String::new()),
+        "role" => ("Role", String::new()),
+        "grant" => ("A role of", "/grants".to_owned()),
+        "rebaseline" if kind == "rebaseline.confirmed" => ("User", String::new()),
+        "rebaseline" => ("Directory", String::new()),
         _ => ("", String::new()),
     };
-    let is_gone = matches!(kind, "user.deleted" | "group.deleted" | "directory.removed");
-    let is_told = told != kind && kind != "config.accepted";
+    let is_gone = matches!(
+        kind,
+        "user.deleted" | "user.forgotten" | "group.deleted" | "directory.removed" | "target.forgotten"
+    );
+    let is_whole = matches!(kind, "config.accepted" | "history.pruned" | "mirror.restored");
+    let is_told = told != kind && !is_whole;
     json!({
         "seq": one.get("seq"), "at": one.get("at"), "actor": one.get("actor"), "kind": kind,
         "subject": if is_told { subject } else { "" },
-        "about": if kind == "config.accepted" { "" } else { about },
+        "about": if is_whole { "" } else { about },
         "text": told, "href": if is_gone { "" } else { &href }, "members": members(one),
     })
 }
@@ -218,6 +253,8 @@ mod tests {
         );
         assert_eq!(made["href"], "/groups/g1");
         assert_eq!(change(&json!({"kind": "user.deleted", "name": "dana"}))["href"], "");
+        let grant = json!({"kind": "grant.created", "object": "acme/1", "after": {"user_name": "dana"}});
+        assert_eq!(change(&grant)["about"], "dana");
         assert_eq!(change(&json!({"kind": "something.new", "object": "x"}))["text"], "something.new");
     }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod deliveries;
 pub(super) mod grants;
+pub(super) mod health;
 pub(super) mod history;
 pub(super) mod overview;
 pub(super) mod plan;

@@ -10,7 +10,7 @@ use crate::http::console::words::{self, list, number, text};
 const CHANGES_SHOWN: &str = "5";
 
 /// Most people named who were revoked and are still in.
-const UNENFORCED_SHOWN: usize = 5;
+const UNENFORCED_SHOWN: usize = 3;
 
 /// `GET /`.
 pub(in crate::http::console) async fn show(call: &Call<'_>) -> Result<Shown, Fault> {
