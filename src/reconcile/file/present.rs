@@ -121,9 +121,12 @@ pub(crate) fn present(
     })?;
     let path = file.spec.path.display().to_string();
     Ok(Some(match &file.shape {
-        Shape::File => {
-            Presented { path, files: Vec::new(), files_total: 0, file: Some(single(file, &saved)) }
-        }
+        Shape::File => Presented {
+            path,
+            files: Vec::new(),
+            files_total: 0,
+            file: member.is_none().then(|| single(file, &saved)),
+        },
         Shape::Tree(_) => {
             let chosen = chosen(all.iter().map(|one| one.name.as_str()), member);
             let shown =
