@@ -20,6 +20,7 @@ fn schemathesis_finds_nothing_that_the_document_does_not_say() {
          [[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/access.json\"\n\
          wait = { revoke = \"10ms\", min = \"20ms\", max = \"300ms\" }\n",
     );
+    daemon.forget_notes();
     let directory = daemon.add_directory("Acme", "generic");
     let mut scim = daemon.scim(&directory);
     let alice = scim.create_user("alice@example.com");

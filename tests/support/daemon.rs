@@ -178,6 +178,18 @@ impl Daemon {
         Pid::from_child(self.process.as_ref().expect("the daemon is not running"))
     }
 
+    /// Takes what the process tells its supervisor from now on and forgets it: nobody else would, and a queue that is
+    /// full stops who writes to it.
+    pub fn forget_notes(&self) {
+        let (socket, path) = (self.notify.try_clone().unwrap(), self.path("notify.sock"));
+        std::thread::spawn(move || {
+            while path.exists() {
+                // Nothing came within the time this waits.
+                let _ = socket.recv(&mut [0; 4096]);
+            }
+        });
+    }
+
     pub fn process_id(&self) -> u32 {
         self.process.as_ref().expect("the daemon is not running").id()
     }

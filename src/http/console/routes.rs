@@ -8,7 +8,7 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::call::{Call, Fault, Shown};
-use super::pages::{deliveries, grants, health, history, overview, plan, target, targets};
+use super::pages::{deliveries, grants, health, history, overview, plan, styleguide, target, targets};
 use crate::http::admin_api::AdminRole;
 
 /// A page at work.
@@ -43,6 +43,7 @@ pub(super) const PAGES: &[Page] = &[
     page!(GET "/" View overview::show),
     page!(GET "/overview/now" View overview::now),
     page!(GET "/health" View health::show),
+    page!(GET "/styleguide" View styleguide::show),
     // Directory services, users, groups.
     // Targets, plans, deliveries, history, grants.
     page!(GET "/targets" View targets::show),

@@ -2,10 +2,10 @@
 //!
 //! Every template sees its page's values and `ui` (see [`super::call`]). Filters of ours: `when` (the moment in UTC, as
 //! people write it), `ago` (how long since, or until), `enc` (a text as one part of a path or query), `count` (a number
-//! with separators), `plural("user")` (a number with its noun).
+//! with separators), `ticks` (a message, what stands between backticks as code), `plural("user")` (a number with its noun).
 
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, HtmlEscape, UndefinedBehavior, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::model::Timestamp;
@@ -18,6 +18,8 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("fault.html", include_str!("templates/fault.html")),
     ("health.html", include_str!("templates/health.html")),
     ("overview.html", include_str!("templates/overview.html")),
+    ("onward.html", include_str!("templates/onward.html")),
+    ("styleguide.html", include_str!("templates/styleguide.html")),
     ("overview_now.html", include_str!("templates/overview_now.html")),
     ("targets.html", include_str!("templates/targets.html")),
     ("targets_now.html", include_str!("templates/targets_now.html")),
@@ -64,6 +66,7 @@ impl Templates {
         environment.add_filter("when", |text: &str| when(text));
         environment.add_filter("ago", move |text: &str| ago(text, now()));
         environment.add_filter("enc", |text: &str| encoded(text));
+        environment.add_filter("ticks", |text: &str| Value::from_safe_string(ticks(text)));
         environment.add_filter("count", |number: i64| separated(number));
         environment.add_filter("plural", |number: i64, noun: &str| plural(number, noun));
         for (name, source) in TEMPLATES {
@@ -81,6 +84,26 @@ impl Templates {
 fn moment(text: &str) -> Result<Timestamp, Error> {
     Timestamp::parse_rfc3339(text)
         .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("`{text}` is no time")))
+}
+
+/// A message of ours as HTML: what stands between backticks is code, everything is escaped.
+fn ticks(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    let mut out = String::with_capacity(text.len() + 16);
+    for (place, part) in parts.iter().enumerate() {
+        let is_code = place % 2 == 1;
+        match (is_code, place + 1 == parts.len()) {
+            (true, false) => out.push_str("<code>"),
+            // An odd one stays what it is.
+            (true, true) => out.push('`'),
+            (false, _) => {}
+        }
+        out.push_str(&HtmlEscape(part).to_string());
+        if is_code && place + 1 < parts.len() {
+            out.push_str("</code>");
+        }
+    }
+    out
 }
 
 /// `2026-11-20 10:04:05 UTC`.

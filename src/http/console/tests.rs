@@ -12,6 +12,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("health.html", include_str!("templates/samples/health.json")),
     ("overview.html", include_str!("templates/samples/overview.json")),
     ("overview.html", include_str!("templates/samples/overview_empty.json")),
+    ("onward.html", include_str!("templates/samples/onward.json")),
+    ("styleguide.html", include_str!("templates/samples/styleguide.json")),
     ("overview_now.html", include_str!("templates/samples/overview.json")),
 ];
 
@@ -85,7 +87,7 @@ fn nothing_in_a_page_runs_or_comes_from_elsewhere() {
         for (tag, rest) in tags(&text) {
             assert_ne!(tag, "style", "{name}");
             assert!(tag != "script" || attribute(&rest, "src").is_some(), "{name}: a script in the page");
-            let inline = regex::Regex::new(r#"(?i)\s(on[a-z]+|style)\s*="#).unwrap();
+            let inline = regex::Regex::new(r"(?i)\s(on[a-z]+|style)\s*=").unwrap();
             assert!(!inline.is_match(&rest), "{name}: <{tag}{rest}>");
             for key in ["src", "href", "action", "data-live", "formaction"] {
                 let Some(url) = attribute(&rest, key) else { continue };
@@ -179,6 +181,8 @@ fn times_and_numbers_are_said_as_people_do() {
             "1 directory, 2 directories, 3 days",
         ),
         ("{{ 'a/b c&é'|enc }}", "a%2Fb%20c%26%C3%A9"),
+        ("{{ 'run `a <b>` & `c'|ticks }}", "run <code>a &lt;b&gt;</code> &amp; `c"),
+        ("{{ '`<i>`\"x'|ticks }}", "<code>&lt;i&gt;</code>&quot;x"),
     ] {
         assert_eq!(said(text), wanted, "{text}");
     }

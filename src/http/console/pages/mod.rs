@@ -8,6 +8,7 @@ pub(super) mod overview;
 pub(super) mod plan;
 #[cfg(test)]
 pub(super) mod samples;
+pub(super) mod styleguide;
 pub(super) mod target;
 pub(super) mod targets;
 mod view;
