@@ -23,7 +23,7 @@ struct Kind {
 const KINDS: [Kind; 4] = [
     Kind { many: 0, name: "opa", is_bare: true },
     Kind { many: 3, name: "opa", is_bare: false },
-    Kind { many: 210, name: "opa", is_bare: false },
+    Kind { many: 60, name: "opa", is_bare: false },
     Kind { many: 2, name: EVIL, is_bare: false },
 ];
 
@@ -151,7 +151,7 @@ fn of_targets(kind: Kind, all: &mut Vec<(&'static str, Value)>) {
     let decided: Vec<Value> =
         (0..kind.many.min(4)).map(|n| super::view::change(&change_json(kind, n))).collect();
     // Every state once is enough where there is much of everything.
-    let states = if kind.many > 100 { STATES.get(2..4) } else { Some(STATES.as_slice()) };
+    let states = if kind.many > 50 { STATES.get(2..4) } else { Some(STATES.as_slice()) };
     for state in states.unwrap_or_default() {
         for shape in ["file", "webhook"] {
             let one = target_json(kind, state, shape);
