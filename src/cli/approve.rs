@@ -35,6 +35,9 @@ pub struct Args {
     /// Follow a mirror that was restored from a backup: the target becomes what access says
     #[arg(long, conflicts_with_all = ["plan", "subjects"])]
     restored: bool,
+    /// Why, for the history: up to 500 characters
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -52,8 +55,11 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         _ => shown(args, &admin)?,
     };
     let mut reports = Vec::new();
-    for order in &orders {
-        reports.push(admin.call("POST", "/api/v1/approve", Some(order))?);
+    for mut order in orders {
+        if let (Some(reason), Some(order)) = (&args.reason, order.as_object_mut()) {
+            order.insert("reason".to_owned(), reason.as_str().into());
+        }
+        reports.push(admin.call("POST", "/api/v1/approve", Some(&order))?);
     }
     if args.output.json {
         output::json(&json!({ "targets": reports }));

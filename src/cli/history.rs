@@ -21,6 +21,12 @@ pub struct Args {
     /// Changes of this group and its members; with --subject, when the one came into the other and left
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
+    /// Only this kind, or a family such as `guard.*`
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// Only what this actor did: `admin:ops`, `uid:0`, `token:…`, `daemon`, `config`
+    #[arg(long, value_name = "ACTOR")]
+    actor: Option<String>,
     /// Not before this time
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<String>,
@@ -43,6 +49,8 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     let query = Query::default()
         .with("subject", args.subject.as_deref())
         .with("group", args.group.as_deref())
+        .with("kind", args.kind.as_deref())
+        .with("actor", args.actor.as_deref())
         .with("since", args.since.as_deref())
         .with("until", args.until.as_deref())
         .with("after", args.after.map(|after| after.to_string()).as_deref())

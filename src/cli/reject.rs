@@ -14,7 +14,7 @@ use crate::model::TargetName;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: the identity provider was misconfigured; give back what went before it was noticed, too\n  \
-    rosterd reject opa --window\n\n\
+    rosterd reject opa --window --reason 'a wrong assignment'\n\n\
     A rejected removal stays rejected until the identity provider grants that access again, or until\n\
     `rosterd approve TARGET --subject S`."
 )]
@@ -25,13 +25,16 @@ pub struct Args {
     /// Give back, too, what the guard's window let through before the hold began
     #[arg(long)]
     window: bool,
+    /// Why, for the history: up to 500 characters
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     #[command(flatten)]
     output: Json,
 }
 
 pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     let admin = Admin::open(config, Need::MirrorOrDaemon)?;
-    let order = json!({ "target": args.target, "window": args.window });
+    let order = json!({ "target": args.target, "window": args.window, "reason": args.reason });
     let report = admin.call("POST", "/api/v1/reject", Some(&order))?;
     if args.output.json {
         output::json(&report);

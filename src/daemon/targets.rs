@@ -10,7 +10,8 @@ use crate::http::admin_api::{AdminError, Answering, Targets};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, Seq, Subject, TargetName};
 use crate::reconcile::{
-    self, Decision, DeliveryOrder, DeliveryRefused, Reconciler, Refused, Settings, TargetSettings, manage,
+    self, About, Decision, DeliveryOrder, DeliveryRefused, Reconciler, Refused, Settings, TargetSettings,
+    about, manage,
 };
 
 /// The targets of a running daemon.
@@ -31,7 +32,8 @@ impl Targets for Running {
         Box::pin(async {
             let mut all = self.0.status();
             all.extend(self.0.orphans().map_err(refused)?);
-            serde_json::to_value(all).map_err(|cause| bug(&cause))
+            let all = serde_json::to_value(all).map_err(|cause| bug(&cause))?;
+            with_about(all, &self.0.about())
         })
     }
 
@@ -39,6 +41,20 @@ impl Targets for Running {
         Box::pin(async move {
             let detail = self.0.detail(&target).await.map_err(refused)?;
             serde_json::to_value(detail).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn held(&self, target: TargetName, seen: Option<String>) -> Answering<'_> {
+        Box::pin(async move {
+            let found = self.0.held(&target, seen).await.map_err(refused)?;
+            serde_json::to_value(found).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn file(&self, target: TargetName, member: Option<String>, after: Option<String>) -> Answering<'_> {
+        Box::pin(async move {
+            let found = self.0.present(&target, member, after).await.map_err(refused)?;
+            serde_json::to_value(found).map_err(|cause| bug(&cause))
         })
     }
 
@@ -92,9 +108,15 @@ impl Targets for Running {
         })
     }
 
-    fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_> {
+    fn decide(
+        &self,
+        target: TargetName,
+        decision: Decision,
+        reason: Option<String>,
+        origin: Origin,
+    ) -> Answering<'_> {
         Box::pin(async move {
-            let report = self.0.decide(&target, decision, origin).await.map_err(refused)?;
+            let report = self.0.decide(&target, decision, reason, origin).await.map_err(refused)?;
             serde_json::to_value(report).map_err(|cause| bug(&cause))
         })
     }
@@ -167,7 +189,8 @@ impl Resting {
         for orphan in manage::orphans(tx, &self.names())? {
             shown.push(serde_json::to_value(orphan).map_err(|cause| StoreError::Bug(cause.to_string()))?);
         }
-        Ok(Value::Array(shown))
+        let about: Vec<_> = self.settings.targets.iter().map(|one| (one.name.clone(), about(one))).collect();
+        with_about(Value::Array(shown), &about).map_err(|error| StoreError::Bug(error.to_string()))
     }
 }
 
@@ -195,11 +218,33 @@ impl Targets for Resting {
         })
     }
 
-    fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_> {
+    fn held(&self, target: TargetName, seen: Option<String>) -> Answering<'_> {
+        Box::pin(async move {
+            let (mirror, settings, seen) = (&self.mirror, self.settings.clone(), seen.as_deref());
+            let found = reconcile::held_offline(mirror, settings, &target, seen, &*self.clock);
+            serde_json::to_value(found.map_err(refused)?).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn file(&self, target: TargetName, member: Option<String>, after: Option<String>) -> Answering<'_> {
+        Box::pin(async move {
+            let (member, after) = (member.as_deref(), after.as_deref());
+            let found = reconcile::present_offline(&self.mirror, &self.settings, &target, member, after);
+            serde_json::to_value(found.map_err(refused)?).map_err(|cause| bug(&cause))
+        })
+    }
+
+    fn decide(
+        &self,
+        target: TargetName,
+        decision: Decision,
+        reason: Option<String>,
+        origin: Origin,
+    ) -> Answering<'_> {
         Box::pin(async move {
             let (mirror, settings) = (self.mirror.clone(), self.settings.clone());
             let done = tokio::task::spawn_blocking(move || {
-                reconcile::decide_offline(&mirror, &settings, &target, decision, origin)
+                reconcile::decide_offline(&mirror, &settings, &target, (decision, reason), origin)
             });
             let report = done.await.map_err(|cause| bug(&cause))?.map_err(refused)?;
             serde_json::to_value(report).map_err(|cause| bug(&cause))
@@ -248,6 +293,21 @@ impl Targets for Resting {
             serde_json::to_value(report).map_err(|cause| bug(&cause))
         })
     }
+}
+
+/// Each target's status with what the configuration says of it; what it no longer names has nothing besides.
+fn with_about(mut all: Value, about: &[(TargetName, About)]) -> Result<Value, AdminError> {
+    for one in all.as_array_mut().into_iter().flatten() {
+        let Some(one) = one.as_object_mut() else { continue };
+        let is_it =
+            |(name, _): &&(TargetName, About)| one.get("name").and_then(Value::as_str) == Some(name.as_str());
+        if let Some((_, found)) = about.iter().find(is_it)
+            && let Value::Object(found) = serde_json::to_value(found).map_err(|cause| bug(&cause))?
+        {
+            one.extend(found);
+        }
+    }
+    Ok(all)
 }
 
 fn needs_daemon() -> AdminError {

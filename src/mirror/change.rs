@@ -24,6 +24,9 @@ macro_rules! kinds {
             Other(String),
         }
 
+        /// Every word a kind is stored as.
+        pub const KINDS: &[&str] = &[$($word,)*];
+
         impl Kind {
             /// The word stored in the log and shown outside.
             pub fn as_str(&self) -> &str {

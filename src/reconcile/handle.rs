@@ -11,11 +11,14 @@ use crate::access::{Entitlement, Explanation, Verdict, explain};
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
 
+use super::about::{About, about};
 use super::explain::{AtTarget, at_target};
 use super::file::pin::NoVersion;
+use super::file::present::{self, Presented};
 use super::file::reload::Reloads;
 use super::file::wish::plan_of;
 use super::guard::verdict::DecideError;
+use super::held::{self, Held};
 use super::latency::{self, Meter, Unenforced};
 use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
 use super::pull::Pull;
@@ -186,13 +189,7 @@ impl Reconciler {
     /// # Errors
     /// [`Error::UnknownTarget`], [`Error::Store`].
     pub async fn plan(&self, target: &TargetName) -> Result<Plan, Error> {
-        let found = self
-            .targets()
-            .running
-            .iter()
-            .find(|one| one.settings.name == *target)
-            .map(|one| Arc::clone(&one.settings));
-        let settings = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+        let settings = self.settings_of(target)?;
         let snapshot = self.inner.source.newest().await?;
         let mirror = self.inner.mirror.clone();
         let now = self.inner.clock.now();
@@ -233,6 +230,52 @@ impl Reconciler {
         Err(Error::Closed)
     }
 
+    /// Why `target` holds removals back, and which. `seen`: the hash of a plan somebody was shown; what was held later
+    /// is marked.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::Store`].
+    pub async fn held(&self, target: &TargetName, seen: Option<String>) -> Result<Held, Error> {
+        let settings = self.settings_of(target)?;
+        let snapshot = self.inner.source.newest().await?;
+        let (mirror, now) = (self.inner.mirror.clone(), self.inner.clock.now());
+        let found = tokio::task::spawn_blocking(move || {
+            let plan = plan_of(&mirror, &settings, &snapshot, now)?;
+            held::held(&mirror, &settings, &plan, seen.as_deref(), now)
+        });
+        Ok(found.await.map_err(|error| StoreError::Bug(format!("held: {error}")))??)
+    }
+
+    /// What lies at `target`'s destination; `None` for one that is told of events. `member` names a file of a tree or
+    /// set, `after` where the list of files goes on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`], [`Error::Store`].
+    pub async fn present(
+        &self,
+        target: &TargetName,
+        member: Option<String>,
+        after: Option<String>,
+    ) -> Result<Option<Presented>, Error> {
+        let (settings, mirror) = (self.settings_of(target)?, self.inner.mirror.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            present::present(&mirror, &settings, member.as_deref(), after.as_deref())
+        });
+        Ok(found.await.map_err(|error| StoreError::Bug(format!("file: {error}")))??)
+    }
+
+    /// What the configuration says of each target.
+    pub fn about(&self) -> Vec<(TargetName, About)> {
+        let targets = self.targets();
+        targets.running.iter().map(|one| (one.settings.name.clone(), about(&one.settings))).collect()
+    }
+
+    fn settings_of(&self, target: &TargetName) -> Result<Arc<TargetSettings>, Error> {
+        let targets = self.targets();
+        let found = targets.running.iter().find(|one| one.settings.name == *target);
+        found.map(|one| Arc::clone(&one.settings)).ok_or_else(|| Error::UnknownTarget(target.clone()))
+    }
+
     /// Carries out a person's decision about removals that `target` holds back, and waits for the run that follows.
     ///
     /// # Errors
@@ -241,9 +284,15 @@ impl Reconciler {
         &self,
         target: &TargetName,
         decision: Decision,
+        reason: Option<String>,
         origin: Origin,
     ) -> Result<DecisionReport, Error> {
-        let order = |reply| Order::Decide { decision: decision.clone(), origin: origin.clone(), reply };
+        let order = |reply| Order::Decide {
+            decision: decision.clone(),
+            reason: reason.clone(),
+            origin: origin.clone(),
+            reply,
+        };
         self.ask(target, order).await?
     }
 

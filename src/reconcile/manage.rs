@@ -60,6 +60,15 @@ pub struct KeptVersion {
 pub struct PastRun {
     /// When it ended.
     pub at: String,
+    /// When it began.
+    pub started: String,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// What woke it: `start`, `change` (or the schedule, or a retry), `decision`, `drift`, `sync`, `adopt`, `rollback`;
+    /// empty where that was not recorded.
+    pub cause: String,
+    /// Who asked for it, if a person did.
+    pub by: Option<String>,
     /// The change it worked from.
     pub seq: Seq,
     /// One word: `written`, `unchanged`, `failed` …
@@ -68,6 +77,10 @@ pub struct PastRun {
     pub added: u64,
     /// Entitlements that went.
     pub removed: u64,
+    /// Entitlements shown differently.
+    pub changed: u64,
+    /// Removals held back.
+    pub held: u64,
     /// Why it failed.
     pub error: Option<String>,
 }
@@ -105,7 +118,31 @@ pub struct ForgetReport {
 }
 
 /// Runs shown of a target.
-const RUNS_SHOWN: u32 = 10;
+const RUNS_SHOWN: u32 = 20;
+
+impl From<target::Run> for PastRun {
+    fn from(run: target::Run) -> Self {
+        let text = |key: &str| run.detail.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let took = run.finished_at.since(run.started_at).as_millis();
+        // What the guard held is noted by itself, in the run that a change woke.
+        let cause = text("cause")
+            .unwrap_or_else(|| if run.outcome == "held" { "change".to_owned() } else { String::new() });
+        Self {
+            at: run.finished_at.to_string(),
+            started: run.started_at.to_string(),
+            duration_ms: u64::try_from(took).unwrap_or(u64::MAX),
+            cause,
+            by: text("by"),
+            seq: run.seq,
+            outcome: run.outcome,
+            added: run.added,
+            removed: run.removed,
+            changed: run.changed,
+            held: run.held,
+            error: run.error,
+        }
+    }
+}
 
 /// What the mirror remembers of `name`; `None` if it never heard of it.
 ///
@@ -120,14 +157,7 @@ pub fn detail(mirror: &Mirror, name: &TargetName) -> Result<Option<TargetDetail>
             digest: one.digest,
             total: one.total,
         });
-        let runs = target::runs(tx, name, RUNS_SHOWN)?.into_iter().map(|run| PastRun {
-            at: run.finished_at.to_string(),
-            seq: run.seq,
-            outcome: run.outcome,
-            added: run.added,
-            removed: run.removed,
-            error: run.error,
-        });
+        let runs = target::runs(tx, name, RUNS_SHOWN)?.into_iter().map(PastRun::from);
         Ok(Some(TargetDetail {
             path: record::place(&saved).map(|place| place.path),
             holds: target::holdings(tx, name)?.len() as u64,

@@ -61,6 +61,7 @@ async fn phases_of_a_run() {
         shelf: &shelf,
         turn: None,
         origin: Origin::daemon(),
+        cause: None,
     };
     timed("first run", || run.run(&first, Cause::Start));
     world.members(&sre, MemberEdit::Remove(vec![users[0].id.to_string()])).await;
@@ -122,7 +123,8 @@ async fn files_of_a_tree() {
         let clock: Arc<dyn Clock> = world.clock.clone();
         let shelf = crate::reconcile::Shelf::default();
         let (mirror, settings, origin) = (&world.mirror, &target, Origin::daemon());
-        let mut run = FileRun { mirror, clock: &clock, settings, file, shelf: &shelf, turn: None, origin };
+        let mut run =
+            FileRun { mirror, clock: &clock, settings, file, shelf: &shelf, turn: None, origin, cause: None };
         println!("-- {count} files");
         let first = Snapshot::take(&world.mirror, Arc::clone(&rules), &*clock, None).unwrap();
         let outcome = timed("first write", || run.run(&first, Cause::Start));

@@ -8,10 +8,12 @@
 //! reload pending", the webhook cursor and deliveries) is in the mirror before it is acted upon or before the act is
 //! called done. A directory nobody has pushed to prunes nothing.
 
+mod about;
 mod deadlines;
 mod explain;
 mod file;
 mod handle;
+mod held;
 mod latency;
 mod offline;
 mod pulse;
@@ -32,13 +34,16 @@ pub mod pull;
 pub mod timing;
 pub mod webhook;
 
+pub use about::{About, about};
 pub use explain::AtTarget;
 pub use file::look::Evidence;
 pub use file::pin::NoVersion;
+pub use file::present::{DiffLine, Member, Presented, Shown as ShownFile};
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
 pub use handle::{Error, Reconciler};
+pub use held::{Held, HeldLine, HeldPerson, Limits, Scope as HeldScope};
 pub use latency::{Late, Unenforced};
-pub use offline::{decide_offline, deliver_offline, plan_offline};
+pub use offline::{decide_offline, deliver_offline, held_offline, plan_offline, present_offline};
 pub use plan::Plan;
 pub use settings::{
     Apply, Batch, CONCURRENCY, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use crate::mirror::Mirror;
 use crate::model::{Clock, Origin, TargetName};
 
+use super::file::present::{self, Presented};
 use super::file::wish::plan_of;
 use super::guard::verdict;
 use super::handle::{Error, decide_error, order_error};
+use super::held::{self, Held};
 use super::snapshot::{Rules, Snapshot};
 use super::webhook::command;
 use super::{Decision, DecisionReport, DeliveryOrder, DeliveryReport, Plan, Settings};
@@ -29,6 +31,41 @@ pub fn plan_offline(
     Ok(plan_of(mirror, found, &snapshot, clock.now())?)
 }
 
+/// [`super::Reconciler::held`] without any task. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Store`].
+pub fn held_offline(
+    mirror: &Mirror,
+    settings: Settings,
+    target: &TargetName,
+    seen: Option<&str>,
+    clock: &dyn Clock,
+) -> Result<Held, Error> {
+    let Settings { targets, roles, directories } = settings;
+    let found = targets.iter().find(|one| one.name == *target);
+    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+    let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock, None)?;
+    let plan = plan_of(mirror, found, &snapshot, clock.now())?;
+    Ok(held::held(mirror, found, &plan, seen, clock.now())?)
+}
+
+/// [`super::Reconciler::present`] without any task. Blocking.
+///
+/// # Errors
+/// [`Error::UnknownTarget`], [`Error::Store`].
+pub fn present_offline(
+    mirror: &Mirror,
+    settings: &Settings,
+    target: &TargetName,
+    member: Option<&str>,
+    after: Option<&str>,
+) -> Result<Option<Presented>, Error> {
+    let found = settings.targets.iter().find(|one| one.name == *target);
+    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
+    Ok(present::present(mirror, found, member, after)?)
+}
+
 /// Carries out a decision without any task; the daemon acts on it when it starts. Blocking.
 ///
 /// # Errors
@@ -37,7 +74,7 @@ pub fn decide_offline(
     mirror: &Mirror,
     settings: &Settings,
     target: &TargetName,
-    decision: Decision,
+    decision: (Decision, Option<String>),
     origin: Origin,
 ) -> Result<DecisionReport, Error> {
     let found = settings.targets.iter().find(|one| one.name == *target);

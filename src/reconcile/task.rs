@@ -60,6 +60,8 @@ pub(super) enum Order {
     Decide {
         /// What is decided.
         decision: Decision,
+        /// Why, if the person said.
+        reason: Option<String>,
         /// By whom.
         origin: Origin,
         /// Where the report goes.
@@ -156,8 +158,8 @@ impl Task {
                         let report = self.roll_back(&mut life, to, origin).await;
                         let _gone = reply.send(report);
                     }
-                    Some(Order::Decide { decision, origin, reply }) => {
-                        let report = self.decide(&mut life, decision, origin).await;
+                    Some(Order::Decide { decision, reason, origin, reply }) => {
+                        let report = self.decide(&mut life, (decision, reason), origin).await;
                         let _gone = reply.send(report);
                     }
                     None => return,
@@ -202,7 +204,8 @@ impl Task {
             if let TargetKind::File(file) = &settings.kind {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
                 let origin = Origin::daemon();
-                FileRun { mirror, clock, settings, file, shelf, turn: None, origin }.show_again();
+                FileRun { mirror, clock, settings, file, shelf, turn: None, origin, cause: None }
+                    .show_again();
             }
         });
         // Whatever went wrong, the run that follows shows what it applies.
@@ -344,15 +347,18 @@ impl Task {
     async fn decide(
         &self,
         life: &mut Life,
-        decision: Decision,
+        decision: (Decision, Option<String>),
         origin: Origin,
     ) -> Result<DecisionReport, Error> {
         let (mirror, settings) = (self.mirror.clone(), Arc::clone(&self.settings));
+        let by = origin.clone();
         let done =
             tokio::task::spawn_blocking(move || verdict::decide(&mirror, &settings, decision, origin)).await;
         let done = done.map_err(|error| StoreError::Bug(format!("decide: {error}")))?;
         let target = &self.settings.name;
         let (decided, held_removals, seq) = done.map_err(|error| decide_error(target, error))?;
+        // What the run records of itself, too.
+        life.origin = Some(by);
         tracing::info!(target_name = %target, released = decided.released, rejected = decided.rejected,
             given_back = decided.given_back, held_removals, %seq, "a person decided about held removals");
         let report = self.pass(life, Cause::Wake).await;
@@ -435,7 +441,8 @@ impl Task {
             TargetKind::File(file) => {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
                 let origin = origin.unwrap_or_else(Origin::daemon);
-                FileRun { mirror, clock, settings, file, shelf, turn, origin }.run(&snapshot, cause)
+                FileRun { mirror, clock, settings, file, shelf, turn, origin, cause: None }
+                    .run(&snapshot, cause)
             }
             TargetKind::Webhook(webhook) => {
                 let is_manual =

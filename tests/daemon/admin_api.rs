@@ -304,6 +304,8 @@ fn reads(town: &mut Town) {
         "targets",
         "targets/opa",
         "targets/app",
+        "targets/opa/held",
+        "targets/opa/file",
         "directories",
         "directories/acme",
         "tokens",
@@ -318,6 +320,8 @@ fn reads(town: &mut Town) {
         "grants",
         "history",
         "history?order=newest&limit=2",
+        "history?kind=user.*&actor=daemon",
+        "history?object=opa",
         "history?subject=bob@example.com",
         "access",
         "access?at=seq:4",
@@ -337,6 +341,9 @@ fn reads(town: &mut Town) {
     }
     for (status, path) in [
         (404, "targets/none"),
+        (404, "targets/none/held"),
+        (404, "targets/opa/file?member=none"),
+        (404, "targets/app/file"),
         (404, "directories/none"),
         (404, "users/nobody"),
         (404, "groups/none"),
@@ -447,7 +454,11 @@ fn targets(town: &mut Town, receiver: &Receiver) {
     town.wait("opa", "held");
     let plan = town.api.get("plan?target=opa");
     assert_eq!(plan["targets"][0]["held_removals"].as_array().unwrap().len(), 10, "{plan}");
+    let held = town.api.get("targets/opa/held?limit=2&q=example");
+    assert_eq!((&held["hash"], &held["removals"]), (&plan["targets"][0]["hash"], &json!(10)), "{held}");
+    assert_eq!(held["persons"].as_array().unwrap().len(), 2);
     town.refuses(409, "POST", "approve", json!({"target": "opa", "plan": "0000"}));
+    town.refuses(400, "POST", "approve", json!({"target": "opa", "plan": "0000", "reason": "a\nb"}));
     town.api.post("approve", json!({"target": "opa", "subjects": [ALICE]})).expect(200);
     let rejected = town.api.post("reject", json!({"target": "opa"})).expect(200).json();
     assert_eq!(rejected["rejected"], 8, "{rejected}");

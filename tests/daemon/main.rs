@@ -25,6 +25,7 @@ mod commands;
 mod company;
 mod console;
 mod console_directories;
+mod console_targets;
 mod crash;
 mod decisions;
 mod delivery;

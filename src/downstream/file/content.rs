@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use super::folder::Folder;
-use super::{ApplyError, Digest, FileSpec, OnDisk, inspect, kept};
+use super::{ApplyError, Digest, FileSpec, OnDisk, Via, inspect, kept};
 
 /// The bytes with `digest` of this destination: from the destination itself or, where somebody else's lie there, from
 /// the newest kept version. `None` if neither has them.
@@ -28,6 +28,35 @@ pub fn content(spec: &FileSpec, digest: Digest) -> Result<Option<Vec<u8>>, Apply
         let ours = versions().into_iter().rev().filter(|one| one.is_ours);
         ours.filter_map(|one| std::fs::read(one.path).ok()).find(whole)
     }))
+}
+
+/// The first bytes of a destination, at most `max`; `None` if no regular file is there or it may not be read here.
+///
+/// # Errors
+/// The folder is one that `apply` would refuse, or cannot be read.
+pub fn beginning(spec: &FileSpec, max: u64) -> Result<Option<Vec<u8>>, ApplyError> {
+    if matches!(spec.via, Via::Installer { .. }) {
+        // It tells digests, never bytes.
+        return Ok(None);
+    }
+    let folder = Folder::open(spec)?;
+    let Ok(file) = folder.read(folder.name()) else { return Ok(None) };
+    if !file.metadata().is_ok_and(|facts| facts.is_file()) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    Ok(file.take(max).read_to_end(&mut bytes).is_ok().then_some(bytes))
+}
+
+/// The kept version with `digest`, ours or a stranger's, the newest first; `None` if none is kept or it is longer than
+/// `max`.
+pub fn kept_content(spec: &FileSpec, digest: Digest, max: u64) -> Option<Vec<u8>> {
+    let versions = kept(spec).unwrap_or_default();
+    versions.into_iter().rev().find_map(|one| {
+        let is_small = std::fs::metadata(&one.path).is_ok_and(|facts| facts.len() <= max);
+        let bytes = is_small.then(|| std::fs::read(&one.path).ok()).flatten()?;
+        (Digest::of(&bytes) == digest).then_some(bytes)
+    })
 }
 
 /// Makes the folder of a destination that is rosterd's own business, private to it. What is there already stays.
@@ -76,5 +105,11 @@ mod tests {
             Some(b"somebody else's".to_vec())
         );
         assert_eq!(content(&spec, Digest::of(b"three")).unwrap(), None);
+        assert_eq!(beginning(&spec, 8).unwrap().as_deref(), Some(b"somebody".as_slice()));
+        assert_eq!(kept_content(&spec, one, 3).as_deref(), Some(b"one".as_slice()));
+        assert_eq!(kept_content(&spec, one, 2), None);
+        std::fs::remove_file(&spec.path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &spec.path).unwrap();
+        assert_eq!(beginning(&spec, 8).unwrap(), None);
     }
 }

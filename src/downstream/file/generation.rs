@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,18 @@ pub fn look(spec: &FileSpec, generation: &str, name: &str) -> OnDisk {
         gid: facts.gid(),
         modified: facts.modified().unwrap_or(std::time::SystemTime::UNIX_EPOCH),
     })
+}
+
+/// The first bytes of `name` in a generation, at most `max`; `None` if it is no regular file or may not be read.
+pub fn beginning(spec: &FileSpec, generation: &str, name: &str, max: u64) -> Option<Vec<u8>> {
+    let path = beside(spec, generation).join(name);
+    let flags =
+        i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::NONBLOCK.bits()).ok()?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    file.metadata().ok().filter(fs::Metadata::is_file)?;
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Writes a new generation: every file whole, on disk, parsed and checked. Nobody is shown it yet. Its folder's name.

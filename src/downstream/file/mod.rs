@@ -32,7 +32,7 @@ pub use apply::{
     Leftovers, apply, apply_beside, clean_stale, drop_aside, has_way_back, inspect, keep_found, put_link,
     read_link, reload, remove, remove_link, revert, set_aside, settle, verify,
 };
-pub use content::{content, make_private_folder};
+pub use content::{beginning, content, kept_content, make_private_folder};
 pub use error::{ApplyError, Cause, Kind, Step};
 pub use versions::{Kept, kept};
 

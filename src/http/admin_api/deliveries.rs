@@ -18,6 +18,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             endpoints::text("kind", "only this type of event, or a family such as `user.*`"),
             endpoints::text("resource", "only those about this user or group"),
             endpoints::number("status", "only those last answered with this HTTP status"),
+            endpoints::text("before", "the `next` of the page before"),
             endpoints::number("limit", "most lines, 1 to 1000; 100 without it"),
         ]),
     get("deliveries/{target}/{event}", "One delivery with its body and its attempts", "Delivery", |r| {
@@ -52,7 +53,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 /// Most deliveries in one answer.
 const LIMIT_MAX: u64 = 1_000;
 
-/// `GET /api/v1/deliveries`: `{"deliveries":[…]}`, newest first, without bodies.
+/// `GET /api/v1/deliveries`: `{"deliveries":[…],"next"}`, newest first, without bodies.
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
     let filter = filter(|name| request.param(name))?;
     let limit = request.number("limit", 100)?.clamp(1, LIMIT_MAX);
@@ -63,7 +64,9 @@ pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
         .read_long(move |tx: &mut ReadTx<'_>| delivery::list(tx, &filter, limit))
         .await
         .map_err(|error: StoreError| AdminError::from(error))?;
-    Ok(json!({ "deliveries": found.iter().map(line).collect::<Vec<Value>>() }))
+    let is_full = u32::try_from(found.len()).is_ok_and(|count| count == limit);
+    let next = found.last().filter(|_| is_full).map(|last| format!("{}/{}", last.target, last.event.event));
+    Ok(json!({ "deliveries": found.iter().map(line).collect::<Vec<Value>>(), "next": next }))
 }
 
 /// `GET /api/v1/deliveries/TARGET/EVENT`: one with its body and its attempts.
@@ -164,7 +167,9 @@ fn filter<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Filter, AdminErro
         })?),
     };
     let status = get("status").map(str::parse::<u16>).transpose();
+    let before = get("before").map(id).transpose()?;
     Ok(Filter {
+        before,
         target: target.map_err(|rule| AdminError::invalid(format!("`target`: {rule}")))?,
         state,
         // `user.*` names a family, as in `events`.

@@ -13,6 +13,7 @@ mod endpoints;
 mod explain;
 mod export;
 mod imports;
+mod lag;
 mod openapi;
 mod past;
 mod resources;
@@ -232,13 +233,29 @@ pub trait Targets: Send + Sync {
     }
     /// What is remembered of one target besides its status; null if nothing.
     fn detail(&self, target: TargetName) -> Answering<'_>;
+    /// Why it holds removals back, and which, by person; `seen` is the hash of a plan somebody was shown.
+    fn held(&self, target: TargetName, seen: Option<String>) -> Answering<'_> {
+        let _unused = (target, seen);
+        Box::pin(async { Ok(json!({ "removals": 0, "people": 0, "persons": [], "scopes": [] })) })
+    }
+    /// What lies at its destination: `member` names a file of a tree or set, `after` where the list of files goes on.
+    fn file(&self, target: TargetName, member: Option<String>, after: Option<String>) -> Answering<'_> {
+        let _unused = (target, member, after);
+        Box::pin(async { Ok(Value::Null) })
+    }
     /// Pins one target to an earlier version: `{"target","to_seq","seq","state","added","removed","error"}`.
     fn roll_back(&self, target: TargetName, to: Option<Seq>, origin: Origin) -> Answering<'_>;
     /// Forgets a target that the configuration dropped: `{"target","seq","deleted","left"}`.
     fn forget(&self, target: TargetName, delete: bool, origin: Origin) -> Answering<'_>;
     /// Carries out a decision about held removals and says what it did: `{"target","released","rejected",
     /// "given_back","held_removals","seq","state","error"}`.
-    fn decide(&self, target: TargetName, decision: Decision, origin: Origin) -> Answering<'_>;
+    fn decide(
+        &self,
+        target: TargetName,
+        decision: Decision,
+        reason: Option<String>,
+        origin: Origin,
+    ) -> Answering<'_>;
     /// Carries out an order about deliveries and says what it did: `{"targets","deliveries","from","changes","note"}`.
     fn deliver(&self, order: DeliveryOrder, origin: Origin) -> Answering<'_>;
 }

@@ -16,6 +16,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     get("history", "One page of the log", "History", |r| Box::pin(history(r))).query(&[
         endpoints::text("subject", "only what concerns this user"),
         endpoints::text("group", "only what concerns this group"),
+        endpoints::text("kind", "only this kind, or a family such as `guard.*`"),
+        endpoints::text("actor", "only what this actor did, such as `admin:ops`"),
+        endpoints::text("object", "only decisions about this target or directory"),
         endpoints::text("since", "from this time on, such as `2026-11-20` or `2h ago`"),
         endpoints::text("until", "up to this time"),
         endpoints::number("after", "the `next` of the page before"),
@@ -94,7 +97,7 @@ fn wrong_moment(text: &str) -> AdminError {
     AdminError::new(400, format!("`{text}` is no time"), MOMENTS)
 }
 
-/// One page of the log: `subject`, `group`, `since`, `until`, `after`, `limit`, `order=newest`.
+/// One page of the log: `subject`, `group`, `kind` (`guard.*`: a family), `actor`, `object`, `since`, `until`, `after`, `limit`, `order=newest`.
 pub(super) async fn history(request: &Request<'_>) -> Result<Value, AdminError> {
     let limit = u32::try_from(request.number("limit", 100)?.clamp(1, LIMIT_MAX)).unwrap_or(100);
     let newest_first = match request.param("order") {
@@ -105,6 +108,7 @@ pub(super) async fn history(request: &Request<'_>) -> Result<Value, AdminError> 
     let after = request.param("after").map(|_| request.number("after", 0)).transpose()?.map(Seq);
     let text = |name: &str| request.param(name).map(str::to_owned);
     let (subject, group, since, until) = (text("subject"), text("group"), text("since"), text("until"));
+    let (kind, actor, object) = (text("kind"), text("actor"), text("object"));
     let epoch = request.state.mirror.epoch();
     request
         .state
@@ -112,6 +116,7 @@ pub(super) async fn history(request: &Request<'_>) -> Result<Value, AdminError> 
         .read_long::<_, AdminError, _>(move |tx| {
             let now = tx.now();
             let mut query = history::Query { after, newest_first, limit, ..history::Query::default() };
+            (query.kind, query.actor, query.object) = (kind, actor, object);
             query.since = since.as_deref().map(|text| moment(now, text)).transpose()?;
             let until = until.as_deref().map(|text| moment(now, text)).transpose()?;
             query.until = until.map(Timestamp::end_of_millisecond);

@@ -5,11 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Value, json};
 
 use super::endpoints::{self, Endpoint, get, post};
-use super::{AdminError, AdminRole, Request, Targets, decisions, directories, text, truth};
+use super::{AdminError, AdminRole, Request, Targets, decisions, directories, lag, text, truth};
 use crate::mirror::history;
 use crate::model::{ResourceId, TargetName};
 use crate::reconcile::Decision;
 use crate::reconcile::pull::streams;
+
+/// Longest reason of a decision.
+const REASON_CHARS_MAX: usize = 500;
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -52,7 +55,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
     let directories = directories::all(request).await?;
     let seq = state.mirror.read_long::<_, AdminError, _>(|tx| Ok(tx.seq()?)).await?;
     let (targets, unenforced) = match &state.targets {
-        Some(targets) => (targets.status().await?, targets.unenforced().await?),
+        Some(targets) => (lag::told(request, targets.status().await?).await?, targets.unenforced().await?),
         None => (json!([]), json!({ "count": 0, "first": [] })),
     };
     let unenforced = named(request, unenforced).await?;
@@ -115,10 +118,10 @@ pub(super) async fn sync(request: &Request<'_>) -> Result<Value, AdminError> {
     targets(request)?.sync(wanted, adopt, request.caller.origin()).await
 }
 
-/// Body `{"target","plan"?,"subjects"?,"restored"?}`: lets held removals go; all of the plan's, or only these people's.
+/// Body `{"target","plan"?,"subjects"?,"restored"?,"reason"?}`: lets held removals go; all of the plan's, or only these people's.
 /// With `restored` the target follows a mirror that was restored from a backup.
 pub(super) async fn approve(request: &Request<'_>) -> Result<Value, AdminError> {
-    let body = request.object(&["target", "plan", "subjects", "restored"])?;
+    let body = request.object(&["target", "plan", "subjects", "restored", "reason"])?;
     let plan = text(&body, "plan")?.map(str::to_owned);
     if truth(&body, "restored")?.unwrap_or(false) {
         if plan.is_some() || body.get("subjects").is_some_and(|subjects| !subjects.is_null()) {
@@ -134,9 +137,9 @@ pub(super) async fn approve(request: &Request<'_>) -> Result<Value, AdminError> 
     decide(request, &body, Decision::Approve { plan, subjects }).await
 }
 
-/// Body `{"target","window"?}`: keeps what is held.
+/// Body `{"target","window"?,"reason"?}`: keeps what is held.
 pub(super) async fn reject(request: &Request<'_>) -> Result<Value, AdminError> {
-    let body = request.object(&["target", "window"])?;
+    let body = request.object(&["target", "window", "reason"])?;
     let window = truth(&body, "window")?.unwrap_or(false);
     decide(request, &body, Decision::Reject { window }).await
 }
@@ -147,7 +150,14 @@ async fn decide(
     decision: Decision,
 ) -> Result<Value, AdminError> {
     let name = text(body, "target")?.ok_or_else(|| AdminError::invalid("name the target"))?;
-    targets(request)?.decide(target(name)?, decision, request.caller.origin()).await
+    let reason = text(body, "reason")?.map(str::trim).filter(|reason| !reason.is_empty());
+    if reason.is_some_and(|reason| {
+        reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control)
+    }) {
+        return Err(AdminError::invalid("a reason has at most 500 characters on one line"));
+    }
+    let reason = reason.map(str::to_owned);
+    targets(request)?.decide(target(name)?, decision, reason, request.caller.origin()).await
 }
 
 pub(super) async fn reload(request: &Request<'_>) -> Result<Value, AdminError> {

@@ -46,7 +46,7 @@ impl Targets for Fake {
     fn sync(&self, target: Option<TargetName>, adopt: bool, _: Origin) -> Answering<'_> {
         self.told(format!("sync {target:?} {adopt}"))
     }
-    fn decide(&self, target: TargetName, decision: Decision, _: Origin) -> Answering<'_> {
+    fn decide(&self, target: TargetName, decision: Decision, _: Option<String>, _: Origin) -> Answering<'_> {
         self.told(format!("{target} {decision:?}"))
     }
     fn deliver(&self, order: DeliveryOrder, _: Origin) -> Answering<'_> {

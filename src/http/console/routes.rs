@@ -8,7 +8,9 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::call::{Call, Fault, Shown};
-use super::pages::{directories, directory, docs, groups, health, overview, styleguide, tokens, users};
+use super::pages::{
+    deliveries, directories, directory, docs, grants, groups, health, history, overview, plan, styleguide, target, targets, tokens, users,
+};
 use crate::http::admin_api::AdminRole;
 
 /// A page at work.
@@ -82,6 +84,44 @@ pub(super) const PAGES: &[Page] = &[
     page!(GET "/docs" View docs::list),
     page!(GET "/docs/{name}" View docs::show),
     // Targets, plans, deliveries, history, grants.
+    page!(GET "/targets" View targets::show),
+    page!(GET "/targets/now" View targets::now),
+    page!(GET "/targets/{name}" View target::show),
+    page!(GET "/targets/{name}/now" View target::now),
+    page!(GET "/targets/{name}/file" View target::file),
+    page!(GET "/targets/{name}/plan" View plan::show),
+    page!(POST "/targets/{name}/plan" Operate plan::ask),
+    page!(POST "/targets/{name}/approve" Operate plan::approve),
+    page!(POST "/targets/{name}/reject" Operate plan::reject),
+    page!(GET "/targets/{name}/{order}" Operate target::ask),
+    page!(POST "/targets/{name}/sync" Operate target::sync),
+    page!(POST "/targets/{name}/adopt" Operate target::adopt),
+    page!(POST "/targets/{name}/rollback" Operate target::roll_back),
+    page!(POST "/targets/{name}/unpin" Operate target::unpin),
+    page!(POST "/targets/{name}/restored" Operate target::restored),
+    page!(POST "/targets/{name}/forget" Admin target::forget),
+    page!(GET "/deliveries" View deliveries::show),
+    page!(GET "/deliveries/{target}/{event}" View deliveries::one),
+    page!(POST "/deliveries/{target}/{event}/retry" Operate deliveries::retry),
+    page!(GET "/deliveries/{target}/{event}/skip" Operate deliveries::ask_skip),
+    page!(POST "/deliveries/{target}/{event}/skip" Operate deliveries::skip),
+    page!(GET "/deliveries/{target}/resume" Operate deliveries::ask_resume),
+    page!(GET "/deliveries/{target}/replay" Operate deliveries::ask_replay),
+    page!(GET "/deliveries/{target}/snapshot" Operate deliveries::ask_snapshot),
+    page!(POST "/deliveries/{target}/resume" Operate deliveries::resume),
+    page!(POST "/deliveries/{target}/replay" Operate deliveries::replay),
+    page!(POST "/deliveries/{target}/snapshot" Operate deliveries::snapshot),
+    page!(GET "/history" View history::show),
+    page!(GET "/access" View history::access),
+    page!(GET "/diff" View history::diff),
+    page!(GET "/grants" View grants::show),
+    page!(POST "/grants" Operate grants::grant),
+    page!(GET "/grants/{id}/revoke" Operate grants::ask_revoke),
+    page!(POST "/grants/{id}/revoke" Operate grants::revoke),
+    page!(GET "/shut" Operate grants::ask_shut),
+    page!(POST "/shut" Operate grants::shut),
+    page!(GET "/shut/open" Operate grants::ask_open),
+    page!(POST "/shut/open" Operate grants::open),
     // Activity.
 ];
 
@@ -104,7 +144,7 @@ pub(super) const NAVIGATION: &[Entry] = &[
     Entry { path: "/targets", label: "Targets", also: &["plan"] },
     Entry { path: "/deliveries", label: "Deliveries", also: &[] },
     Entry { path: "/grants", label: "Grants & shuts", also: &["shut"] },
-    Entry { path: "/history", label: "History", also: &[] },
+    Entry { path: "/history", label: "History", also: &["access", "diff"] },
     Entry { path: "/activity", label: "Activity", also: &[] },
     Entry { path: "/health", label: "Health", also: &[] },
 ];

@@ -54,11 +54,11 @@ const SAMPLES: &[(&str, &str)] = &[
     ("group.html", include_str!("templates/samples/people_empty.json")),
     ("resource_history.html", include_str!("templates/samples/people.json")),
     ("resource_history.html", include_str!("templates/samples/people_empty.json")),
-    ("history.html", include_str!("templates/samples/people.json")),
-    ("history.html", include_str!("templates/samples/people_empty.json")),
+    ("changes.html", include_str!("templates/samples/people.json")),
+    ("changes.html", include_str!("templates/samples/people_empty.json")),
     ("attributes.html", include_str!("templates/samples/people.json")),
     ("attributes.html", include_str!("templates/samples/people_empty.json")),
-    ("access.html", include_str!("templates/samples/people.json")),
+    ("explained.html", include_str!("templates/samples/people.json")),
     ("docs.html", include_str!("templates/samples/people.json")),
     ("docs.html", include_str!("templates/samples/people_empty.json")),
     ("doc.html", include_str!("templates/samples/people.json")),
@@ -85,13 +85,16 @@ fn templates() -> Templates {
 /// Every sample as a page.
 fn pages() -> Vec<(String, String)> {
     let templates = templates();
-    SAMPLES
-        .iter()
-        .map(|(name, sample)| {
-            let mut context: Value = serde_json::from_str(sample).unwrap_or_else(|e| panic!("{name}: {e}"));
-            context["ui"] = ui(*name != "sign_in.html");
+    let parsed = SAMPLES.iter().map(|(name, sample)| {
+        let context: Value = serde_json::from_str(sample).unwrap_or_else(|e| panic!("{name}: {e}"));
+        (*name, context)
+    });
+    parsed
+        .chain(super::pages::samples::all())
+        .map(|(name, mut context)| {
+            context["ui"] = ui(name != "sign_in.html");
             let text = templates.render(name, &context).unwrap_or_else(|e| panic!("{name}: {e:#}"));
-            ((*name).to_owned(), text)
+            (name.to_owned(), text)
         })
         .collect()
 }
@@ -99,8 +102,18 @@ fn pages() -> Vec<(String, String)> {
 #[test]
 fn every_template_has_a_sample_and_renders() {
     let rendered = pages();
-    for (name, _) in TEMPLATES.iter().filter(|(name, _)| !matches!(*name, "layout.html" | "parts.html")) {
+    for (name, _) in
+        TEMPLATES.iter().filter(|(name, _)| !matches!(*name, "layout.html") && !name.ends_with("parts.html"))
+    {
         assert!(rendered.iter().any(|(one, _)| one == name), "{name} has no sample");
+    }
+}
+
+#[test]
+fn what_somebody_wrote_never_becomes_markup() {
+    for (name, page) in pages() {
+        assert!(!super::pages::samples::is_harmed(&page), "{name}");
+        assert!(!page.contains(" onerror=\"") && !page.contains("style=\""), "{name}");
     }
 }
 

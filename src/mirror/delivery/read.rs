@@ -125,6 +125,8 @@ pub struct Filter {
     pub resource: Option<String>,
     /// Only those whose last attempt was answered so.
     pub status: Option<u16>,
+    /// Only those behind this one in the list: where the page before ended.
+    pub before: Option<(TargetName, EventId)>,
 }
 
 impl Filter {
@@ -156,6 +158,14 @@ impl Filter {
         if let Some(status) = self.status {
             params.push(Param::Int(i64::from(status)));
             words.push(format!("last_status = ?{}", params.len()));
+        }
+        if let Some((target, event)) = &self.before {
+            let [target, epoch, seq, n] = key(target, *event);
+            let at = params.len();
+            params.extend([target, epoch, seq, n]);
+            let (target, id) = (at + 1, format!("(?{}, ?{}, ?{})", at + 2, at + 3, at + 4));
+            words
+                .push(format!("((epoch, seq, n) < {id} OR ((epoch, seq, n) = {id} AND target > ?{target}))"));
         }
         (words.join(" AND "), params)
     }

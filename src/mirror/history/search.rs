@@ -17,6 +17,12 @@ pub struct Query {
     pub subjects: Vec<ResourceId>,
     /// Changes of any of these groups, their own memberships in others, and members of theirs that came or went.
     pub groups: Vec<ResourceId>,
+    /// Only changes of this kind; with a `*` at the end, of those that begin so.
+    pub kind: Option<String>,
+    /// Only what this actor did; with a `*` at the end, of those that begin so.
+    pub actor: Option<String>,
+    /// Only decisions about this, by its name: a target, a directory.
+    pub object: Option<String>,
     /// Not before this moment.
     pub since: Option<Timestamp>,
     /// Not after this moment.
@@ -27,6 +33,44 @@ pub struct Query {
     pub newest_first: bool,
     /// Most changes in the page, at least 1.
     pub limit: u32,
+}
+
+/// What a change has to be besides: patterns for `LIKE`, with the column each is for.
+struct Marks(Vec<(&'static str, String)>);
+
+impl Marks {
+    fn of(query: &Query) -> Self {
+        let all = [("kind", &query.kind), ("actor", &query.actor), ("object", &query.object)];
+        let pattern = |text: &str| {
+            let (text, tail) = text.strip_suffix('*').map_or((text, ""), |text| (text, "%"));
+            let mut escaped: String = text.chars().flat_map(escaped).collect();
+            escaped.push_str(tail);
+            escaped
+        };
+        Self(all.into_iter().filter_map(|(key, value)| Some((key, pattern(value.as_deref()?)))).collect())
+    }
+
+    /// The conditions, their parameters put behind those that are there; `outer` names a table whose rows only carry
+    /// the change's number.
+    fn narrow<'a>(&'a self, outer: &str, params: &mut Vec<Param<'a>>) -> String {
+        let mut text = String::new();
+        for (column, pattern) in &self.0 {
+            params.push(Param::Text(pattern));
+            let at = params.len();
+            text += &if outer.is_empty() {
+                format!(" AND {column} LIKE ?{at} ESCAPE '!'")
+            } else {
+                format!(
+                    " AND EXISTS (SELECT 1 FROM change c WHERE c.seq = {outer}.seq AND c.{column} LIKE ?{at} ESCAPE '!')"
+                )
+            };
+        }
+        text
+    }
+}
+
+fn escaped(c: char) -> impl Iterator<Item = char> {
+    matches!(c, '!' | '%' | '_').then_some('!').into_iter().chain(std::iter::once(c))
 }
 
 /// Member rows shown of one change; the rest is only counted, since a group's first push may hold all of them.
@@ -63,9 +107,12 @@ pub fn search(tx: &mut ReadTx<'_>, query: &Query) -> Result<Found, Error> {
     let wanted = limit.saturating_add(1);
     let mut found = if query.subjects.is_empty() && query.groups.is_empty() {
         let order = if query.newest_first { "DESC" } else { "ASC" };
-        let sql =
-            format!("SELECT seq FROM change WHERE seq > ?1 AND seq <= ?2 ORDER BY seq {order} LIMIT ?3");
-        let params = [change::param(low), change::param(high), Param::Int(i64::from(wanted))];
+        let mut params = vec![change::param(low), change::param(high), Param::Int(i64::from(wanted))];
+        let marks = Marks::of(query);
+        let narrow = marks.narrow("", &mut params);
+        let sql = format!(
+            "SELECT seq FROM change WHERE seq > ?1 AND seq <= ?2{narrow} ORDER BY seq {order} LIMIT ?3"
+        );
         tx.all(&sql, &params, |row| row.int(0))?
     } else {
         numbers(tx, query, (low, high), wanted)?
@@ -112,25 +159,28 @@ fn numbers(
     limit: u32,
 ) -> Result<Vec<i64>, StoreError> {
     let order = if query.newest_first { "DESC" } else { "ASC" };
-    let tail = format!("AND seq > ?2 AND seq <= ?3 ORDER BY seq {order} LIMIT ?4");
-    let own = format!("SELECT seq FROM change WHERE resource = ?1 {tail}");
-    let as_member = format!("SELECT DISTINCT seq FROM change_member WHERE member_id = ?1 {tail}");
-    let as_group = format!("SELECT DISTINCT seq FROM change_member WHERE group_id = ?1 {tail}");
+    let tail = format!("ORDER BY seq {order} LIMIT ?4");
+    let range = "AND seq > ?2 AND seq <= ?3";
+    let own = format!("SELECT seq FROM change WHERE resource = ?1 {range}");
+    let as_member = format!("SELECT DISTINCT seq FROM change_member WHERE member_id = ?1 {range}");
+    let as_group = format!("SELECT DISTINCT seq FROM change_member WHERE group_id = ?1 {range}");
     let decided =
-        format!("SELECT seq FROM change WHERE resource IS NULL AND (object = ?1 OR object LIKE ?5) {tail}");
+        format!("SELECT seq FROM change WHERE resource IS NULL AND (object = ?1 OR object LIKE ?5) {range}");
     let [low, high, limit_param] = [change::param(low), change::param(high), Param::Int(i64::from(limit))];
     let mut numbers: BTreeSet<i64> = BTreeSet::new();
+    let marks = Marks::of(query);
     let mut ask = |sql: &str, params: &[Param<'_>]| -> Result<(), StoreError> {
-        numbers.extend(tx.all(sql, params, |row| row.int(0))?);
+        let mut params = params.to_vec();
+        // Rows of members know neither kind nor actor; their change does.
+        let of_change = sql.contains("FROM change ");
+        let narrow = marks.narrow(if of_change { "" } else { "change_member" }, &mut params);
+        numbers.extend(tx.all(&format!("{sql}{narrow} {tail}"), &params, |row| row.int(0))?);
         Ok(())
     };
     if !query.subjects.is_empty() && !query.groups.is_empty() {
         // Both: when the one came into the other and left it.
-        let sql = format!(
-            "SELECT DISTINCT seq FROM change_member WHERE member_id = ?1 {} AND group_id = ?5 \
-             ORDER BY seq {order} LIMIT ?4",
-            "AND seq > ?2 AND seq <= ?3"
-        );
+        let sql =
+            format!("SELECT DISTINCT seq FROM change_member WHERE member_id = ?1 {range} AND group_id = ?5");
         for subject in &query.subjects {
             for group in &query.groups {
                 let (subject, group) = (Param::Blob(subject.as_bytes()), Param::Blob(group.as_bytes()));

@@ -58,6 +58,7 @@ fn run(world: &World, target: &TargetSettings, stop: Option<u32>) -> Option<Outc
         shelf,
         turn,
         origin: crate::model::Origin::daemon(),
+        cause: None,
     };
     let stopped = || catch_unwind(AssertUnwindSafe(|| run.run(&snapshot, Cause::Wake)));
     let outcome = tokio::task::block_in_place(stopped);

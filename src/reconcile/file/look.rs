@@ -199,7 +199,7 @@ fn found(there: &There) -> String {
     }
 }
 
-fn user_name(uid: u32) -> Option<String> {
+pub(super) fn user_name(uid: u32) -> Option<String> {
     let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
     let uid = uid.to_string();
     let line = accounts.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;

@@ -197,6 +197,7 @@ impl World {
             shelf,
             turn: None,
             origin: crate::model::Origin::daemon(),
+            cause: None,
         };
         run.run(snapshot, Cause::Wake)
     }

@@ -45,6 +45,8 @@ pub(crate) struct FileRun<'a> {
     pub(crate) turn: Option<Turn>,
     /// Who asked for this run, for what it records as a decision.
     pub(crate) origin: Origin,
+    /// What woke it, for the record; set by [`FileRun::run`].
+    pub(crate) cause: Option<Cause>,
 }
 
 /// What a run found when it began.
@@ -80,6 +82,7 @@ impl FileRun<'_> {
     /// One run. Every failure is an outcome.
     pub(crate) fn run(&mut self, snapshot: &Snapshot, cause: Cause) -> Outcome {
         let started = self.clock.now();
+        self.cause = Some(cause);
         let mut guarded = None;
         let outcome = match self.try_run(snapshot, cause, started, &mut guarded) {
             Ok(outcome) => outcome,
@@ -429,8 +432,24 @@ impl FileRun<'_> {
             changed: outcome.renamed,
             held: 0,
             error: outcome.error.clone(),
-            detail: serde_json::Value::Null,
+            detail: self.cause.map_or(serde_json::Value::Null, |cause| self.why(cause)),
         }
+    }
+
+    /// What woke the run and, where a person did, who.
+    fn why(&self, cause: Cause) -> serde_json::Value {
+        let is_daemon = self.origin.actor == crate::model::Actor::Daemon;
+        let word = match cause {
+            Cause::Start => "start",
+            Cause::Wake if is_daemon => "change",
+            Cause::Wake => "decision",
+            Cause::Drift => "drift",
+            Cause::Sync { adopt: false } => "sync",
+            Cause::Sync { adopt: true } => "adopt",
+            Cause::Rollback => "rollback",
+        };
+        let by = (!is_daemon).then(|| self.origin.actor.to_string());
+        serde_json::json!({ "cause": word, "by": by })
     }
 
     /// A run that decided not to touch anything.

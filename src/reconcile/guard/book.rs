@@ -254,6 +254,14 @@ impl Book {
         }
     }
 
+    /// What the window let through before the hold began: what a reject `window` gives back.
+    pub(crate) fn given_back(&self, guard: &Guard, began: Timestamp) -> impl Iterator<Item = &Passed> {
+        let window = guard.window;
+        self.passed
+            .values()
+            .filter(move |one| one.how == How::Allowed && one.at <= began && began.since(one.at) < window)
+    }
+
     fn reject(&mut self, guard: &Guard, window: bool) -> Result<Decided, Refused> {
         if self.held().next().is_none() {
             return Err(Refused::NothingHeld);
@@ -265,15 +273,9 @@ impl Book {
             decided.rejected += 1;
         }
         let began = self.hold.take().map(|hold| hold.began).filter(|_| window);
-        let before: Vec<Holding> = self
-            .passed
-            .values()
-            .filter(|one| {
-                one.how == How::Allowed
-                    && began.is_some_and(|began| one.at <= began && began.since(one.at) < guard.window)
-            })
-            .map(|one| one.holding.clone())
-            .collect();
+        let before: Vec<Holding> = began
+            .map(|began| self.given_back(guard, began).map(|one| one.holding.clone()).collect())
+            .unwrap_or_default();
         for holding in before {
             self.keep(&holding, Verdict::Rejected, since, 0);
             decided.given_back += 1;

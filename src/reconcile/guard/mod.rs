@@ -328,6 +328,62 @@ fn is_over(guard: &Guard, book: &Book, scene: Scene<'_>, held_keys: &Keys<'_>, f
     })
 }
 
+/// What counts over one target, role or directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// `target`, `role` or `directory`.
+    pub(crate) kind: &'static str,
+    /// The role's or directory's name; empty for the target.
+    pub(crate) name: String,
+    /// Removals held, and let through before the hold by the window.
+    pub(crate) lost: u64,
+    /// Of how many.
+    pub(crate) total: u64,
+    /// Limits that this is over.
+    pub(crate) over: Vec<Limit>,
+    /// Nobody would be left.
+    pub(crate) emptied: bool,
+}
+
+/// What stands behind a hold, as it counts now: what is held, and what went through within the window.
+pub(crate) fn counts(guard: &Guard, book: &Book, holdings: &[Holding], now: Timestamp) -> Vec<Count> {
+    let recent = book.passed.values().filter(|one| one.how != How::Approved && is_recent(guard, one, now));
+    let recent: Vec<(&Subject, &Entitlement)> =
+        recent.map(|one| (&one.holding.subject, &one.holding.entitlement)).collect();
+    let held_keys: Keys<'_> = holdings.iter().map(|one| (&one.subject, &one.entitlement)).collect();
+    let mut lost: BTreeMap<Scope<'_>, u64> = BTreeMap::new();
+    let held = book.held().map(|one| (&one.subject, &one.entitlement));
+    for scope in held.chain(recent.iter().copied()).flat_map(|(subject, what)| scopes(subject, what)) {
+        *lost.entry(scope).or_default() += 1;
+    }
+    let mut total: BTreeMap<Scope<'_>, u64> = BTreeMap::new();
+    let gone = recent.iter().copied().filter(|key| !held_keys.contains(key));
+    for scope in held_keys.iter().copied().chain(gone).flat_map(|(subject, what)| scopes(subject, what)) {
+        *total.entry(scope).or_default() += 1;
+    }
+    let count = |(scope, lost): (Scope<'_>, u64)| {
+        let total = total.get(&scope).copied().unwrap_or(0).max(lost);
+        let (kind, name) = match &scope {
+            Scope::Target => ("target", String::new()),
+            Scope::Role(role) => ("role", role.to_string()),
+            Scope::Directory(id) => ("directory", id.to_string()),
+        };
+        let over = guard.max_removals.iter().copied().filter(|limit| limit.is_passed(lost, total)).collect();
+        let emptied = lost >= total && !matches!(scope, Scope::Directory(_));
+        Count { kind, name, lost, total, over, emptied }
+    };
+    lost.into_iter().map(count).collect()
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Count(count) => count.fmt(f),
+        }
+    }
+}
+
 impl Limit {
     /// Whether losing `lost` of `total` is over this limit.
     fn is_passed(self, lost: u64, total: u64) -> bool {

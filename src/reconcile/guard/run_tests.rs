@@ -34,7 +34,7 @@ async fn sync(reconciler: &Reconciler) -> SyncReport {
 }
 
 async fn decide(reconciler: &Reconciler, decision: Decision) -> DecisionReport {
-    reconciler.decide(&name("opa"), decision, Origin::daemon()).await.unwrap()
+    reconciler.decide(&name("opa"), decision, None, Origin::daemon()).await.unwrap()
 }
 
 async fn approve(reconciler: &Reconciler, plan: String) -> DecisionReport {
@@ -460,14 +460,15 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Out(n) => {
                 let out = Decision::Approve { plan: None, subjects: vec![users[n].id.to_string()] };
-                if reconciler.decide(&name("opa"), out, Origin::daemon()).await.is_ok() {
+                if reconciler.decide(&name("opa"), out, None, Origin::daemon()).await.is_ok() {
                     let of_user = before.exceptions.keys().filter(|(who, _)| who.user == users[n].id);
                     released = of_user.cloned().collect();
                 }
             }
             Step::Reject(window) => {
-                let _nothing_held =
-                    reconciler.decide(&name("opa"), Decision::Reject { window }, Origin::daemon()).await;
+                let _nothing_held = reconciler
+                    .decide(&name("opa"), Decision::Reject { window }, None, Origin::daemon())
+                    .await;
             }
         }
         let report = sync(&reconciler).await;

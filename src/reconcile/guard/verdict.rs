@@ -307,7 +307,7 @@ fn released(asked: &[String], before: &Book, after: &Book) -> Vec<String> {
 pub(crate) fn decide(
     mirror: &Mirror,
     settings: &TargetSettings,
-    decision: Decision,
+    (decision, reason): (Decision, Option<String>),
     origin: Origin,
 ) -> Result<(Decided, u64, Seq), DecideError> {
     let (name, guard) = (settings.name.clone(), settings.guard.clone());
@@ -324,7 +324,7 @@ pub(crate) fn decide(
         let decided = after.decide(&guard, &decision, tx.now()).map_err(DecideError::Refused)?;
         record::save_book(tx, &name, &mut saved, &before, &after)?;
         target::save_state(tx, &name, &saved)?;
-        let (kind, detail) = match &decision {
+        let (kind, mut detail) = match &decision {
             Decision::Approve { plan, subjects } => (
                 Kind::GuardApproved,
                 json!({"plan": plan, "subjects": released(subjects, &before, &after), "released": decided.released}),
@@ -335,6 +335,9 @@ pub(crate) fn decide(
             ),
             Decision::Restored => (Kind::RestoreApproved, json!({"epoch": tx.epoch()})),
         };
+        if let (Some(reason), Some(detail)) = (reason, detail.as_object_mut()) {
+            detail.insert("reason".to_owned(), reason.into());
+        }
         let seq = decision::record(tx, &kind, &name, &detail)?;
         Ok((decided, after.held_count(), seq))
     })
