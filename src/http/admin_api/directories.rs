@@ -195,10 +195,13 @@ pub(super) async fn add(request: &Request<'_>) -> Result<Value, AdminError> {
         })
         .await?;
     let base_url = request.state.running.load().base_url.clone();
-    Ok(json!({
+    let mut value = json!({
         "id": made.id, "name": made.name, "kind": made.kind, "base_url": base_url, "token": secret.expose(),
-        "expires": expires.map(|at| at.to_string()),
-    }))
+    });
+    if let Some(at) = expires {
+        put(&mut value, "expires", at.to_string().into());
+    }
+    Ok(value)
 }
 
 pub(super) async fn change(request: &Request<'_>, name: &str) -> Result<Value, AdminError> {
