@@ -12,6 +12,7 @@
 //! | 2 | [`access`] | facts and roles in, who holds what and why out; pure |
 //! | 3 | [`mirror`] | the store: resources, members, change log, tokens, run and delivery records |
 //! | 3 | [`downstream`] | one target: pure formats, the one way to write a file, one webhook request |
+//! | 3 | [`activity`] | the SCIM request log, its scrubber, traces made of it |
 //! | 4 | [`reconcile`] | plan, guard, apply, verify, schedule, drift, delivery order and backoff |
 //! | 5 | [`http`] | listeners, TLS, limits, authentication, the SCIM and the admin API |
 //! | 6 | [`config`] | reads TOML, gathers every module's settings, all complaints at once |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod activity;
 pub mod cli;
 pub mod config;
 pub mod daemon;
