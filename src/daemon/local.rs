@@ -62,7 +62,7 @@ impl Local {
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET);
         let body = body.unwrap_or_default();
-        let reply = admin_api::handle(&self.state, self.caller, &method, path, query, &body).await;
+        let reply = admin_api::handle(&self.state, self.caller.clone(), &method, path, query, &body).await;
         let body = if reply.body.is_null() { Bytes::new() } else { Bytes::from(reply.body.to_string()) };
         Answer { status: reply.status, body }
     }

@@ -5,6 +5,7 @@
 //! valid token is never refused for what others at its address do.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,8 +66,14 @@ const TOKEN_BYTES_MAX: usize = 4_096;
 /// Counts failing authentications per address.
 #[derive(Debug)]
 pub(crate) struct Failures {
+    addresses: Buckets<IpAddr>,
+}
+
+/// Counts something per key, forgetting it at a rate.
+#[derive(Debug)]
+pub(crate) struct Buckets<K> {
     settings: Settings,
-    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+    buckets: Mutex<HashMap<K, Bucket>>,
 }
 
 /// How many failing authentications one address may make.
@@ -91,37 +98,49 @@ struct Bucket {
     at: Instant,
 }
 
-/// Most addresses remembered; past it those that have spent nothing lately go first.
-const ADDRESSES_MAX: usize = 10_000;
+/// Most keys remembered; past it those that have spent nothing lately go first.
+const KEYS_MAX: usize = 10_000;
 
 impl Failures {
     /// Nobody has failed yet.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, buckets: Mutex::default() }
+        Self { addresses: Buckets::new(settings) }
     }
 
     /// Forgives everybody.
     #[cfg(test)]
     pub(crate) fn forget(&self) {
-        self.buckets.lock().unwrap().clear();
+        self.addresses.buckets.lock().unwrap().clear();
     }
 
     /// Counts a failure of `address` at `now`. `Err` says how long the address should wait.
     pub(crate) fn failed(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
         // A unix socket's peer is a local proxy that speaks for everybody.
         let Some(address) = address.map(network::counted) else { return Ok(()) };
+        self.addresses.spend(address, now)
+    }
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// Nothing is spent yet.
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, buckets: Mutex::default() }
+    }
+
+    /// Spends one of `key`'s at `now`. `Err`: there is none left, and how long until there is.
+    pub(crate) fn spend(&self, key: K, now: Instant) -> Result<(), Duration> {
         let rate = f64::from(self.settings.per_minute.max(1)) / 60.0;
         let burst = f64::from(self.settings.burst.max(1));
         let refilled =
             |b: &Bucket| (b.spent - now.saturating_duration_since(b.at).as_secs_f64() * rate).max(0.0);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= ADDRESSES_MAX && !buckets.contains_key(&address) {
+        if buckets.len() >= KEYS_MAX && !buckets.contains_key(&key) {
             buckets.retain(|_, bucket| refilled(bucket) > 0.0);
-            if buckets.len() >= ADDRESSES_MAX {
+            if buckets.len() >= KEYS_MAX {
                 buckets.clear();
             }
         }
-        let bucket = buckets.entry(address).or_insert(Bucket { spent: 0.0, at: now });
+        let bucket = buckets.entry(key).or_insert(Bucket { spent: 0.0, at: now });
         let spent = refilled(bucket);
         if spent + 1.0 > burst {
             *bucket = Bucket { spent, at: now };
@@ -129,6 +148,14 @@ impl Failures {
         }
         *bucket = Bucket { spent: spent + 1.0, at: now };
         Ok(())
+    }
+
+    /// Gives back what [`Buckets::spend`] took: it was no failure after all.
+    pub(crate) fn refund(&self, key: &K) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(key) {
+            bucket.spent = (bucket.spent - 1.0).max(0.0);
+        }
     }
 }
 
@@ -175,6 +202,6 @@ mod tests {
         for n in 0..25_000_u32 {
             let _ = failures.failed(Some(IpAddr::V4(n.into())), now);
         }
-        assert!(failures.buckets.lock().unwrap().len() <= ADDRESSES_MAX);
+        assert!(failures.addresses.buckets.lock().unwrap().len() <= KEYS_MAX);
     }
 }

@@ -7,9 +7,11 @@
 //! INVARIANT: on the SCIM listener nothing but `/healthz` and `/readyz` is answered without a valid token, and
 //! from the token on every call carries the directory it belongs to.
 
+pub mod admin;
 pub mod admin_api;
 mod answer;
 pub mod auth;
+pub mod console;
 pub mod content;
 mod framing;
 mod gauges;

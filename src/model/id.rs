@@ -96,6 +96,17 @@ text_id!(
     |text| is_slug(text, true)
 );
 text_id!(
+    /// A person of the console and the admin API, as in `[[admin.user]] name`.
+    AdminName,
+    "user's name",
+    "1 to 63 characters of A-Z, a-z, 0-9 and . _ - @ + with a letter or digit first",
+    |text| {
+        (1..=63).contains(&text.len())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+'))
+            && text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric())
+    }
+);
+text_id!(
     /// What an operator grants, as in `[[role]] name`.
     RoleName,
     "role name",

@@ -13,8 +13,8 @@ mod unix_id;
 
 pub use actor::{Actor, Origin};
 pub use id::{
-    DirectoryId, DirectoryKind, GrantId, IdError, RequestId, ResourceId, ResourceType, RoleName, Subject,
-    TargetName, TokenId,
+    AdminName, DirectoryId, DirectoryKind, GrantId, IdError, RequestId, ResourceId, ResourceType, RoleName,
+    Subject, TargetName, TokenId,
 };
 pub use secret::Secret;
 pub use seq::{ChangeId, Epoch, EventId, Seq};

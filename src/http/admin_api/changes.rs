@@ -2,10 +2,20 @@
 
 use serde_json::{Value, json};
 
+use super::endpoints::{self, Endpoint, get};
 use super::{AdminError, Request};
 use crate::mirror::change::{self, Change};
 use crate::mirror::verify;
 use crate::model::Seq;
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("changes", "The log as it is stored", "Changes", |r| Box::pin(list(r))).query(&[
+        endpoints::number("after", "only changes behind this one"),
+        endpoints::number("limit", "most changes, 1 to 1000; 100 without it"),
+    ]),
+    get("verify", "Whether log, mirror and the targets' bytes agree", "Verified", |r| Box::pin(verify(r))),
+];
 
 /// Most changes in one answer.
 const LIMIT_MAX: u64 = 1_000;

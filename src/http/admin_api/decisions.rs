@@ -4,12 +4,51 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, resources, text, truth};
+use super::endpoints::{self, Endpoint, delete, get, post};
+use super::{AdminError, AdminRole, Request, resources, text, truth};
 use crate::mirror::decision::grant::{self, Grant};
 use crate::mirror::decision::subject::{self, Shut};
 use crate::mirror::decision::{rebaseline, unfinished};
 use crate::mirror::{ReadTx, directory};
 use crate::model::{DirectoryId, GrantId, ResourceId, RoleName, Subject};
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("shut", "Who is shut out of every target", "ShutList", |r| Box::pin(shut_list(r))),
+    post(
+        AdminRole::Operate,
+        "shut",
+        "Shuts somebody out of every target, past wait and guard",
+        "ShutDone",
+        |r| Box::pin(shut(r)),
+    )
+    .body("ShutOrder")
+    .created(),
+    post(AdminRole::Operate, "open", "Lets somebody in again who was shut", "Opened", |r| Box::pin(open(r)))
+        .body("OpenOrder"),
+    get("release", "Names that directories have let go of", "ReleasedList", |r| Box::pin(released(r))),
+    post(AdminRole::Operate, "release", "Lets another directory speak for a name", "Released", |r| {
+        Box::pin(release(r))
+    })
+    .body("ReleaseOrder"),
+    get("grants", "Roles granted for a time", "Grants", |r| Box::pin(grants(r)))
+        .query(&[endpoints::flag("all", "also those that ended within 30 days")]),
+    post(AdminRole::Operate, "grants", "Grants a role for a time", "Grant", |r| Box::pin(grant(r)))
+        .body("GrantOrder")
+        .created(),
+    delete(AdminRole::Operate, "grants/{id}", "Ends a grant now", "Grant", |r| {
+        Box::pin(revoke(r, r.segment(0)))
+    }),
+    post(
+        AdminRole::Operate,
+        "rebaselines",
+        "Asks a directory's identity provider to name everybody again",
+        "Rebaseline",
+        |r| Box::pin(rebaseline(r)),
+    )
+    .body("RebaselineOrder")
+    .created(),
+];
 
 /// How long an answer waits for the targets to follow.
 const PATIENCE: Duration = Duration::from_secs(3);

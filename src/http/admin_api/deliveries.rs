@@ -2,11 +2,52 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{AdminError, Request, text, truth};
+use super::endpoints::{self, Endpoint, get, post};
+use super::{AdminError, AdminRole, Request, text, truth};
 use crate::mirror::delivery::{self, Attempt, Delivery, Filter, State};
 use crate::mirror::{ReadTx, StoreError};
 use crate::model::{EventId, Seq, TargetName, Timestamp};
 use crate::reconcile::{DeliveryOrder, ReplayFrom};
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("deliveries", "Deliveries, newest first, without their bodies", "Deliveries", |r| Box::pin(list(r)))
+        .query(&[
+            endpoints::text("target", "only this target"),
+            endpoints::text("state", "only those in this state"),
+            endpoints::text("kind", "only this type of event, or a family such as `user.*`"),
+            endpoints::text("resource", "only those about this user or group"),
+            endpoints::number("status", "only those last answered with this HTTP status"),
+            endpoints::number("limit", "most lines, 1 to 1000; 100 without it"),
+        ]),
+    get("deliveries/{target}/{event}", "One delivery with its body and its attempts", "Delivery", |r| {
+        Box::pin(show(r, r.segment(0), r.segment(1)))
+    }),
+    post(AdminRole::Operate, "deliveries/retry", "Sends deliveries again now", "Ordered", |r| {
+        Box::pin(order(r, "retry"))
+    })
+    .body("Retry"),
+    post(
+        AdminRole::Operate,
+        "deliveries/skip",
+        "Gives a delivery up and lets those behind it go",
+        "Ordered",
+        |r| Box::pin(order(r, "skip")),
+    )
+    .body("Skip"),
+    post(
+        AdminRole::Operate,
+        "deliveries/replay",
+        "Sends again what a target was told since then",
+        "Ordered",
+        |r| Box::pin(order(r, "replay")),
+    )
+    .body("Replay"),
+    post(AdminRole::Operate, "deliveries/snapshot", "Sends a target everything anew", "Ordered", |r| {
+        Box::pin(order(r, "snapshot"))
+    })
+    .body("SnapshotOrder"),
+];
 
 /// Most deliveries in one answer.
 const LIMIT_MAX: u64 = 1_000;

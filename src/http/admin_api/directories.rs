@@ -5,12 +5,43 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::decisions::UNCONFIRMED_SHOWN;
-use super::{AdminError, Request, Snapshot, text, truth};
+use super::endpoints::{Endpoint, delete, get, patch, post};
+use super::{AdminError, AdminRole, Request, Snapshot, text, truth};
 use crate::mirror::decision::rebaseline::{self, Window};
 use crate::mirror::directory::{self, Directory};
 use crate::mirror::token::{self, Holder};
 use crate::mirror::{self, Mirror, ReadTx, StoreError};
 use crate::model::{DirectoryId, DirectoryKind};
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("directories", "Every directory service", "Directories", |r| Box::pin(list(r))),
+    post(
+        AdminRole::Admin,
+        "directories",
+        "Adds a directory service and its first token, which is shown this once",
+        "DirectoryAdded",
+        |r| Box::pin(add(r)),
+    )
+    .body("DirectoryAdd")
+    .created(),
+    get("directories/{id}", "One directory service", "DirectoryDetail", |r| Box::pin(show(r, r.segment(0)))),
+    patch(
+        AdminRole::Admin,
+        "directories/{id}",
+        "Renames, disables or enables a directory service",
+        "Directory",
+        |r| Box::pin(change(r, r.segment(0))),
+    )
+    .body("DirectoryChange"),
+    delete(
+        AdminRole::Admin,
+        "directories/{id}",
+        "Removes a directory service and all its users and groups",
+        "DirectoryRemoved",
+        |r| Box::pin(remove(r, r.segment(0))),
+    ),
+];
 
 /// How long a directory that is enabled again has to name everybody, unless the command says otherwise.
 const ENABLE_WITHIN_SECONDS: u64 = 86_400;

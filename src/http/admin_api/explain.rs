@@ -2,11 +2,22 @@
 
 use serde_json::{Value, json};
 
+use super::endpoints::{self, Endpoint, get};
 use super::{AdminError, Request, Snapshot, past, resources};
 use crate::access::{self, Entitlement, Facts, Reason};
 use crate::mirror::history::{self, Causes};
 use crate::mirror::{ReadTx, StoreError, facts};
 use crate::model::{ResourceId, RoleName, Subject};
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] =
+    &[get("explain", "Why somebody holds, or does not hold, each role", "Explained", |r| {
+        Box::pin(explain(r))
+    })
+    .query(&[
+        endpoints::text("subject", "a user name, an e-mail address or an id").required(),
+        endpoints::text("role", "only this role"),
+    ])];
 
 /// The facts of one snapshot, with the claims that only the configuration knows.
 pub(super) fn load(tx: &mut ReadTx<'_>, running: &Snapshot) -> Result<Facts, StoreError> {

@@ -6,12 +6,27 @@ use std::path::Path;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
+use super::endpoints::{self, Endpoint, get};
 use super::{AdminError, Request, Snapshot, past};
 use crate::access::{self, SubjectAttribute, ViewInput};
 use crate::downstream::format::{self, Format, Options, RenderError};
 use crate::mirror::ReadTx;
 use crate::model::TargetName;
 use crate::reconcile::manage;
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("export", "Access of now or of then in one of the formats", "Exported", |r| Box::pin(export(r)))
+        .query(&[
+            endpoints::text("format", "one of the formats").required(),
+            endpoints::text("subject", "the attribute that names a person"),
+            endpoints::text("options", "the format's options, a JSON object"),
+            endpoints::text("at", "a time, or a position such as `seq:1204`"),
+        ]),
+    get("events/keys", "Public halves of the keys that events are signed with", "PublicKeys", |r| {
+        Box::pin(async { Ok(r.state.running.load().public_keys.clone()) })
+    }),
+];
 
 pub(super) async fn export(request: &Request<'_>) -> Result<Value, AdminError> {
     let format = named(request)?;

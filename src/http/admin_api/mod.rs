@@ -9,19 +9,24 @@ mod changes;
 mod decisions;
 mod deliveries;
 mod directories;
+mod endpoints;
 mod explain;
 mod export;
+mod openapi;
 mod past;
 mod resources;
+mod role;
 mod socket;
 mod target;
 mod targets;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod users;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +35,8 @@ use arc_swap::ArcSwap;
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+
+use endpoints::Endpoint;
 
 use super::gauges;
 use super::health::Health;
@@ -42,21 +49,45 @@ use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim;
 use crate::scim::schema::Registry;
 
+pub use crate::model::AdminName;
+pub use role::AdminRole;
 pub use socket::AdminSocket;
+pub(crate) use socket::{body, json_answer};
+pub use users::{AdminUser, Refused, SignedIn, StoredPassword, Users};
 
 /// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// A process on the admin socket, by its user id.
     Peer(u32),
     /// The command itself, having opened the mirror: the operating system has decided already.
     InProcess(u32),
+    /// Somebody of `[[admin.user]]` who signed in over TCP.
+    User {
+        /// Who.
+        name: AdminName,
+        /// What for.
+        role: AdminRole,
+        /// Where from; `None` behind a unix socket.
+        address: Option<IpAddr>,
+    },
 }
 
 impl Caller {
-    fn origin(self) -> Origin {
-        let (Self::Peer(uid) | Self::InProcess(uid)) = self;
-        Origin { actor: Actor::Local(uid), request: None }
+    fn origin(&self) -> Origin {
+        let actor = match self {
+            Self::Peer(uid) | Self::InProcess(uid) => Actor::Local(*uid),
+            Self::User { name, .. } => Actor::Admin(name.clone()),
+        };
+        Origin { actor, request: None }
+    }
+
+    /// What the caller may do: whoever may use the socket may do everything.
+    pub fn role(&self) -> AdminRole {
+        match self {
+            Self::Peer(_) | Self::InProcess(_) => AdminRole::Admin,
+            Self::User { role, .. } => *role,
+        }
     }
 }
 
@@ -289,11 +320,18 @@ impl AdminState {
 struct Request<'a> {
     state: &'a AdminState,
     caller: Caller,
+    /// What stands in the path for each `{…}` of the endpoint's row.
+    path: Vec<String>,
     query: Vec<(String, String)>,
     body: &'a [u8],
 }
 
 impl Request<'_> {
+    /// What stands for the `n`-th `{…}` of the path, from 0.
+    fn segment(&self, n: usize) -> &str {
+        self.path.get(n).map_or("", String::as_str)
+    }
+
     fn param(&self, name: &str) -> Option<&str> {
         self.query
             .iter()
@@ -352,19 +390,68 @@ pub async fn handle(
     query: Option<&str>,
     body: &[u8],
 ) -> Reply {
-    let Some(segments) = segments(path) else {
-        return AdminError::absent("there is no such endpoint", "").into();
+    let found = match found(state, &caller, method, path) {
+        Ok(found) => found,
+        Err(refused) => return refused.into(),
     };
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    if let Err(refused) = may(state, caller, method, &segments) {
-        return refused.into();
-    }
+    let (row, path) = found;
     let query = super::scim_api::query_pairs(query).unwrap_or_default();
-    let request = Request { state, caller, query, body };
-    match route(&request, method, &segments).await {
-        Ok(reply) => reply,
+    let request = Request { state, caller, path, query, body };
+    match (row.call)(&request).await {
+        Ok(body) => Reply { status: row.status, body },
         Err(error) => error.into(),
     }
+}
+
+/// The row that answers this request, once it is sure that the caller may ask.
+fn found(
+    state: &AdminState,
+    caller: &Caller,
+    method: &Method,
+    path: &str,
+) -> Result<(&'static Endpoint, Vec<String>), AdminError> {
+    let segments = segments(path).ok_or_else(nowhere)?;
+    may_itself(state, caller, method, &segments)?;
+    let mut rows = endpoints::at(&segments);
+    if rows.is_empty() {
+        return Err(nowhere());
+    }
+    let methods: Vec<&str> = rows.iter().map(|(row, _)| row.method).collect();
+    let found = rows.iter().position(|(row, _)| row.method == method.as_str());
+    let found = found.map(|at| rows.swap_remove(at));
+    let (row, taken) = found.ok_or_else(|| {
+        AdminError::new(
+            405,
+            format!("{method} is not served here"),
+            format!("served are {}", methods.join(", ")),
+        )
+    })?;
+    let role = caller.role();
+    if role < row.least {
+        return Err(AdminError::new(
+            403,
+            format!("this needs the role `{}`, and you have `{role}`", row.least),
+            "roles are given in the configuration, under `[[admin.user]]`",
+        ));
+    }
+    Ok((row, taken))
+}
+
+/// The methods that `path` serves, for the header `Allow`.
+pub(crate) fn methods_at(path: &str) -> Vec<&'static str> {
+    let rows = segments(path).map(|segments| endpoints::at(&segments)).unwrap_or_default();
+    rows.iter().map(|(row, _)| row.method).collect()
+}
+
+/// The largest body that is read for a request.
+pub(crate) fn body_bytes_max(method: &Method, path: &str) -> usize {
+    let rows = segments(path).map(|segments| endpoints::at(&segments)).unwrap_or_default();
+    let row = rows.iter().find(|(row, _)| row.method == method.as_str());
+    row.map_or(endpoints::BODY_BYTES_MAX, |(row, _)| row.body_bytes_max)
+}
+
+fn nowhere() -> AdminError {
+    AdminError::absent("there is no such endpoint", "endpoints stand below /api/v1/")
 }
 
 fn segments(path: &str) -> Option<Vec<String>> {
@@ -378,10 +465,16 @@ fn segments(path: &str) -> Option<Vec<String>> {
 /// A compromised daemon must not be able to change what it enforces through its own socket: where it runs as a
 /// system account, that account may only reload and ask for the status (DESIGN §4). Root and people are never
 /// restricted: a developer runs daemon and commands as one user.
-fn may(state: &AdminState, caller: Caller, method: &Method, segments: &[&str]) -> Result<(), AdminError> {
-    let Caller::Peer(uid) = caller else { return Ok(()) };
+fn may_itself(
+    state: &AdminState,
+    caller: &Caller,
+    method: &Method,
+    segments: &[String],
+) -> Result<(), AdminError> {
+    let Caller::Peer(uid) = *caller else { return Ok(()) };
     let system = (1..=999).contains(&state.own_uid) || state.own_uid == 65_534;
-    let harmless = matches!((method.as_str(), segments), ("GET", ["status"]) | ("POST", ["reload"]));
+    let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let harmless = matches!((method.as_str(), path.as_slice()), ("GET", ["status"]) | ("POST", ["reload"]));
     if uid == state.own_uid && system && !harmless {
         return Err(AdminError::new(
             403,
@@ -392,122 +485,10 @@ fn may(state: &AdminState, caller: Caller, method: &Method, segments: &[&str]) -
     Ok(())
 }
 
-async fn route(request: &Request<'_>, method: &Method, segments: &[&str]) -> Result<Reply, AdminError> {
-    let body = match (method.as_str(), segments) {
-        ("GET", ["status"]) => targets::status(request).await?,
-        ("GET", ["plan"]) => targets::plan(request).await?,
-        ("POST", ["sync"]) => targets::sync(request).await?,
-        ("POST", ["approve"]) => targets::approve(request).await?,
-        ("POST", ["reject"]) => targets::reject(request).await?,
-        ("POST", ["reload"]) => targets::reload(request).await?,
-        ("GET", ["targets"]) => target::list(request).await?,
-        ("GET", ["targets", name]) => target::show(request, name).await?,
-        ("POST", ["targets", name, "rollback"]) => target::roll_back(request, name).await?,
-        ("POST", ["targets", name, "forget"]) => target::forget(request, name).await?,
-        ("GET", ["directories"]) => directories::list(request).await?,
-        ("POST", ["directories"]) => return directories::add(request).await.map(created),
-        ("GET", ["directories", id]) => directories::show(request, id).await?,
-        ("PATCH", ["directories", id]) => directories::change(request, id).await?,
-        ("DELETE", ["directories", id]) => directories::remove(request, id).await?,
-        ("GET", ["shut"]) => decisions::shut_list(request).await?,
-        ("POST", ["shut"]) => return decisions::shut(request).await.map(created),
-        ("POST", ["open"]) => decisions::open(request).await?,
-        ("GET", ["release"]) => decisions::released(request).await?,
-        ("POST", ["release"]) => decisions::release(request).await?,
-        ("GET", ["grants"]) => decisions::grants(request).await?,
-        ("POST", ["grants"]) => return decisions::grant(request).await.map(created),
-        ("DELETE", ["grants", id]) => decisions::revoke(request, id).await?,
-        ("POST", ["rebaselines"]) => return decisions::rebaseline(request).await.map(created),
-        ("GET", ["tokens"]) => tokens::list(request).await?,
-        ("POST", ["tokens"]) => return tokens::create(request).await.map(created),
-        ("DELETE", ["tokens", id]) => tokens::revoke(request, id).await?,
-        ("GET", ["users"]) => resources::list(request, crate::model::ResourceType::User).await?,
-        ("GET", ["users", name]) => resources::show(request, crate::model::ResourceType::User, name).await?,
-        ("GET", ["groups"]) => resources::list(request, crate::model::ResourceType::Group).await?,
-        ("GET", ["groups", name]) => {
-            resources::show(request, crate::model::ResourceType::Group, name).await?
-        }
-        ("POST", ["forget", user]) => past::forget(request, user).await?,
-        ("GET", ["explain"]) => explain::explain(request).await?,
-        ("GET", ["export"]) => export::export(request).await?,
-        ("GET", ["history"]) => past::history(request).await?,
-        ("GET", ["access"]) => past::access(request).await?,
-        ("GET", ["diff"]) => past::diff(request).await?,
-        ("GET", ["changes"]) => changes::list(request).await?,
-        ("GET", ["verify"]) => changes::verify(request).await?,
-        ("GET", ["deliveries"]) => deliveries::list(request).await?,
-        ("GET", ["deliveries", target, event]) => deliveries::show(request, target, event).await?,
-        ("POST", ["deliveries", word]) => deliveries::order(request, word).await?,
-        ("GET", ["events", "keys"]) => request.state.running.load().public_keys.clone(),
-        (_, segments) => return Err(nowhere(method, segments)),
-    };
-    Ok(Reply { status: 200, body })
-}
-
 /// The parts of `status` that metrics are made of besides the targets.
 async fn decided(state: &AdminState) -> Result<Value, AdminError> {
-    let request = Request { state, caller: Caller::InProcess(state.own_uid), query: Vec::new(), body: &[] };
+    let caller = Caller::InProcess(state.own_uid);
+    let request = Request { state, caller, path: Vec::new(), query: Vec::new(), body: &[] };
     let (shut, grants) = decisions::in_force(&request).await?;
     Ok(json!({ "directories": directories::all(&request).await?, "shut": shut, "grants": grants }))
-}
-
-fn created(body: Value) -> Reply {
-    Reply { status: 201, body }
-}
-
-/// Every endpoint and its methods; what [`route`] serves, for 405 and for tests that walk all of them.
-const ENDPOINTS: &[(&str, &[&str])] = &[
-    ("status", &["GET"]),
-    ("events/keys", &["GET"]),
-    ("plan", &["GET"]),
-    ("sync", &["POST"]),
-    ("approve", &["POST"]),
-    ("reject", &["POST"]),
-    ("reload", &["POST"]),
-    ("targets", &["GET"]),
-    ("targets/ID", &["GET"]),
-    ("targets/ID/rollback", &["POST"]),
-    ("targets/ID/forget", &["POST"]),
-    ("directories", &["GET", "POST"]),
-    ("directories/ID", &["GET", "PATCH", "DELETE"]),
-    ("shut", &["GET", "POST"]),
-    ("open", &["POST"]),
-    ("release", &["GET", "POST"]),
-    ("grants", &["GET", "POST"]),
-    ("grants/ID", &["DELETE"]),
-    ("rebaselines", &["POST"]),
-    ("tokens", &["GET", "POST"]),
-    ("tokens/ID", &["DELETE"]),
-    ("users", &["GET"]),
-    ("users/ID", &["GET"]),
-    ("groups", &["GET"]),
-    ("groups/ID", &["GET"]),
-    ("forget/ID", &["POST"]),
-    ("explain", &["GET"]),
-    ("export", &["GET"]),
-    ("history", &["GET"]),
-    ("access", &["GET"]),
-    ("diff", &["GET"]),
-    ("changes", &["GET"]),
-    ("verify", &["GET"]),
-    ("deliveries", &["GET"]),
-    ("deliveries/ID", &["POST"]),
-    ("deliveries/ID/ID", &["GET"]),
-];
-
-fn nowhere(method: &Method, segments: &[&str]) -> AdminError {
-    let shape = match segments {
-        [one, _] => format!("{one}/ID"),
-        [one, _, verb] => format!("{one}/ID/{verb}"),
-        _ => String::new(),
-    };
-    let whole = segments.join("/");
-    match ENDPOINTS.iter().find(|(path, _)| *path == shape || *path == whole) {
-        Some((_, methods)) => AdminError::new(
-            405,
-            format!("{method} is not served here"),
-            format!("served are {}", methods.join(", ")),
-        ),
-        None => AdminError::absent("there is no such endpoint", "endpoints stand below /api/v1/"),
-    }
 }

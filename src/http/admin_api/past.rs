@@ -4,11 +4,41 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, Snapshot, changes, explain, resources};
+use super::endpoints::{self, Endpoint, get, post};
+use super::{AdminError, AdminRole, Request, Snapshot, changes, explain, resources};
 use crate::access::{self, Access, DirectoryFacts, Entitlement, Facts, Reason, Role, UserFacts, say};
 use crate::mirror::history::{self, Cause, Causes};
 use crate::mirror::{self, ReadTx};
 use crate::model::{ResourceId, ResourceType, RoleName, Seq, Subject, Timestamp};
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("history", "One page of the log", "History", |r| Box::pin(history(r))).query(&[
+        endpoints::text("subject", "only what concerns this user"),
+        endpoints::text("group", "only what concerns this group"),
+        endpoints::text("since", "from this time on, such as `2026-11-20` or `2h ago`"),
+        endpoints::text("until", "up to this time"),
+        endpoints::number("after", "the `next` of the page before"),
+        endpoints::number("limit", "most changes, 1 to 1000; 100 without it"),
+        endpoints::text("order", "`oldest` (as without it) or `newest` first"),
+    ]),
+    get("access", "Who holds which role, since when and by which change", "Access", |r| Box::pin(access(r)))
+        .query(&[
+            endpoints::text("at", "a time, or a position such as `seq:1204`"),
+            endpoints::text("role", "only this role"),
+        ]),
+    get("diff", "What came and went between two positions", "Diff", |r| Box::pin(diff(r))).query(&[
+        endpoints::text("from", "a time or a position").required(),
+        endpoints::text("to", "a time or a position; now without it"),
+    ]),
+    post(
+        AdminRole::Admin,
+        "forget/{user}",
+        "Erases what is kept of a user who is gone",
+        "UserForgotten",
+        |r| Box::pin(forget(r, r.segment(0))),
+    ),
+];
 
 /// Most changes in one answer.
 const LIMIT_MAX: u64 = 1_000;

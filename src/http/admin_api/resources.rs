@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::endpoints::{self, Endpoint, Query, get};
 use super::{AdminError, Request, Snapshot, decisions};
 use crate::mirror::directory::{self, Directory};
 use crate::mirror::query::{self, Window};
@@ -11,6 +12,27 @@ use crate::model::{DirectoryId, ResourceId, ResourceType, Subject};
 use crate::scim::error::Error;
 use crate::scim::filter::{self, AttrPath, Bound, CompareOp, Filter, Literal};
 use crate::scim::schema::Registry;
+
+const PAGE: &[Query] = &[
+    endpoints::text("directory", "only this directory's"),
+    endpoints::text("filter", "a SCIM filter (RFC 7644 §3.4.2.2)"),
+    endpoints::number("count", "most lines, 1 to 1000; 100 without it"),
+    endpoints::text("cursor", "the `next_cursor` of the page before"),
+];
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("users", "Users of one directory or all", "Users", |r| Box::pin(list(r, ResourceType::User)))
+        .query(PAGE),
+    get("users/{name}", "One user by id, `DIRECTORY/ID` or a name only one has", "UserDetail", |r| {
+        Box::pin(show(r, ResourceType::User, r.segment(0)))
+    }),
+    get("groups", "Groups of one directory or all", "Groups", |r| Box::pin(list(r, ResourceType::Group)))
+        .query(PAGE),
+    get("groups/{name}", "One group by id, `DIRECTORY/ID` or a name only one has", "GroupDetail", |r| {
+        Box::pin(show(r, ResourceType::Group, r.segment(0)))
+    }),
+];
 
 /// Largest page.
 const COUNT_MAX: u64 = 1_000;

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::HeaderName;
+use hyper::header::{ALLOW, HeaderName};
 use hyper::{Method, Request, Response};
 
-use super::{AdminError, AdminState, Caller, Reply, handle};
+use super::{AdminError, AdminState, Caller, Reply, body_bytes_max, handle, methods_at};
 use crate::http::answer::{Answer, BodyError, JSON, discard, read_body};
 use crate::http::content::Content;
 use crate::http::limits::Settings as Limits;
 use crate::http::metrics::{OPENMETRICS, RequestLabels};
 use crate::http::request_id::RequestIds;
 use crate::http::server::{Handler, Peer};
-
-/// Largest body of an admin request.
-const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Serves `/api/v1/…`, `/metrics`, `/healthz` and `/readyz` with reasons.
 #[derive(Debug)]
@@ -46,28 +44,41 @@ impl AdminSocket {
         // Without a uid nobody can be held to account; only a unix socket has one.
         let Some(uid) = peer.uid else {
             discard(body, &self.limits).await;
-            let error = AdminError::new(403, "the admin API is served on its unix socket only", "");
-            return json_answer(&Reply::from(error));
+            let error = AdminError::new(403, "this is the admin API of a unix socket only", "");
+            return json_answer(&Reply::from(error), path);
         };
-        let body = match read_body(body, BODY_BYTES_MAX, &self.limits).await {
+        let body = match self::body(body, &head.method, path, &self.limits).await {
             Ok(body) => body,
-            Err(failed) => {
-                let (status, message) = match failed {
-                    BodyError::TooLarge => (413, "the body is too large"),
-                    BodyError::TooSlow => (408, "the body took too long"),
-                    BodyError::Broken => (400, "the body ended early"),
-                };
-                return json_answer(&Reply::from(AdminError::new(status, message, "")));
-            }
+            Err(error) => return json_answer(&Reply::from(error), path),
         };
         let query = head.uri.query();
-        json_answer(&handle(&self.state, Caller::Peer(uid), &head.method, path, query, &body).await)
+        let reply = handle(&self.state, Caller::Peer(uid), &head.method, path, query, &body).await;
+        json_answer(&reply, path)
     }
 }
 
-fn json_answer(reply: &Reply) -> Answer {
+/// A reply as it goes over the wire. `path` is where it was asked.
+pub(crate) fn json_answer(reply: &Reply, path: &str) -> Answer {
     let body = if reply.body.is_null() { Vec::new() } else { reply.body.to_string().into_bytes() };
-    Answer::new(reply.status, JSON, body)
+    let answer = Answer::new(reply.status, JSON, body);
+    if reply.status == 405 { answer.with(ALLOW, &methods_at(path).join(", ")) } else { answer }
+}
+
+/// Reads a body of at most what `path` takes.
+pub(crate) async fn body(
+    body: Incoming,
+    method: &Method,
+    path: &str,
+    limits: &Limits,
+) -> Result<Bytes, AdminError> {
+    read_body(body, body_bytes_max(method, path), limits).await.map_err(|failed| {
+        let (status, message) = match failed {
+            BodyError::TooLarge => (413, "the body is too large"),
+            BodyError::TooSlow => (408, "the body took too long"),
+            BodyError::Broken => (400, "the body ended early"),
+        };
+        AdminError::new(status, message, "")
+    })
 }
 
 impl Handler for AdminSocket {

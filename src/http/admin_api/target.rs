@@ -2,9 +2,36 @@
 
 use serde_json::{Value, json};
 
+use super::endpoints::{Endpoint, get, post};
 use super::targets::{target, targets};
-use super::{AdminError, Request, truth};
+use super::{AdminError, AdminRole, Request, truth};
 use crate::model::Seq;
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("targets", "Every target and how it stands, the orphaned ones included", "Targets", |r| {
+        Box::pin(list(r))
+    }),
+    get("targets/{name}", "One target with what is remembered of it", "Target", |r| {
+        Box::pin(show(r, r.segment(0)))
+    }),
+    post(
+        AdminRole::Operate,
+        "targets/{name}/rollback",
+        "Pins a target to an earlier version",
+        "RolledBack",
+        |r| Box::pin(roll_back(r, r.segment(0))),
+    )
+    .body("Rollback"),
+    post(
+        AdminRole::Admin,
+        "targets/{name}/forget",
+        "Forgets a target that the configuration dropped",
+        "TargetForgotten",
+        |r| Box::pin(forget(r, r.segment(0))),
+    )
+    .body("TargetForget"),
+];
 
 /// `{"targets":[…]}` as in `status`, the orphaned ones included.
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {

@@ -2,9 +2,35 @@
 
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, Targets, decisions, directories, text, truth};
+use super::endpoints::{self, Endpoint, get, post};
+use super::{AdminError, AdminRole, Request, Targets, decisions, directories, text, truth};
 use crate::model::TargetName;
 use crate::reconcile::Decision;
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get(
+        "status",
+        "One screen of state: directories, targets, whoever is shut, grants, problems",
+        "Status",
+        |r| Box::pin(status(r)),
+    ),
+    get("plan", "What each target would be given and would lose", "Plans", |r| Box::pin(plan(r)))
+        .query(&[endpoints::text("target", "only this target")]),
+    post(AdminRole::Operate, "sync", "Brings one target or all up to date now", "Synced", |r| {
+        Box::pin(sync(r))
+    })
+    .body("Sync"),
+    post(AdminRole::Operate, "approve", "Lets held removals of a target go", "Decided", |r| {
+        Box::pin(approve(r))
+    })
+    .body("Approve"),
+    post(AdminRole::Operate, "reject", "Keeps what the guard holds at a target", "Decided", |r| {
+        Box::pin(reject(r))
+    })
+    .body("Reject"),
+    post(AdminRole::Operate, "reload", "Reads the configuration again", "Reloaded", |r| Box::pin(reload(r))),
+];
 
 pub(super) fn target(name: &str) -> Result<TargetName, AdminError> {
     TargetName::parse(name).map_err(|error| AdminError::invalid(format!("`{name}`: {error}")))

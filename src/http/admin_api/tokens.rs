@@ -2,11 +2,28 @@
 
 use serde_json::{Value, json};
 
-use super::{AdminError, Request, text};
+use super::endpoints::{self, Endpoint, delete, get, post};
+use super::{AdminError, AdminRole, Request, text};
 use crate::mirror::token::{self, Holder, Token};
 use crate::mirror::{self, directory};
 use crate::model::{DirectoryId, Timestamp, TokenId};
 use crate::telemetry::escape;
+
+/// The rows of this subject.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get("tokens", "Every token, without the token itself", "Tokens", |r| Box::pin(list(r))).query(&[
+        endpoints::text("directory", "only this directory's"),
+        endpoints::text("reader", "only this reader's"),
+    ]),
+    post(AdminRole::Admin, "tokens", "Makes a token, which is shown this once", "TokenMade", |r| {
+        Box::pin(create(r))
+    })
+    .body("TokenNew")
+    .created(),
+    delete(AdminRole::Admin, "tokens/{id}", "Revokes a token", "Token", |r| {
+        Box::pin(revoke(r, r.segment(0)))
+    }),
+];
 
 fn shown(token: &Token) -> Value {
     json!({

@@ -1,0 +1,3 @@
+//! The pages, a file each.
+
+pub(super) mod overview;

@@ -1,0 +1,136 @@
+//! Which page answers what. One row each: method, pattern, least role, function. `{name}` stands for one part of the
+//! path, which the page reads with `call.part("name")`.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use hyper::Method;
+use percent_encoding::percent_decode_str;
+
+use super::call::{Call, Fault, Shown};
+use super::pages::overview;
+use crate::http::admin_api::AdminRole;
+
+/// A page at work.
+pub(super) type Showing<'a> = Pin<Box<dyn Future<Output = Result<Shown, Fault>> + Send + 'a>>;
+
+/// One row.
+#[derive(Clone, Copy)]
+pub(super) struct Page {
+    /// `GET` (and `HEAD`) or `POST`. A POST is asked for the form's token before its function runs.
+    pub(super) method: &'static str,
+    /// The pattern.
+    pub(super) path: &'static str,
+    /// Who may.
+    pub(super) least: AdminRole,
+    /// What answers.
+    pub(super) show: for<'a, 'b> fn(&'a Call<'b>) -> Showing<'a>,
+}
+
+macro_rules! page {
+    ($method:ident $path:literal $least:ident $show:path) => {
+        Page {
+            method: stringify!($method),
+            path: $path,
+            least: AdminRole::$least,
+            show: |call| Box::pin($show(call)),
+        }
+    };
+}
+
+/// Every page.
+pub(super) const PAGES: &[Page] = &[
+    page!(GET "/" View overview::show),
+    page!(GET "/overview/now" View overview::now),
+    // Directory services, users, groups.
+    // Targets, plans, deliveries, history, grants.
+    // Activity.
+];
+
+/// An entry of the navigation.
+pub(super) struct Entry {
+    /// Where it leads.
+    pub(super) path: &'static str,
+    /// What it is called.
+    pub(super) label: &'static str,
+    /// Other first parts of paths that belong to it.
+    pub(super) also: &'static [&'static str],
+}
+
+/// The navigation, in order. What has no page yet is left out by itself.
+pub(super) const NAVIGATION: &[Entry] = &[
+    Entry { path: "/", label: "Overview", also: &[] },
+    Entry { path: "/directories", label: "Directory services", also: &[] },
+    Entry { path: "/users", label: "Users", also: &[] },
+    Entry { path: "/groups", label: "Groups", also: &[] },
+    Entry { path: "/targets", label: "Targets", also: &["plan"] },
+    Entry { path: "/deliveries", label: "Deliveries", also: &[] },
+    Entry { path: "/grants", label: "Grants & shuts", also: &["shut"] },
+    Entry { path: "/history", label: "History", also: &[] },
+    Entry { path: "/activity", label: "Activity", also: &[] },
+    Entry { path: "/health", label: "Health", also: &[] },
+];
+
+impl Entry {
+    /// Whether the page at `path` belongs to it.
+    pub(super) fn holds(&self, path: &str) -> bool {
+        let first =
+            |path: &str| path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
+        let asked = first(path);
+        asked == first(self.path) || self.also.contains(&asked.as_str())
+    }
+}
+
+/// What the path's named parts were.
+pub(super) type Parts = Vec<(&'static str, String)>;
+
+/// What answers a request, or the methods that would be answered there.
+pub(super) enum Found {
+    Page(&'static Page, Parts),
+    Other(Vec<&'static str>),
+    Nothing,
+}
+
+/// Finds the page. A pattern without named parts goes before one with them.
+pub(super) fn find(method: &Method, path: &str) -> Found {
+    let wanted = if method == Method::HEAD { "GET" } else { method.as_str() };
+    let mut matching: Vec<(&Page, Parts)> =
+        PAGES.iter().filter_map(|page| parts(page.path, path).map(|parts| (page, parts))).collect();
+    matching.sort_by_key(|(_, parts)| parts.len());
+    if let Some((page, parts)) = matching.iter().find(|(page, _)| page.method == wanted) {
+        return Found::Page(page, parts.clone());
+    }
+    if matching.is_empty() {
+        return Found::Nothing;
+    }
+    let mut methods: Vec<&str> = matching.iter().map(|(page, _)| page.method).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    Found::Other(methods)
+}
+
+/// Whether a GET of `path` is answered by a page.
+pub(super) fn is_page(path: &str) -> bool {
+    matches!(find(&Method::GET, path), Found::Page(..))
+}
+
+fn parts(pattern: &'static str, path: &str) -> Option<Parts> {
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    let mut found = Vec::new();
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return Some(found),
+            (Some(wanted), Some(given)) => {
+                match wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                    Some(name) if !given.is_empty() => {
+                        let given = percent_decode_str(given).decode_utf8().ok()?;
+                        found.push((name, given.into_owned()));
+                    }
+                    None if wanted == given => {}
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        }
+    }
+}
