@@ -74,7 +74,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     via::installer(root.table("installer"), files);
     let server = server::server(root.table("server"), files);
     let admin = server::admin(root.table("admin"));
-    let log = server::log(root.table("log"));
+    let (log, activity) = server::log(root.table("log"));
 
     let sections = root.tables("directory");
     let asked = sections.len();
@@ -119,6 +119,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
             publish,
             readers,
             log,
+            activity,
             templates,
         }
     })

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
+use crate::activity::Activity;
 use crate::config::{self, Config, Loaded, Secrets, change};
 use crate::http::admin_api::{AdminError, AdminSocket, AdminState, Answering, Reload};
 use crate::http::health::Health;
@@ -76,7 +77,7 @@ impl Service {
         let registry = Arc::clone(&config.registry);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::starting()));
         let base_url = wire::base_url(&config, bound.first().map(String::as_str));
-        let scim = Arc::new(ScimApi::new(
+        let scim = ScimApi::new(
             mirror.clone(),
             config.server.scim.clone(),
             Arc::clone(&registry),
@@ -84,7 +85,10 @@ impl Service {
             Arc::new(config.server.limits.clone()),
             Arc::clone(&metrics),
             Arc::clone(&health),
-        ));
+        );
+        let activity =
+            Activity::start(wire::activity_file(&config), config.activity.clone(), Arc::clone(&clock));
+        let scim = Arc::new(scim.telling(activity.clone()));
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let admin = Arc::new(AdminState {
             mirror: mirror.clone(),
@@ -93,6 +97,7 @@ impl Service {
             reload: Some(reload_through(Arc::clone(&itself))),
             health,
             metrics,
+            activity,
             own_uid: rustix::process::geteuid().as_raw(),
         });
         admin.health.set_ready();
@@ -188,6 +193,7 @@ impl Service {
     /// Parks the targets: the step under way is finished, none is begun.
     pub(super) async fn shutdown(&self) {
         self.reconciler.shutdown().await;
+        self.admin.activity.close();
     }
 
     /// Reads the config again because of SIGHUP; the result is logged.
@@ -287,6 +293,7 @@ impl Service {
             notices.push(format!("the log level stays: {cause}"));
         }
         self.publish.reload(wire::publish(&new));
+        self.admin.activity.configure(new.activity.clone());
         for cause in self.tls.iter().filter_map(|tls| tls.reload().err()) {
             notices.push(format!("the old certificate stays: {cause}"));
         }

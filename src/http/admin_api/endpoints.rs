@@ -192,6 +192,7 @@ pub(super) const TABLES: &[&[Endpoint]] = &[
     super::past::ENDPOINTS,
     super::changes::ENDPOINTS,
     super::export::ENDPOINTS,
+    super::activity::ENDPOINTS,
     super::openapi::ENDPOINTS,
 ];
 

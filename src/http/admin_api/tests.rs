@@ -80,6 +80,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
         reload: Some(Arc::new(|| Box::pin(async { Ok(json!({"reloaded": true})) }))),
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
+        activity: crate::activity::Activity::off(),
         own_uid,
     }
 }
