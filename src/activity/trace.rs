@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::entry::{Kept, Row};
 use super::recording::About;
-use crate::model::ResourceId;
+use super::scrub::is_ours;
 
 const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
@@ -276,10 +276,6 @@ fn next_id(text: &str) -> Option<(&str, &str, &str)> {
         let id = text.get(at..at + 36).filter(|id| is_ours(id))?;
         Some((text.get(..at)?, id, text.get(at + 36..)?))
     })
-}
-
-fn is_ours(text: &str) -> bool {
-    text.len() == 36 && ResourceId::parse(text).is_some()
 }
 
 /// The resource that a path names, and whether it is a group.

@@ -35,6 +35,8 @@ const SECRETS: [&str; 9] = [
 ];
 /// Numbers under these keys are the protocol's own.
 const COUNTS: [&str; 6] = ["startindex", "count", "totalresults", "itemsperpage", "failonerrors", "status"];
+/// No page is that long; a telephone number is longer.
+const COUNT_DIGITS_MAX: usize = 6;
 /// Values of `type` and the like that RFC 7643 and the identity providers use for everybody.
 const TYPES: [&str; 24] = [
     "work", "home", "other", "mobile", "fax", "pager", "photo", "thumbnail", "direct", "indirect", "user", "group",
@@ -151,7 +153,7 @@ impl Scrubber {
             self.count("word");
             return ELIDED.to_owned();
         }
-        if key != "externalid" && ResourceId::parse(text).is_some() {
+        if key != "externalid" && is_ours(text) {
             return text.to_owned();
         }
         if uuid::Uuid::try_parse(text).is_ok() {
@@ -210,7 +212,7 @@ impl Scrubber {
         let all: Vec<String> = path
             .split('/')
             .map(|segment| {
-                let is_kept = is_protocol(segment) || ResourceId::parse(segment).is_some();
+                let is_kept = is_protocol(segment) || is_ours(segment);
                 if is_kept { segment.to_owned() } else { self.words(segment, false) }
             })
             .collect();
@@ -255,7 +257,7 @@ impl Scrubber {
 
     fn number(&mut self, key: &str, number: serde_json::Number) -> Value {
         let text = number.to_string();
-        if COUNTS.contains(&key) || text.len() < 2 {
+        if (COUNTS.contains(&key) && text.len() <= COUNT_DIGITS_MAX) || text.len() < 2 {
             return Value::Number(number);
         }
         self.count("number");
@@ -285,6 +287,13 @@ fn last_name(path: &str) -> String {
         None => attribute,
     };
     name.to_ascii_lowercase()
+}
+
+/// True for an id that rosterd gave: a UUID of version 7.
+pub(crate) fn is_ours(text: &str) -> bool {
+    text.len() == 36
+        && ResourceId::parse(text).is_some()
+        && uuid::Uuid::try_parse(text).is_ok_and(|id| id.get_version_num() == 7)
 }
 
 fn is_secret(key: &str) -> bool {

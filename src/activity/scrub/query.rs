@@ -2,8 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::{ELIDED, Scrubber, Style, is_attribute, is_protocol};
-use crate::model::ResourceId;
+use super::{ELIDED, Scrubber, Style, is_attribute, is_ours, is_protocol};
 
 impl Scrubber {
     /// Path and query decoded, for a list that people read.
@@ -35,7 +34,7 @@ impl Scrubber {
                     || is_version
                     || is_urn
                     || is_protocol(&text)
-                    || ResourceId::parse(&text).is_some()
+                    || is_ours(&text)
                 {
                     segment.to_owned()
                 } else {

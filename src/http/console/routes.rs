@@ -8,7 +8,7 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::call::{Call, Fault, Shown};
-use super::pages::overview;
+use super::pages::{activity, overview};
 use crate::http::admin_api::AdminRole;
 
 /// A page at work.
@@ -45,6 +45,12 @@ pub(super) const PAGES: &[Page] = &[
     // Directory services, users, groups.
     // Targets, plans, deliveries, history, grants.
     // Activity.
+    page!(GET "/activity" View activity::show),
+    page!(GET "/activity/now" View activity::now),
+    page!(GET "/activity/trace" View activity::trace),
+    page!(POST "/activity/bodies" Operate activity::record),
+    page!(POST "/activity/bodies/stop" Operate activity::stop),
+    page!(GET "/activity/{id}" View activity::one),
 ];
 
 /// An entry of the navigation.

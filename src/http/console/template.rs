@@ -18,6 +18,9 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("fault.html", include_str!("templates/fault.html")),
     ("overview.html", include_str!("templates/overview.html")),
     ("overview_now.html", include_str!("templates/overview_now.html")),
+    ("activity.html", include_str!("templates/activity.html")),
+    ("activity_now.html", include_str!("templates/activity_now.html")),
+    ("activity_request.html", include_str!("templates/activity_request.html")),
 ];
 
 /// What stays as it is in a part of a path or query.

@@ -11,6 +11,9 @@ const SAMPLES: &[(&str, &str)] = &[
     ("fault.html", include_str!("templates/samples/fault.json")),
     ("overview.html", include_str!("templates/samples/overview.json")),
     ("overview_now.html", include_str!("templates/samples/overview.json")),
+    ("activity.html", include_str!("templates/samples/activity.json")),
+    ("activity_now.html", include_str!("templates/samples/activity.json")),
+    ("activity_request.html", include_str!("templates/samples/activity_request.json")),
 ];
 
 /// What the layout sees, as [`super::Console`] fills it.
