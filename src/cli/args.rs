@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, backup, check, delivery, demo, diff, directory, doctor, events, explain, export, grant,
-    group, history, installer, manual, open, plan, reject, reload, serve, shut, status, subject, sync,
+    access, approve, backup, capture, check, delivery, demo, diff, directory, doctor, events, explain, export, grant,
+    group, history, installer, manual, open, plan, reject, reload, replay, serve, shut, status, subject, sync,
     target, token, user, verify,
 };
 
@@ -87,6 +87,10 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup in the mirror's place; targets stay as they are until they are verified
     Restore(backup::RestoreArgs),
+    /// Record what an identity provider sends, with made-up people, as a trace
+    Capture(capture::Args),
+    /// Play a trace against a throwaway daemon or a server, and compare
+    Replay(replay::Args),
     /// Look an installation over and say what to mend
     Doctor(doctor::Args),
     /// Completions for a shell
