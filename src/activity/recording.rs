@@ -13,9 +13,9 @@ use crate::model::{DirectoryId, Timestamp};
 /// Longest that bodies are kept for at one word.
 pub const SPAN_MAX: Duration = Duration::from_hours(24);
 /// Most requests whose bodies are kept at one word.
-pub const REQUESTS_MAX: u64 = 2_000;
+pub(super) const REQUESTS_MAX: u64 = 2_000;
 /// Most bytes of bodies kept at one word.
-pub const BYTES_MAX: u64 = 8 << 20;
+pub(super) const BYTES_MAX: u64 = 8 << 20;
 /// Largest body, and answer, that is kept.
 pub const ONE_BYTES_MAX: usize = 256 << 10;
 
@@ -35,15 +35,15 @@ struct Recording {
 
 /// What a trace says about how it came to be.
 #[derive(Debug, Clone)]
-pub struct About {
+pub(super) struct About {
     /// Number of the recording; bodies name it.
-    pub number: u64,
+    pub(super) number: u64,
     /// Rows after this one belong to it.
-    pub after: u64,
+    pub(super) after: u64,
     /// Values replaced, by kind.
-    pub replaced: Tally,
+    pub(super) replaced: Tally,
     /// Requests left out for their size.
-    pub too_large: u64,
+    pub(super) too_large: u64,
 }
 
 /// Every recording; ended ones stay until the next of their directory, for what they say about themselves.

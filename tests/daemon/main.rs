@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod activity;
 mod bad_input;
 mod chaos;
 mod commands;
