@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::scrub::{ELIDED, Scrubber};
+use super::scrub::{ELIDED, Scrubber, is_version};
 use crate::model::{DirectoryId, RequestId, Timestamp, TokenId};
 
 /// Most of an error's detail that is kept, in characters.
@@ -59,7 +59,7 @@ pub struct Entry {
 pub struct Raw {
     /// Path and query below the base path, as sent.
     pub target: String,
-    /// `Accept`, `Content-Type`, `User-Agent`: headers that say how, and nothing of whom.
+    /// `Accept`, `Content-Type`, `User-Agent`, `If-Match`, `If-None-Match`: headers that say how, and nothing of whom.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
@@ -144,7 +144,8 @@ pub(super) fn row(id: u64, entry: Entry, recording: Option<(u64, &mut Scrubber)>
     let mut hidden = Scrubber::eliding();
     let (path, query) = split(&entry.target);
     let (scim_type, detail) = entry.error.as_deref().map_or((None, None), told);
-    let kept = recording.zip(entry.raw).map(|((number, scrubber), raw)| Box::new(kept(number, scrubber, &raw)));
+    let kept =
+        recording.zip(entry.raw).map(|((number, scrubber), raw)| Box::new(kept(number, scrubber, &raw)));
     Row {
         id,
         at: entry.at,
@@ -173,7 +174,13 @@ fn split(target: &str) -> (&str, Option<&str>) {
 
 fn kept(recording: u64, scrubber: &mut Scrubber, raw: &Raw) -> Kept {
     let (path, query) = split(&raw.target);
-    let headers = raw.headers.iter().filter_map(|(name, value)| Some(((*name).to_owned(), harmless(value)?)));
+    let fit = |name: &str, value: &str| match name {
+        // A version is a number of ours; what else may stand there is not for keeping.
+        "If-Match" | "If-None-Match" => (value == "*" || is_version(value)).then(|| value.to_owned()),
+        _ => harmless(value),
+    };
+    let headers =
+        raw.headers.iter().filter_map(|(name, value)| Some(((*name).to_owned(), fit(name, value)?)));
     Kept {
         recording,
         target: scrubber.wire(path, query),

@@ -5,8 +5,8 @@
 //! for it and the mirror's writer never hears of it. Rows are in memory, bounded by count and age, and in a file
 //! beside the mirror ([`file`](self)): a full disk, of all things, is when one wants to see what is being asked.
 //!
-//! INVARIANT: nothing unscrubbed leaves that thread. No header but three that name products and media types is ever
-//! taken; values of filters and bodies are left out or made up before a row exists.
+//! INVARIANT: nothing unscrubbed leaves that thread. No header but five that name products, media types and versions is
+//! ever taken; values of filters and bodies are left out or made up before a row exists.
 
 mod entry;
 mod file;
@@ -337,7 +337,9 @@ impl Keeper {
         let row = match (&entry.raw, &entry.directory) {
             (Some(_), Some(directory)) => {
                 let (directory, at) = (directory.clone(), entry.at);
-                self.shared.recordings.with(&directory, at, bytes, |recording| entry::row(id, entry, recording))
+                self.shared
+                    .recordings
+                    .with(&directory, at, bytes, |recording| entry::row(id, entry, recording))
             }
             _ => entry::row(id, entry, None),
         };

@@ -62,7 +62,8 @@ impl Statuses {
 
 impl Wanted {
     fn has(&self, row: &Row) -> bool {
-        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let same =
+            |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         same(&self.directory, row.directory.as_deref().unwrap_or_default())
             && self.status.is_none_or(|wanted| wanted.has(row.status))
             && self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(&row.method))

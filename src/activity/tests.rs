@@ -89,7 +89,9 @@ fn age_ends_a_row_in_memory_and_on_disk() {
     assert!(std::fs::read_to_string(&path).unwrap().contains("r-1"));
     clock.advance(Duration::from_hours(24 * 8));
     activity.configure(Settings::default());
-    until("it is gone", || all(&activity).is_empty() && !std::fs::read_to_string(&path).unwrap().contains("r-1"));
+    until("it is gone", || {
+        all(&activity).is_empty() && !std::fs::read_to_string(&path).unwrap().contains("r-1")
+    });
 }
 
 #[test]
@@ -195,24 +197,64 @@ fn a_recording_becomes_a_trace_that_makes_what_was_there_before() {
         activity.note(Entry { method, route, status, raw: Some(raw), ..entry(n, &*clock) });
         until("it is in", || all(&activity).len() as u64 == n);
     };
-    tell("PATCH", "Users/{id}", format!("/Users/{ID}"), 200, json!({"Operations": []}), json!({"id": ID, "userName": "dana", "active": true}));
-    tell("POST", "Users", "/Users".into(), 201, json!({"userName": "erin"}), json!({"id": new, "userName": "erin", "groups": []}));
-    tell("GET", "Users/{id}", "/Users/0197a3b0-1234-7abc-8def-cccccccccccc".into(), 404, Value::Null, json!({"status": "404", "detail": "no"}));
-    tell("PATCH", "Groups/{id}", format!("/Groups/{group}"), 204, json!({"Operations": [{"op": "add", "path": "members", "value": [{"value": new}, {"value": ID}]}]}), Value::Null);
+    tell(
+        "PATCH",
+        "Users/{id}",
+        format!("/Users/{ID}"),
+        200,
+        json!({"Operations": []}),
+        json!({"id": ID, "userName": "dana", "active": true}),
+    );
+    tell(
+        "POST",
+        "Users",
+        "/Users".into(),
+        201,
+        json!({"userName": "erin"}),
+        json!({"id": new, "userName": "erin", "groups": []}),
+    );
+    tell(
+        "GET",
+        "Users/{id}",
+        "/Users/0197a3b0-1234-7abc-8def-cccccccccccc".into(),
+        404,
+        Value::Null,
+        json!({"status": "404", "detail": "no"}),
+    );
+    tell(
+        "PATCH",
+        "Groups/{id}",
+        format!("/Groups/{group}"),
+        204,
+        json!({"Operations": [{"op": "add", "path": "members", "value": [{"value": new}, {"value": ID}]}]}),
+        Value::Null,
+    );
     tell("DELETE", "Users/{id}", format!("/Users/{new}"), 204, Value::Null, Value::Null);
     let trace = activity.trace(&directory(), "okta").unwrap();
     let steps = trace["steps"].as_array().unwrap();
     let names: Vec<&str> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["before: user 1 was there", "before: group 1 was there", "PATCH Users/{id}", "POST Users", "GET Users/{id}",
-            "PATCH Groups/{id}", "DELETE Users/{id}", "after: g1 goes", "after: u1 goes"]
+        [
+            "before: user 1 was there",
+            "before: group 1 was there",
+            "PATCH Users/{id}",
+            "POST Users",
+            "GET Users/{id}",
+            "PATCH Groups/{id}",
+            "DELETE Users/{id}",
+            "after: g1 goes",
+            "after: u1 goes"
+        ]
     );
     assert_eq!(steps[2]["request"]["path"], "/Users/${u1}");
     assert_eq!(steps[3]["save"], json!({"u2": "/id"}));
     assert_eq!(steps[3]["expect"]["json"]["/userName"], steps[3]["request"]["body"]["userName"]);
     assert_eq!(steps[4]["request"]["path"], "/Users/00000000-0000-7000-8000-000000000001");
-    assert_eq!(steps[5]["request"]["body"]["Operations"][0]["value"], json!([{"value": "${u2}"}, {"value": "${u1}"}]));
+    assert_eq!(
+        steps[5]["request"]["body"]["Operations"][0]["value"],
+        json!([{"value": "${u2}"}, {"value": "${u1}"}])
+    );
     let text = trace.to_string();
     assert!(!text.contains("dana") && !text.contains("erin") && !text.contains("0197a3b0"), "{text}");
 }

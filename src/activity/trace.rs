@@ -56,6 +56,8 @@ struct Before {
 #[derive(Debug, Default)]
 struct Ids {
     before: Vec<Before>,
+    /// Who was a member of what, as far as answers and removals tell: pairs of group and member.
+    members: BTreeSet<(String, String)>,
     /// Variables by id, once their step is past.
     names: BTreeMap<String, String>,
     /// Made up for ids that nobody has.
@@ -98,11 +100,30 @@ impl Ids {
             if let Some((id, is_group)) = of_path.filter(|_| row.status != 404) {
                 note(id, is_group, &Value::Null, &created);
             }
+            if let Some((group, true)) = of_path.filter(|_| row.method == "PATCH" && row.status < 400) {
+                let gone = removed_members(kept.body.as_ref()).into_iter();
+                ids.members.extend(gone.map(|id| (group.to_owned(), id)));
+            }
             if row.status < 400 && kept.target.starts_with("/Groups") {
                 for id in values_of_members(kept.body.as_ref()) {
                     note(&id, false, &Value::Null, &created);
                 }
             }
+        }
+        // A user's groups are there before, too.
+        let of_users: Vec<(String, Value)> = before
+            .values()
+            .filter(|one| !one.is_group)
+            .flat_map(|one| groups_of(&one.known).into_iter().map(|(id, group)| (id, group, one.id.clone())))
+            .filter(|(id, ..)| !created.contains(id))
+            .map(|(id, group, user)| {
+                ids.members.insert((id.clone(), user));
+                (id, group)
+            })
+            .collect();
+        for (id, known) in of_users {
+            let one = Before { id: id.clone(), is_group: true, known };
+            before.entry(id).or_insert(one);
         }
         let mut found: Vec<Before> = before.into_values().collect();
         found.sort_by_key(|one| one.is_group);
@@ -121,9 +142,23 @@ impl Ids {
             body.remove(gone);
         }
         if let Some(members) = body.get_mut("members").and_then(Value::as_array_mut) {
-            members.retain(|member| member.get("value").and_then(Value::as_str).is_some_and(|id| self.names.contains_key(id)));
+            members.retain(|member| {
+                member.get("value").and_then(Value::as_str).is_some_and(|id| self.names.contains_key(id))
+            });
             for member in members.iter_mut().filter_map(Value::as_object_mut) {
                 member.retain(|key, _| key == "value");
+            }
+        }
+        let members: Vec<Value> = self
+            .members
+            .iter()
+            .filter(|(group, member)| *group == one.id && self.names.contains_key(member))
+            .map(|(_, member)| json!({ "value": member }))
+            .collect();
+        if !members.is_empty() {
+            let all = body.entry("members").or_insert_with(|| json!([]));
+            if let Some(all) = all.as_array_mut() {
+                all.extend(members.into_iter().filter(|member| !all.contains(member)).collect::<Vec<_>>());
             }
         }
         for extension in body.values_mut().filter_map(Value::as_object_mut) {
@@ -196,7 +231,10 @@ impl Ids {
         if is_list {
             // Without a filter a list tells what else there is, and that is another server's own.
             if kept.target.contains("filter=") {
-                told.insert("/totalResults".to_owned(), answer.get("totalResults").cloned().unwrap_or_default());
+                told.insert(
+                    "/totalResults".to_owned(),
+                    answer.get("totalResults").cloned().unwrap_or_default(),
+                );
             }
             let count = answer.get("Resources").and_then(Value::as_array).map_or(0, Vec::len);
             if kept.target.contains("filter=") {
@@ -302,7 +340,40 @@ fn resources(answer: Option<&Value>) -> Vec<&Value> {
 
 fn is_group(resource: &Value) -> bool {
     resource.pointer("/meta/resourceType").is_some_and(|kind| kind == "Group")
-        || resource.get("schemas").and_then(Value::as_array).is_some_and(|all| all.iter().any(|one| one == GROUP))
+        || resource
+            .get("schemas")
+            .and_then(Value::as_array)
+            .is_some_and(|all| all.iter().any(|one| one == GROUP))
+}
+
+/// The groups that a user's answer names, each as far as it is known from there.
+fn groups_of(user: &Value) -> Vec<(String, Value)> {
+    let all = user.get("groups").and_then(Value::as_array);
+    all.into_iter()
+        .flatten()
+        .filter(|group| group.get("type").is_none_or(|kind| kind == "direct"))
+        .filter_map(|group| {
+            let id = group.get("value")?.as_str().filter(|id| is_ours(id))?;
+            let known = group.get("display").map_or(Value::Null, |name| json!({ "displayName": name }));
+            Some((id.to_owned(), known))
+        })
+        .collect()
+}
+
+/// Ids of the members that a PATCH takes out of a group.
+fn removed_members(body: Option<&Value>) -> Vec<String> {
+    let operations = body.and_then(|body| {
+        let object = body.as_object()?;
+        object.iter().find(|(key, _)| key.eq_ignore_ascii_case("operations"))?.1.as_array()
+    });
+    operations
+        .into_iter()
+        .flatten()
+        .filter(|one| {
+            one.get("op").and_then(Value::as_str).is_some_and(|op| op.eq_ignore_ascii_case("remove"))
+        })
+        .flat_map(|one| values_of_members(Some(one)))
+        .collect()
 }
 
 /// Ids in the body of a request about a group: its members.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, backup, capture, check, delivery, demo, diff, directory, doctor, events, explain, export, grant,
-    group, history, installer, manual, open, plan, reject, reload, replay, serve, shut, status, subject, sync,
-    target, token, user, verify,
+    access, approve, backup, capture, check, delivery, demo, diff, directory, doctor, events, explain,
+    export, grant, group, history, installer, manual, open, plan, reject, reload, replay, serve, shut,
+    status, subject, sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.

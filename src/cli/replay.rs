@@ -65,7 +65,9 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         Some(url) => {
             let file = args.token_file.as_deref().unwrap_or(Path::new(""));
             let token = read(file)?;
-            Against::Server(Server::at(url, token.trim()).map_err(|error| Error::new(Kind::Usage, error.to_string()))?)
+            Against::Server(
+                Server::at(url, token.trim()).map_err(|error| Error::new(Kind::Usage, error.to_string()))?,
+            )
         }
         None => Against::Throwaway { kind: args.kind, dir: args.dir.clone() },
     };
@@ -78,17 +80,22 @@ fn in_directory(args: &Args, config: &Path, id: &str, traces: &[Value]) -> Resul
     let admin = Admin::open(config, Need::Daemon)?;
     let shown = admin.get(&format!("/api/v1/directories/{}", segment(id)))?;
     if !args.yes {
-        output::confirm(&format!("This makes, changes and deletes users and groups of `{}`. Go on?", clean(id)))?;
+        output::confirm(&format!(
+            "This makes, changes and deletes users and groups of `{}`. Go on?",
+            clean(id)
+        ))?;
     }
     let expires = SystemClock.now().plus(TOKEN_LIFE).to_string();
     let made = json!({ "directory": id, "note": "rosterd replay", "expires": expires });
     let made = admin.call("POST", "/api/v1/tokens", Some(&made))?;
-    let url = [&made, &shown].map(|one| output::text(one, "base_url")).into_iter().find(|url| !url.is_empty());
+    let url =
+        [&made, &shown].map(|one| output::text(one, "base_url")).into_iter().find(|url| !url.is_empty());
     let server = Server::at(url.unwrap_or_default(), output::text(&made, "token"));
     let played = server
         .map_err(|error| Error::new(Kind::Refused, error.to_string()))
         .and_then(|server| play(args, Against::Server(server), traces));
-    let revoked = admin.call("DELETE", &format!("/api/v1/tokens/{}", segment(output::text(&made, "id"))), None);
+    let revoked =
+        admin.call("DELETE", &format!("/api/v1/tokens/{}", segment(output::text(&made, "id"))), None);
     let played = played?;
     revoked?;
     Ok(told(args, &played))
@@ -114,9 +121,8 @@ fn play(args: &Args, against: Against, traces: &[Value]) -> Result<Vec<Played>, 
     replay::run(against, traces, args.run.as_deref(), &mut each).map_err(|error| match error {
         ReplayError::Way(_) => Error::new(Kind::NoDaemon, error.to_string())
             .hint("is it the base URL that the identity provider is given? it ends in /scim/v2"),
-        ReplayError::Daemon(_) => {
-            Error::new(Kind::Refused, error.to_string()).hint("rosterd replay FILE --dir NEW_FOLDER keeps its log")
-        }
+        ReplayError::Daemon(_) => Error::new(Kind::Refused, error.to_string())
+            .hint("rosterd replay FILE --dir NEW_FOLDER keeps its log"),
         ReplayError::Trace(_) => Error::new(Kind::Refused, error.to_string()),
     })
 }

@@ -10,8 +10,8 @@ use super::value::{parse_duration, parse_size};
 use crate::http::listener::{self, Address};
 use crate::http::network::Network;
 use crate::http::{limits, scim_api, tls};
-use crate::{activity, mirror};
 use crate::telemetry;
+use crate::{activity, mirror};
 
 /// `[server]`: the listener for identity providers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -131,7 +131,9 @@ fn bounds_hold_and_a_restart_keeps_the_log() {
     assert_eq!(rows(&daemon, "?limit=500"), before, "a restart keeps them");
     daemon.write_config("[log]\nrequests = 0\n");
     assert!(daemon.cli(&["reload"]).status.success());
-    wait_until("none is kept", || rows(&daemon, "").is_empty() && !daemon.path("state/activity.jsonl").exists());
+    wait_until("none is kept", || {
+        rows(&daemon, "").is_empty() && !daemon.path("state/activity.jsonl").exists()
+    });
     assert_eq!(ask(&daemon, "POST", "activity/bodies", &json!({"directory": "acme"})).0, 503);
 }
 
@@ -150,7 +152,8 @@ fn bodies_are_kept_when_asked_for_a_time_and_without_a_secret_or_a_person() {
     let (status, made) = ask(&daemon, "POST", "activity/bodies", &json!({"directory": "acme", "for": "1h"}));
     assert_eq!((status, made["running"].as_bool()), (201, Some(true)), "{made}");
     create(&mut scim, "bartholomew");
-    let row = wait_for("the row", || rows(&daemon, "?limit=1").into_iter().find(|row| row["has_bodies"] == true));
+    let row =
+        wait_for("the row", || rows(&daemon, "?limit=1").into_iter().find(|row| row["has_bodies"] == true));
     let shown = get(&daemon, &format!("activity/{}", row["id"]));
     assert_eq!(shown["body"]["password"], "removed");
     assert_eq!(shown["body"]["userName"], shown["answer"]["userName"], "made up alike on both sides");
@@ -161,17 +164,32 @@ fn bodies_are_kept_when_asked_for_a_time_and_without_a_secret_or_a_person() {
     // A second: it ends by itself.
     ask(&daemon, "POST", "activity/bodies", &json!({"directory": "acme", "for": "1s"}));
     wait_until("it ended", || get(&daemon, "activity/bodies")["recordings"][0]["running"] == false);
-    for (wrong, status) in [(json!({"directory": "acme", "for": "2d"}), 400), (json!({"directory": "none"}), 404), (json!({}), 400)] {
+    for (wrong, status) in [
+        (json!({"directory": "acme", "for": "2d"}), 400),
+        (json!({"directory": "none"}), 404),
+        (json!({}), 400),
+    ] {
         assert_eq!(ask(&daemon, "POST", "activity/bodies", &wrong).0, status, "{wrong}");
     }
     assert_eq!(daemon.stop(), Some(0));
     let bytes = daemon.read("state/activity.jsonl").to_lowercase();
     assert!(bytes.contains("\"password\":\"removed\""), "the file has the body: {bytes}");
     let secret = directory.token.to_lowercase();
-    for gone in [secret.as_str(), "hunter22", "aleksandra", "bartholomew", "caroline", "zimmermann", "corp.test", "bearer"] {
+    for gone in [
+        secret.as_str(),
+        "hunter22",
+        "aleksandra",
+        "bartholomew",
+        "caroline",
+        "zimmermann",
+        "corp.test",
+        "bearer",
+    ] {
         assert!(!bytes.contains(gone), "{gone} in {bytes}");
     }
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(daemon.path("state/activity.jsonl")).unwrap().permissions());
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(daemon.path("state/activity.jsonl")).unwrap().permissions(),
+    );
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -199,7 +217,15 @@ fn load(name: &str) -> Value {
 
 fn capture(daemon: &Daemon, directory: &Directory, out: &str) -> Child {
     let running = Command::new(BINARY)
-        .args(["capture", "--directory", &directory.id, "--for", "10m", "--out", daemon.path(out).to_str().unwrap()])
+        .args([
+            "capture",
+            "--directory",
+            &directory.id,
+            "--for",
+            "10m",
+            "--out",
+            daemon.path(out).to_str().unwrap(),
+        ])
         .arg("--config")
         .arg(daemon.config())
         .stdin(Stdio::null())
@@ -209,7 +235,11 @@ fn capture(daemon: &Daemon, directory: &Directory, out: &str) -> Child {
         .unwrap();
     wait_until("bodies are kept", || {
         let recordings = get(daemon, "activity/bodies")["recordings"].clone();
-        recordings.as_array().unwrap().iter().any(|one| one["directory"] == directory.id && one["running"] == true)
+        recordings
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["directory"] == directory.id && one["running"] == true)
     });
     running
 }
@@ -221,7 +251,11 @@ fn end(daemon: &Daemon, running: Child, scim: &mut Scim) {
     kill_process(Pid::from_child(&running), Signal::TERM).unwrap();
     let ended = running.wait_with_output().unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    assert_eq!(get(daemon, "activity/bodies")["recordings"][0]["running"], false, "nothing is kept any longer");
+    assert_eq!(
+        get(daemon, "activity/bodies")["recordings"][0]["running"],
+        false,
+        "nothing is kept any longer"
+    );
 }
 
 fn round_trip(kind: &str, name: &str, persons: &[&str]) {
@@ -235,7 +269,11 @@ fn round_trip(kind: &str, name: &str, persons: &[&str]) {
     end(&daemon, running, &mut scim);
     let text = daemon.read("trace.json");
     let captured: Value = serde_json::from_str(&text).unwrap();
-    assert!(captured["captured"]["requests"].as_u64().unwrap() as usize > passed / 2, "{}", captured["captured"]);
+    assert!(
+        captured["captured"]["requests"].as_u64().unwrap() as usize > passed / 2,
+        "{}",
+        captured["captured"]
+    );
     assert_eq!(captured["idp"], kind);
     let folded = text.to_lowercase();
     for person in persons {
@@ -253,7 +291,7 @@ fn round_trip(kind: &str, name: &str, persons: &[&str]) {
         let done = daemon.cli_json(&["replay", file.to_str().unwrap(), "--directory", &other.id, "--yes"]);
         assert_eq!(done["failed"], 0, "{done:#}");
     }
-    let tokens = daemon.cli_json(&["token", "list", &other.id]);
+    let tokens = daemon.cli_json(&["token", "list", "--directory", &other.id]);
     let spare = tokens["tokens"].as_array().unwrap().iter().filter(|one| one["note"] == "rosterd replay");
     assert!(spare.clone().count() == 2 && spare.clone().all(|one| one["revoked"].is_string()), "{tokens}");
 }
@@ -297,10 +335,20 @@ fn replay_says_what_is_otherwise_and_ends_with_1() {
         {"name": "otherwise", "request": {"method": "GET", "path": "/Users", "body": null}, "expect": {"status": [200], "json": {"/totalResults": 5}}}]});
     std::fs::write(&file, trace.to_string()).unwrap();
     std::fs::write(daemon.path("token"), format!("{}\n", directory.token)).unwrap();
-    let out = daemon.cli(&["replay", file.to_str().unwrap(), "--url", &directory.base_url, "--token-file", daemon.path("token").to_str().unwrap()]);
+    let out = daemon.cli(&[
+        "replay",
+        file.to_str().unwrap(),
+        "--url",
+        &directory.base_url,
+        "--token-file",
+        daemon.path("token").to_str().unwrap(),
+    ]);
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert_eq!(out.status.code(), Some(1), "{text}");
-    assert!(text.contains("FAIL #2 otherwise") && text.contains("/totalResults: expected 5, got 0"), "{text}");
+    assert!(
+        text.contains("FAIL #2 otherwise") && text.contains("/totalResults: expected 5, got 0"),
+        "{text}"
+    );
     assert!(text.ends_with("1 passed, 1 failed\n"), "{text}");
     std::fs::write(&file, "{}").unwrap();
     assert_eq!(daemon.cli(&["replay", file.to_str().unwrap()]).status.code(), Some(1));

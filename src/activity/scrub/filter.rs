@@ -26,14 +26,20 @@ impl Scrubber {
 
     fn pieces(&mut self, text: &str, is_path: bool) -> String {
         let pieces = cut(text);
-        let solid: Vec<usize> =
-            pieces.iter().enumerate().filter(|(_, piece)| !matches!(piece, Piece::Blank(_))).map(|(n, _)| n).collect();
+        let solid: Vec<usize> = pieces
+            .iter()
+            .enumerate()
+            .filter(|(_, piece)| !matches!(piece, Piece::Blank(_)))
+            .map(|(n, _)| n)
+            .collect();
         let mut key = String::new();
         let mut out = String::with_capacity(text.len());
         for (n, piece) in pieces.iter().enumerate() {
             let place = solid.iter().position(|at| *at == n);
             let near = |step: isize| {
-                place.and_then(|place| place.checked_add_signed(step)).and_then(|place| pieces.get(*solid.get(place)?))
+                place
+                    .and_then(|place| place.checked_add_signed(step))
+                    .and_then(|place| pieces.get(*solid.get(place)?))
             };
             match piece {
                 Piece::Blank(blank) | Piece::Mark(blank) => out.push_str(blank),
@@ -45,7 +51,9 @@ impl Scrubber {
                         if is_word { (*word).to_owned() } else { self.value(&key, word) }
                     } else if is_keyword(word) {
                         (*word).to_owned()
-                    } else if is_place_of_attribute(before, after, is_path && solid.len() == 1) && is_name(word) {
+                    } else if is_place_of_attribute(before, after, is_path && solid.len() == 1)
+                        && is_name(word)
+                    {
                         key = if word.starts_with('.') { key } else { last_name(word) };
                         (*word).to_owned()
                     } else {
@@ -78,7 +86,8 @@ fn is_operator(piece: Option<&Piece<'_>>) -> bool {
 }
 
 fn is_keyword(word: &str) -> bool {
-    CompareOp::from_word(word).is_some() || ["and", "or", "not", "pr"].iter().any(|one| one.eq_ignore_ascii_case(word))
+    CompareOp::from_word(word).is_some()
+        || ["and", "or", "not", "pr"].iter().any(|one| one.eq_ignore_ascii_case(word))
 }
 
 fn is_place_of_attribute(before: Option<&Piece<'_>>, after: Option<&Piece<'_>>, is_alone: bool) -> bool {

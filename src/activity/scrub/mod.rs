@@ -31,7 +31,15 @@ const MOMENT: &str = "2026-01-02T03:04:05Z";
 
 /// Keys whose values are secrets, folded.
 const SECRETS: [&str; 9] = [
-    "password", "passwd", "secret", "token", "authorization", "credential", "privatekey", "apikey", "passcode",
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "authorization",
+    "credential",
+    "privatekey",
+    "apikey",
+    "passcode",
 ];
 /// Numbers under these keys are the protocol's own.
 const COUNTS: [&str; 6] = ["startindex", "count", "totalresults", "itemsperpage", "failonerrors", "status"];
@@ -39,17 +47,93 @@ const COUNTS: [&str; 6] = ["startindex", "count", "totalresults", "itemsperpage"
 const COUNT_DIGITS_MAX: usize = 6;
 /// Values of `type` and the like that RFC 7643 and the identity providers use for everybody.
 const TYPES: [&str; 24] = [
-    "work", "home", "other", "mobile", "fax", "pager", "photo", "thumbnail", "direct", "indirect", "user", "group",
-    "aim", "gtalk", "icq", "xmpp", "msn", "skype", "qq", "yahoo", "employee", "contractor", "external", "ascending",
+    "work",
+    "home",
+    "other",
+    "mobile",
+    "fax",
+    "pager",
+    "photo",
+    "thumbnail",
+    "direct",
+    "indirect",
+    "user",
+    "group",
+    "aim",
+    "gtalk",
+    "icq",
+    "xmpp",
+    "msn",
+    "skype",
+    "qq",
+    "yahoo",
+    "employee",
+    "contractor",
+    "external",
+    "ascending",
 ];
 /// Words of the protocol that may stand in a text or a path.
 const PROTOCOL: [&str; 60] = [
-    "schemas", "operations", "op", "path", "value", "add", "remove", "replace", "users", "groups", "bulk", "me",
-    "resourcetypes", "serviceproviderconfig", "serviceproviderconfigs", "search", ".search", "scim", "v1", "v2", "api",
-    "user", "group", "username", "displayname", "name", "givenname", "familyname", "middlename", "formatted", "emails",
-    "active", "externalid", "members", "primary", "type", "title", "id", "meta", "resourcetype", "phonenumbers",
-    "addresses", "roles", "entitlements", "manager", "department", "employeenumber", "nickname", "locale", "timezone",
-    "true", "false", "null", "ref", "display", "urn", "ietf", "params", "messages", "patchop",
+    "schemas",
+    "operations",
+    "op",
+    "path",
+    "value",
+    "add",
+    "remove",
+    "replace",
+    "users",
+    "groups",
+    "bulk",
+    "me",
+    "resourcetypes",
+    "serviceproviderconfig",
+    "serviceproviderconfigs",
+    "search",
+    ".search",
+    "scim",
+    "v1",
+    "v2",
+    "api",
+    "user",
+    "group",
+    "username",
+    "displayname",
+    "name",
+    "givenname",
+    "familyname",
+    "middlename",
+    "formatted",
+    "emails",
+    "active",
+    "externalid",
+    "members",
+    "primary",
+    "type",
+    "title",
+    "id",
+    "meta",
+    "resourcetype",
+    "phonenumbers",
+    "addresses",
+    "roles",
+    "entitlements",
+    "manager",
+    "department",
+    "employeenumber",
+    "nickname",
+    "locale",
+    "timezone",
+    "true",
+    "false",
+    "null",
+    "ref",
+    "display",
+    "urn",
+    "ietf",
+    "params",
+    "messages",
+    "patchop",
 ];
 
 /// What a scrubber did, by kind: `word`, `mail`, `host`, `id`, `moment`, `number`, `language`, `secret`.
@@ -123,7 +207,10 @@ impl Scrubber {
         }
         // An operation's value is one of what its path names.
         let named = |wanted: &str| {
-            object.iter().find(|(key, _)| key.eq_ignore_ascii_case(wanted)).and_then(|(_, value)| value.as_str())
+            object
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
+                .and_then(|(_, value)| value.as_str())
         };
         let of_path = named("op").and(named("path")).map(last_name);
         let mut out = Map::with_capacity(object.len());
@@ -263,7 +350,11 @@ impl Scrubber {
         self.count("number");
         let Style::Invent(words) = &mut self.style else { return Value::Number(0.into()) };
         let digits = |c: char| c.is_ascii_digit();
-        let made = word::each(&text, |word| if word.chars().all(digits) { words.word(word) } else { word.to_owned() });
+        let made =
+            word::each(
+                &text,
+                |word| if word.chars().all(digits) { words.word(word) } else { word.to_owned() },
+            );
         // A number does not begin with a zero.
         let made = match made.strip_prefix('0') {
             Some(rest) if rest.starts_with(digits) => format!("1{rest}"),
@@ -314,6 +405,12 @@ fn is_attribute(text: &str) -> bool {
         && (!text.contains('/') || text.starts_with("http://schemas.microsoft.com/"))
 }
 
+/// True for a version as rosterd writes it: `W/"12"`.
+pub(crate) fn is_version(text: &str) -> bool {
+    let digits = text.strip_prefix("W/\"").and_then(|rest| rest.strip_suffix('"'));
+    digits.is_some_and(|digits| (1..=9).contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_digit()))
+}
+
 /// Values that belong to the protocol and to nobody.
 fn is_kept(key: &str, text: &str) -> bool {
     let one_of = |all: &[&str]| all.iter().any(|known| known.eq_ignore_ascii_case(text));
@@ -321,16 +418,18 @@ fn is_kept(key: &str, text: &str) -> bool {
         return true;
     }
     match key {
-        "schemas" => (text.starts_with("urn:") || text.starts_with("http://schemas.microsoft.com/")) && is_attribute(text),
+        "schemas" => {
+            (text.starts_with("urn:") || text.starts_with("http://schemas.microsoft.com/"))
+                && is_attribute(text)
+        }
         "op" => one_of(&["add", "remove", "replace"]),
         "method" => one_of(&["post", "put", "patch", "delete"]),
-        "type" | "resourcetype" | "usertype" | "schema" => one_of(&TYPES) || text.starts_with("urn:ietf:params:scim:"),
+        "type" | "resourcetype" | "usertype" | "schema" => {
+            one_of(&TYPES) || text.starts_with("urn:ietf:params:scim:")
+        }
         "scimtype" => text.len() <= 20 && text.chars().all(|c| c.is_ascii_alphabetic()),
         "status" => text.len() == 3 && text.chars().all(|c| c.is_ascii_digit()),
-        "version" => {
-            let digits = text.strip_prefix("W/\"").and_then(|rest| rest.strip_suffix('"'));
-            digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()))
-        }
+        "version" => is_version(text),
         _ => false,
     }
 }

@@ -30,12 +30,7 @@ impl Scrubber {
                 let Ok(text) = percent_decode_str(segment).decode_utf8() else { return write(ELIDED) };
                 let is_version = matches!(text.strip_prefix('v'), Some(rest) if rest.len() == 1);
                 let is_urn = text.starts_with("urn:ietf:params:scim:") && is_attribute(&text);
-                if text.is_empty()
-                    || is_version
-                    || is_urn
-                    || is_protocol(&text)
-                    || is_ours(&text)
-                {
+                if text.is_empty() || is_version || is_urn || is_protocol(&text) || is_ours(&text) {
                     segment.to_owned()
                 } else {
                     write(&self.value("id", &text))
@@ -51,13 +46,21 @@ impl Scrubber {
     }
 
     fn pair(&mut self, pair: &str, write: &dyn Fn(&str, &str) -> String) -> String {
-        let (raw_key, raw_value) = pair.split_once('=').map_or((pair, None), |(key, value)| (key, Some(value)));
+        let (raw_key, raw_value) =
+            pair.split_once('=').map_or((pair, None), |(key, value)| (key, Some(value)));
         let (key, value) = (decode(raw_key), raw_value.map(decode));
         let folded = key.to_ascii_lowercase();
         // A parameter that no page of the protocol names is not shown at all: it may be anything.
         let is_known = matches!(
             folded.as_str(),
-            "filter" | "startindex" | "count" | "sortby" | "sortorder" | "attributes" | "excludedattributes" | "cursor"
+            "filter"
+                | "startindex"
+                | "count"
+                | "sortby"
+                | "sortorder"
+                | "attributes"
+                | "excludedattributes"
+                | "cursor"
                 | "aadoptscim062020"
         );
         let name = if is_known || key.is_empty() { key } else { self.free_or_elided(&key) };
@@ -99,13 +102,19 @@ fn encode(text: &str, raw: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         let c = char::from(byte);
-        let is_bare = raw.contains(c) && matches!(c, '@' | ':' | ',' | '(' | ')' | '[' | ']' | '\'' | '/' | '$' | '*');
+        let is_bare =
+            raw.contains(c) && matches!(c, '@' | ':' | ',' | '(' | ')' | '[' | ']' | '\'' | '/' | '$' | '*');
         match byte {
             b' ' if raw.contains('+') => out.push('+'),
             _ if c.is_ascii_alphanumeric() || b"-._~".contains(&byte) || is_bare => out.push(c),
             _ => {
                 out.push('%');
-                out.extend([byte >> 4, byte & 15].iter().filter_map(|half| char::from_digit(u32::from(*half), 16)).map(|c| c.to_ascii_uppercase()));
+                out.extend(
+                    [byte >> 4, byte & 15]
+                        .iter()
+                        .filter_map(|half| char::from_digit(u32::from(*half), 16))
+                        .map(|c| c.to_ascii_uppercase()),
+                );
             }
         }
     }

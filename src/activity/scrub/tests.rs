@@ -45,7 +45,8 @@ fn a_user_keeps_its_form_and_loses_its_person() {
     let name = made["userName"].as_str().unwrap();
     assert!(name.ends_with(".example.com"), "{name}");
     assert_eq!(made["emails"][0]["value"].as_str().unwrap().to_lowercase(), name, "one person, one address");
-    let (given, family) = (made["name"]["givenName"].as_str().unwrap(), made["name"]["familyName"].as_str().unwrap());
+    let (given, family) =
+        (made["name"]["givenName"].as_str().unwrap(), made["name"]["familyName"].as_str().unwrap());
     assert_eq!(made["displayName"], format!("{given} {}", family.to_uppercase()));
     assert_eq!((given.len(), &given[..1]), (4, given[..1].to_uppercase().as_str()));
     let phone = made["phoneNumbers"][0]["value"].as_str().unwrap();
@@ -53,7 +54,8 @@ fn a_user_keeps_its_form_and_loses_its_person() {
     assert!(uuid::Uuid::try_parse(made["externalId"].as_str().unwrap()).is_ok());
     assert!(made["x"].is_number() && made["x"] != 4711);
     let text = made.to_string().to_lowercase();
-    for gone in ["dana", "sample", "corp", "555", "0101", "0a21f0f2", "hunter", "4711", "müllerei", "de-ch"] {
+    for gone in ["dana", "sample", "corp", "555", "0101", "0a21f0f2", "hunter", "4711", "müllerei", "de-ch"]
+    {
         assert!(!text.contains(gone), "{gone} in {text}");
     }
     assert_eq!(scrubber.tally()["secret"], 1);
@@ -64,11 +66,16 @@ fn what_matched_matches_still() {
     let mut scrubber = scrubber();
     let body = scrubber.body(br#"{"userName":"dana.r@corp.test","displayName":"Dana Sample"}"#).unwrap();
     let name = body["userName"].as_str().unwrap().to_owned();
-    let target = scrubber.wire("/Users", Some("filter=userName%20eq%20%22dana.r%40corp.test%22&startIndex=1&count=100"));
+    let target = scrubber
+        .wire("/Users", Some("filter=userName%20eq%20%22dana.r%40corp.test%22&startIndex=1&count=100"));
     let encoded = name.replace('@', "%40");
     assert_eq!(target, format!("/Users?filter=userName%20eq%20%22{encoded}%22&startIndex=1&count=100"));
     let upper = scrubber.wire("/Users", Some("filter=userName+eq+%22DANA.R@CORP.TEST%22"));
-    assert_eq!(upper, format!("/Users?filter=userName+eq+%22{}%22", name.to_uppercase()), "a plus, a bare @, capitals");
+    assert_eq!(
+        upper,
+        format!("/Users?filter=userName+eq+%22{}%22", name.to_uppercase()),
+        "a plus, a bare @, capitals"
+    );
     let patch = scrubber
         .body(br#"{"Operations":[{"op":"Replace","path":"emails[type eq \"work\" and value eq \"dana.r@corp.test\"].value","value":"x@corp.test"}]}"#)
         .unwrap();
@@ -98,7 +105,9 @@ fn our_own_ids_stay_and_others_do_not() {
     assert_eq!(scrubber.wire(&format!("/Users/{ours}"), None), format!("/Users/{ours}"));
     let theirs = "0a21f0f2-1111-4222-8333-444455556666";
     assert!(!scrubber.wire(&format!("/Users/{theirs}"), None).contains(theirs));
-    let body = scrubber.body(format!(r#"{{"externalId":"{ours}","members":[{{"value":"{ours}"}}]}}"#).as_bytes()).unwrap();
+    let body = scrubber
+        .body(format!(r#"{{"externalId":"{ours}","members":[{{"value":"{ours}"}}]}}"#).as_bytes())
+        .unwrap();
     assert_ne!(body["externalId"], ours, "an external id is the identity provider's, whatever its form");
     assert_eq!(body["members"][0]["value"], ours);
 }
@@ -122,7 +131,11 @@ fn a_list_shows_ids_and_paging_and_no_value() {
     let mut hidden = Scrubber::eliding();
     let shown = |hidden: &mut Scrubber, path: &str, query: &str| hidden.shown(path, Some(query));
     assert_eq!(
-        shown(&mut hidden, "/scim/v2/Users", "filter=userName+eq+%22dana%22+and+active+eq+true&startIndex=1&count=2"),
+        shown(
+            &mut hidden,
+            "/scim/v2/Users",
+            "filter=userName+eq+%22dana%22+and+active+eq+true&startIndex=1&count=2"
+        ),
         "/scim/v2/Users?filter=userName eq \"…\" and active eq true&startIndex=1&count=2"
     );
     assert_eq!(shown(&mut hidden, "/Users/dana@corp.test", "token=abc&dana"), "/Users/…?…=removed&…");
@@ -165,20 +178,36 @@ fn word() -> impl Strategy<Value = String> {
 
 fn key() -> impl Strategy<Value = String> {
     prop_oneof![
-        Just("userName".to_owned()), Just("password".to_owned()), Just("value".to_owned()), Just("schemas".to_owned()),
-        Just("type".to_owned()), Just("path".to_owned()), Just("op".to_owned()), Just("Operations".to_owned()),
-        Just("$ref".to_owned()), Just("locale".to_owned()), Just("meta".to_owned()), Just("version".to_owned()),
-        Just("externalId".to_owned()), Just("status".to_owned()), Just("method".to_owned()), Just("bulkId".to_owned()),
-        Just("x509Certificates".to_owned()), Just("scimType".to_owned()), Just("resourceType".to_owned()),
+        Just("userName".to_owned()),
+        Just("password".to_owned()),
+        Just("value".to_owned()),
+        Just("schemas".to_owned()),
+        Just("type".to_owned()),
+        Just("path".to_owned()),
+        Just("op".to_owned()),
+        Just("Operations".to_owned()),
+        Just("$ref".to_owned()),
+        Just("locale".to_owned()),
+        Just("meta".to_owned()),
+        Just("version".to_owned()),
+        Just("externalId".to_owned()),
+        Just("status".to_owned()),
+        Just("method".to_owned()),
+        Just("bulkId".to_owned()),
+        Just("x509Certificates".to_owned()),
+        Just("scimType".to_owned()),
+        Just("resourceType".to_owned()),
     ]
 }
 
 fn document() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![word().prop_map(Value::from), (10_000_000_000_u64..99_999_999_999).prop_map(Value::from)];
+    let leaf =
+        prop_oneof![word().prop_map(Value::from), (10_000_000_000_u64..99_999_999_999).prop_map(Value::from)];
     leaf.prop_recursive(4, 40, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::vec((key(), inner), 0..5).prop_map(|all| Value::Object(all.into_iter().collect())),
+            prop::collection::vec((key(), inner), 0..5)
+                .prop_map(|all| Value::Object(all.into_iter().collect())),
         ]
     })
 }
@@ -199,7 +228,9 @@ fn telling(value: &Value) -> Vec<String> {
     walk(value, &mut numbers);
     found.extend(numbers);
     let known: BTreeSet<&str> =
-        ["userName", "password", "Operations", "externalId", "x509Certificates", "resourceType", "scimType"].into_iter().collect();
+        ["userName", "password", "Operations", "externalId", "x509Certificates", "resourceType", "scimType"]
+            .into_iter()
+            .collect();
     let pieces = found.iter().flat_map(|text| text.split(|c: char| !c.is_alphanumeric()));
     pieces.filter(|word| word.chars().count() >= 8 && !known.contains(word)).map(str::to_lowercase).collect()
 }

@@ -138,7 +138,8 @@ fn shaped(seed: &[u8; 16], tried: u32, original: &str, shape: &str, longer: usiz
             (true, _) => char::from(b'0'.saturating_add(byte % 10)),
             (false, 1) => {
                 letters = letters.saturating_add(1);
-                pick(if letters.is_multiple_of(2) { VOWELS } else { CONSONANTS }, byte).map_or('x', char::from)
+                pick(if letters.is_multiple_of(2) { VOWELS } else { CONSONANTS }, byte)
+                    .map_or('x', char::from)
             }
             (false, 2) => pick(&TWO_BYTES, byte).unwrap_or('é'),
             (false, 3) => pick(&THREE_BYTES, byte).unwrap_or('例'),

@@ -153,7 +153,9 @@ fn operator(name: &str, operand: &Value, found: Option<&Value>) -> bool {
 /// Whether every member that `wanted` names is in `found` with a matching value.
 fn has_part(wanted: &Value, found: Option<&Value>) -> bool {
     match wanted.as_object().filter(|all| !all.keys().any(|key| is_operator(key))) {
-        Some(members) => members.iter().all(|(key, one)| has_part(one, found.and_then(|found| found.get(key)))),
+        Some(members) => {
+            members.iter().all(|(key, one)| has_part(one, found.and_then(|found| found.get(key))))
+        }
         None => matches(wanted, found),
     }
 }
@@ -194,9 +196,14 @@ mod tests {
             "json": {"/id": "${u}", "/n": 1, "/list": {"$count": 1, "$contains": {"a": 1}}, "/none": {"$count": 0}, "/list/0/b": {"$regex": "^x$"}}});
         assert_eq!(problems(good, &found), Vec::<String>::new());
         for bad in [
-            json!({"status": 201}), json!({"header": {"Location": "."}}), json!({"absent": ["/id"]}),
-            json!({"json": {"/n": "1"}}), json!({"json": {"/n": true}}), json!({"json": {"/list": {"$count": 2}}}),
-            json!({"json": {"/list": {"$contains": {"a": 2}}}}), json!({"json": {"/gone": {"$regex": "."}}}),
+            json!({"status": 201}),
+            json!({"header": {"Location": "."}}),
+            json!({"absent": ["/id"]}),
+            json!({"json": {"/n": "1"}}),
+            json!({"json": {"/n": true}}),
+            json!({"json": {"/list": {"$count": 2}}}),
+            json!({"json": {"/list": {"$contains": {"a": 2}}}}),
+            json!({"json": {"/gone": {"$regex": "."}}}),
         ] {
             assert_eq!(problems(bad.clone(), &found).len(), 1, "{bad}");
         }
@@ -206,7 +213,10 @@ mod tests {
     #[test]
     fn a_variable_alone_keeps_its_type_and_a_missing_one_is_told() {
         let variables = Variables::from([("n".to_owned(), json!(5))]);
-        assert_eq!(substitute(&json!({"a": "${n}", "b": "x${n}"}), &variables), Ok(json!({"a": 5, "b": "x5"})));
+        assert_eq!(
+            substitute(&json!({"a": "${n}", "b": "x${n}"}), &variables),
+            Ok(json!({"a": 5, "b": "x5"}))
+        );
         assert!(substitute(&json!("${gone}"), &variables).unwrap_err().contains("gone"));
         assert_eq!(text_with("/a/${n}?$", &variables, |text| format!("<{text}>")).unwrap(), "/a/<5>?$");
     }

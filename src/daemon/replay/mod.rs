@@ -71,7 +71,8 @@ impl std::error::Error for ReplayError {}
 /// What keeps it from being one.
 pub fn traces(text: &str) -> Result<Vec<Value>, ReplayError> {
     let wrong = |what: String| ReplayError::Trace(what);
-    let document: Value = serde_json::from_str(text).map_err(|cause| wrong(format!("it is not JSON: {cause}")))?;
+    let document: Value =
+        serde_json::from_str(text).map_err(|cause| wrong(format!("it is not JSON: {cause}")))?;
     let all = match document {
         Value::Array(all) => all,
         one => vec![one],
@@ -168,7 +169,9 @@ async fn directory(place: &Place, number: usize, kind: DirectoryKind) -> Result<
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_string())))
         .map_err(|cause| failed(&cause))?;
-    let answer = client::ask(&Peer::Unix(place.admin_socket()), request, PATIENCE).await.map_err(|cause| failed(&cause))?;
+    let answer = client::ask(&Peer::Unix(place.admin_socket()), request, PATIENCE)
+        .await
+        .map_err(|cause| failed(&cause))?;
     let made: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let text = |key: &str| made.get(key).and_then(Value::as_str);
     match (text("base_url"), text("token")) {

@@ -148,7 +148,8 @@ fn build(
             headers.push((name.clone(), value.to_owned()));
         }
     }
-    let mut request = Request::builder().method(method).uri(server.path(&path)).header("host", server.authority());
+    let mut request =
+        Request::builder().method(method).uri(server.path(&path)).header("host", server.authority());
     for (name, value) in headers {
         request = request.header(name, value);
     }

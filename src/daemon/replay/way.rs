@@ -102,7 +102,10 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// Status, keyword and sentence.
@@ -218,7 +221,10 @@ mod tests {
         assert_eq!((server.host.as_str(), server.port, server.is_tls), ("scim.example.com", 443, true));
         assert_eq!(server.path("/Users?a=b"), "/scim/v2/Users?a=b");
         let server = Server::at("http://[::1]:8080", "t").unwrap();
-        assert_eq!((server.host.as_str(), server.port, server.path("/Users").as_str()), ("::1", 8080, "/Users"));
+        assert_eq!(
+            (server.host.as_str(), server.port, server.path("/Users").as_str()),
+            ("::1", 8080, "/Users")
+        );
         for wrong in ["ftp://x/", "scim.example.com", "https://a@b/scim"] {
             assert!(Server::at(wrong, "t").is_err(), "{wrong}");
         }

@@ -13,18 +13,20 @@ use crate::model::{DirectoryId, DirectoryKind, Timestamp};
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    get("activity", "SCIM requests, newest first; with `wait` the next ones", "Activity", |r| Box::pin(list(r)))
-        .query(&[
-            endpoints::text("directory", "only this directory's; `-` for requests without a valid token"),
-            endpoints::text("status", "`404`, `4xx`, or `error` for 400 and above"),
-            endpoints::text("method", "only this method"),
-            endpoints::text("request", "only the request of this id"),
-            endpoints::text("quirk", "only requests that needed this quirk"),
-            number("after", "only newer than this `id`"),
-            number("before", "only older than this `id`: `next` of the page before"),
-            number("limit", "most requests, 1 to 500; 50 unless given"),
-            endpoints::text("wait", "where nothing is newer than `after`: how long to wait for it, up to `60s`"),
-        ]),
+    get("activity", "SCIM requests, newest first; with `wait` the next ones", "Activity", |r| {
+        Box::pin(list(r))
+    })
+    .query(&[
+        endpoints::text("directory", "only this directory's; `-` for requests without a valid token"),
+        endpoints::text("status", "`404`, `4xx`, or `error` for 400 and above"),
+        endpoints::text("method", "only this method"),
+        endpoints::text("request", "only the request of this id"),
+        endpoints::text("quirk", "only requests that needed this quirk"),
+        number("after", "only newer than this `id`"),
+        number("before", "only older than this `id`: `next` of the page before"),
+        number("limit", "most requests, 1 to 500; 50 unless given"),
+        endpoints::text("wait", "where nothing is newer than `after`: how long to wait for it, up to `60s`"),
+    ]),
     get("activity/bodies", "For which directories bodies are or were kept", "ActivityRecordings", |r| {
         Box::pin(async { Ok(json!({ "recordings": r.state.activity.recordings() })) })
     }),
@@ -37,9 +39,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     )
     .body("ActivityRecordingNew")
     .created(),
-    delete(AdminRole::Operate, "activity/bodies/{directory}", "Keeps no further bodies", "ActivityStopped", |r| {
-        Box::pin(stop(r, r.segment(0)))
-    }),
+    delete(
+        AdminRole::Operate,
+        "activity/bodies/{directory}",
+        "Keeps no further bodies",
+        "ActivityStopped",
+        |r| Box::pin(stop(r, r.segment(0))),
+    ),
     get("activity/trace", "The bodies kept last, as a trace that can be replayed", "ActivityTrace", |r| {
         Box::pin(trace(r))
     })
@@ -152,9 +158,11 @@ async fn changes(request: &Request<'_>, row: &Row) -> Result<(Value, bool), Admi
         .mirror
         .read_long::<_, AdminError, _>(move |tx| Ok(history::search(tx, &query)?))
         .await?;
-    let own = found.changes.iter().map(|entry| &entry.change).filter(|change| {
-        change.request.as_deref() == Some(row.request.as_str())
-    });
+    let own = found
+        .changes
+        .iter()
+        .map(|entry| &entry.change)
+        .filter(|change| change.request.as_deref() == Some(row.request.as_str()));
     let shown: Vec<Value> = own
         .take(usize::try_from(CHANGES_MAX).unwrap_or(usize::MAX))
         .map(|change| {

@@ -9,10 +9,8 @@ pub(super) const ENDPOINTS: &[Endpoint] =
     &[get("openapi.json", "This API as an OpenAPI document", "Document", |request| Box::pin(show(request)))];
 
 /// The components of every subject: JSON objects of schemas by name.
-const SCHEMAS: &[(&str, &str)] = &[
-    ("common", include_str!("schema/common.json")),
-    ("activity", include_str!("schema/activity.json")),
-];
+const SCHEMAS: &[(&str, &str)] =
+    &[("common", include_str!("schema/common.json")), ("activity", include_str!("schema/activity.json"))];
 
 async fn show(_: &Request<'_>) -> Result<Value, AdminError> {
     Ok(document())

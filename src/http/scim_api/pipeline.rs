@@ -121,15 +121,22 @@ impl ScimApi {
         id: &RequestId,
         took: Duration,
     ) -> activity::Entry {
-        let header =
-            |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name: HeaderName| {
+            head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
         let target = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
         let is_small = |bytes: &Bytes| bytes.len() <= activity::ONE_BYTES_MAX;
         let directory = noted.directory.as_ref().map(|one| one.directory.id.clone());
         let raw = noted.body.filter(|body| is_small(body) && is_small(&answer.body)).map(|body| {
             let base = self.running.load();
             let below = target.strip_prefix(base.settings.base_path.as_str()).unwrap_or(&target).to_owned();
-            let headers = [("User-Agent", USER_AGENT), ("Accept", ACCEPT), ("Content-Type", CONTENT_TYPE)];
+            let headers = [
+                ("User-Agent", USER_AGENT),
+                ("Accept", ACCEPT),
+                ("Content-Type", CONTENT_TYPE),
+                ("If-Match", IF_MATCH),
+                ("If-None-Match", IF_NONE_MATCH),
+            ];
             let headers = headers.into_iter().filter_map(|(name, key)| Some((name, header(key)?))).collect();
             activity::Raw { target: below, headers, body, answer: answer.body.clone() }
         });

@@ -53,11 +53,14 @@ fn context(call: &Call<'_>, found: &Value, directories: &Value) -> Value {
     let filter = FILTERS.map(|name| (name, call.param(name).unwrap_or_default()));
     let (before, tail) = (call.param("before").unwrap_or_default(), call.param("tail").unwrap_or_default());
     let next = found.get("next").and_then(Value::as_u64).map(|next| next.to_string()).unwrap_or_default();
-    let rows = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let mut options = vec![json!({ "value": "", "label": "All" })];
-    options.extend(rows(directories, "directories").iter().map(|one| {
-        json!({ "value": one.get("id"), "label": one.get("name") })
-    }));
+    options.extend(
+        rows(directories, "directories")
+            .iter()
+            .map(|one| json!({ "value": one.get("id"), "label": one.get("name") })),
+    );
     options.push(json!({ "value": "-", "label": "Without a valid token" }));
     let running: Vec<Value> = rows(found, "recordings")
         .into_iter()
@@ -131,7 +134,10 @@ pub(in crate::http::console) async fn record(call: &Call<'_>) -> Result<Shown, F
 pub(in crate::http::console) async fn stop(call: &Call<'_>) -> Result<Shown, Fault> {
     let directory = call.form("directory").unwrap_or_default();
     call.send(Method::DELETE, &format!("activity/bodies/{}", encoded(directory)), &Value::Null).await?;
-    Ok(Shown::done(link("/activity", &[("directory", directory)]), format!("No further bodies of {directory} are kept.")))
+    Ok(Shown::done(
+        link("/activity", &[("directory", directory)]),
+        format!("No further bodies of {directory} are kept."),
+    ))
 }
 
 /// `GET /activity/trace`: what was kept, as a file that `rosterd replay` plays.
@@ -141,4 +147,3 @@ pub(in crate::http::console) async fn trace(call: &Call<'_>) -> Result<Shown, Fa
     let bytes = serde_json::to_vec_pretty(&found).unwrap_or_default();
     Ok(Shown::File { name: format!("{directory}-trace.json"), media_type: "application/json", bytes })
 }
-
