@@ -15,7 +15,7 @@ use super::explain::{AtTarget, at_target};
 use super::file::pin::NoVersion;
 use super::file::reload::Reloads;
 use super::file::wish::plan_of;
-use super::guard::verdict::{self, DecideError};
+use super::guard::verdict::DecideError;
 use super::latency::{self, Meter, Unenforced};
 use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
 use super::pull::Pull;
@@ -207,6 +207,15 @@ impl Reconciler {
     /// # Errors
     /// [`Error::UnknownTarget`], [`Error::Closed`].
     pub async fn sync(&self, target: &TargetName, adopt: bool, origin: Origin) -> Result<SyncReport, Error> {
+        self.ask(target, |reply| Order::Sync { adopt, origin: origin.clone(), reply }).await
+    }
+
+    /// Gives an order to the task of `target` and waits for its answer.
+    async fn ask<R>(
+        &self,
+        target: &TargetName,
+        order: impl Fn(oneshot::Sender<R>) -> Order,
+    ) -> Result<R, Error> {
         // A reload may replace the task in between; the second time meets the new one.
         for _ in 0..2 {
             let orders = {
@@ -214,11 +223,11 @@ impl Reconciler {
                 let found = targets.running.iter().find(|one| one.settings.name == *target);
                 found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
             };
-            let (reply, report) = oneshot::channel();
-            if orders.send(Order::Sync { adopt, origin: origin.clone(), reply }).await.is_ok()
-                && let Ok(report) = report.await
+            let (reply, answer) = oneshot::channel();
+            if orders.send(order(reply)).await.is_ok()
+                && let Ok(answer) = answer.await
             {
-                return Ok(report);
+                return Ok(answer);
             }
         }
         Err(Error::Closed)
@@ -234,21 +243,8 @@ impl Reconciler {
         decision: Decision,
         origin: Origin,
     ) -> Result<DecisionReport, Error> {
-        for _ in 0..2 {
-            let orders = {
-                let targets = self.targets();
-                let found = targets.running.iter().find(|one| one.settings.name == *target);
-                found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
-            };
-            let (reply, report) = oneshot::channel();
-            let order = Order::Decide { decision: decision.clone(), origin: origin.clone(), reply };
-            if orders.send(order).await.is_ok()
-                && let Ok(report) = report.await
-            {
-                return report;
-            }
-        }
-        Err(Error::Closed)
+        let order = |reply| Order::Decide { decision: decision.clone(), origin: origin.clone(), reply };
+        self.ask(target, order).await?
     }
 
     /// Events for readers.
@@ -343,20 +339,7 @@ impl Reconciler {
         to: Option<Seq>,
         origin: Origin,
     ) -> Result<RollbackReport, Error> {
-        for _ in 0..2 {
-            let orders = {
-                let targets = self.targets();
-                let found = targets.running.iter().find(|one| one.settings.name == *target);
-                found.ok_or_else(|| Error::UnknownTarget(target.clone()))?.orders.clone()
-            };
-            let (reply, report) = oneshot::channel();
-            if orders.send(Order::RollBack { to, origin: origin.clone(), reply }).await.is_ok()
-                && let Ok(report) = report.await
-            {
-                return report;
-            }
-        }
-        Err(Error::Closed)
+        self.ask(target, |reply| Order::RollBack { to, origin: origin.clone(), reply }).await?
     }
 
     /// Forgets a target that the configuration dropped; with `delete` its files go, as far as they are still ours.
@@ -598,55 +581,7 @@ fn transports(targets: &[TargetSettings]) -> Result<Vec<Option<Transport>>, Erro
     targets.iter().map(transport).collect()
 }
 
-/// What a run of `target` would do, without any task: for a command while no daemon runs. Blocking.
-///
-/// # Errors
-/// [`Error::UnknownTarget`], [`Error::Store`].
-pub fn plan_offline(
-    mirror: &Mirror,
-    settings: Settings,
-    target: &TargetName,
-    clock: &dyn Clock,
-) -> Result<Plan, Error> {
-    let Settings { targets, roles, directories } = settings;
-    let found = targets.iter().find(|one| one.name == *target);
-    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
-    let snapshot = Snapshot::take(mirror, Arc::new(Rules { roles, directories }), clock, None)?;
-    Ok(plan_of(mirror, found, &snapshot, clock.now())?)
-}
-
-/// Carries out a decision without any task; the daemon acts on it when it starts. Blocking.
-///
-/// # Errors
-/// [`Error::UnknownTarget`], [`Error::Refused`], [`Error::Store`].
-pub fn decide_offline(
-    mirror: &Mirror,
-    settings: &Settings,
-    target: &TargetName,
-    decision: Decision,
-    origin: Origin,
-) -> Result<DecisionReport, Error> {
-    let found = settings.targets.iter().find(|one| one.name == *target);
-    let found = found.ok_or_else(|| Error::UnknownTarget(target.clone()))?;
-    let done = verdict::decide(mirror, found, decision, origin);
-    let (decided, held_removals, seq) = done.map_err(|error| decide_error(target, error))?;
-    Ok(DecisionReport { target: target.clone(), decided, held_removals, seq, state: None, error: None })
-}
-
-/// Carries out an order about deliveries without any task; the daemon acts on it when it starts. Blocking.
-///
-/// # Errors
-/// [`Error::UnknownTarget`], [`Error::Delivery`], [`Error::Store`].
-pub fn deliver_offline(
-    mirror: &Mirror,
-    settings: &Settings,
-    order: DeliveryOrder,
-    origin: Origin,
-) -> Result<DeliveryReport, Error> {
-    command::carry_out(mirror, &command::told(settings), order, origin).map_err(order_error)
-}
-
-fn order_error(error: OrderError) -> Error {
+pub(super) fn order_error(error: OrderError) -> Error {
     match error {
         OrderError::UnknownTarget(name) => Error::UnknownTarget(name),
         OrderError::Refused(why) => Error::Delivery(why),

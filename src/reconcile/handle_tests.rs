@@ -23,6 +23,7 @@ use crate::model::{
     DirectoryId, DirectoryKind, ManualClock, Origin, ResourceId, ResourceType, Secret, Timestamp,
 };
 use crate::reconcile::event::EventFilter;
+use crate::reconcile::offline::plan_offline;
 use crate::reconcile::record;
 use crate::reconcile::timing::schedule::Wait;
 use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, Sending, WebhookSettings};

@@ -13,6 +13,7 @@ mod explain;
 mod file;
 mod handle;
 mod latency;
+mod offline;
 mod pulse;
 mod record;
 mod restored;
@@ -35,8 +36,9 @@ pub use explain::AtTarget;
 pub use file::look::Evidence;
 pub use file::pin::NoVersion;
 pub use guard::book::{Book, Decided, Decision, Hold, Refused};
-pub use handle::{Error, Reconciler, decide_offline, deliver_offline, plan_offline};
+pub use handle::{Error, Reconciler};
 pub use latency::{Late, Unenforced};
+pub use offline::{decide_offline, deliver_offline, plan_offline};
 pub use plan::Plan;
 pub use settings::{
     Apply, Batch, CONCURRENCY, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal,

@@ -4,9 +4,8 @@ use std::process::Command;
 
 use base64::Engine as _;
 
-use crate::story::{
-    DANGEROUS, ROLE, Server, Story, free_port, has, http_status, open_to_all, run, wait_port,
-};
+use crate::names;
+use crate::story::{ROLE, Server, Story, free_port, has, http_status, open_to_all, run, wait_port};
 use crate::support::daemon::Daemon;
 
 #[test]
@@ -22,7 +21,8 @@ fn apache_lets_in_whom_the_group_names() {
     let hash =
         run(Command::new("htpasswd").args(["-nbs", "x", "pw"])).trim().trim_start_matches("x:").to_owned();
     let known = ["alice@example.com", "alicia@example.com", "bob@example.com"].into_iter();
-    let known = known.chain(DANGEROUS.iter().copied().filter(|name| !name.contains(['\n', '\r', ':'])));
+    let known =
+        known.chain(names::DANGEROUS.iter().copied().filter(|name| !name.contains(['\n', '\r', ':'])));
     std::fs::write(daemon.path("users"), known.map(|name| format!("{name}:{hash}\n")).collect::<String>())
         .unwrap();
     std::fs::create_dir(daemon.path("www")).unwrap();

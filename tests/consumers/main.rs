@@ -26,6 +26,7 @@ mod examples;
 mod haproxy;
 mod harness;
 mod kubernetes;
+mod names;
 mod nginx;
 mod opa;
 mod openfga;

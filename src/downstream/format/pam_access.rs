@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use crate::access::View;
 
 use super::people::{self, Notation};
-use super::{Format, OptionDoc, OptionKind, Options, RenderError, Rendered, account, json};
+use super::{Format, OptionDoc, OptionKind, Options, RenderError, Rendered, account};
 
 pub(super) const FORMAT: Format = Format {
     name: "pam-access",
@@ -33,20 +33,13 @@ pub(super) const FORMAT: Format = Format {
     ],
     render: super::Render::One(render),
     check,
-    example,
+    example: people::example_of_admins,
     has_local_power: true,
     ..super::PLAIN
 };
 
 /// The end of every file.
 const CLOSE: &str = "-:ALL:ALL";
-
-fn example() -> Options {
-    Options {
-        values: [("roles".to_owned(), vec!["admin"].into())].into_iter().collect(),
-        ..json::placeholder_options()
-    }
-}
 
 fn are_origins(text: &str) -> bool {
     let is_origin = |word: &str| {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::access::{View, ViewRole, ViewUser};
 use crate::model::RoleName;
 
-use super::{Carried, LeftOut, OptionDoc, OptionKind, Options, REQUIRED, RenderError};
+use super::{Carried, LeftOut, OptionDoc, OptionKind, Options, REQUIRED, RenderError, json};
 
 /// The option that narrows a file to some roles.
 pub(super) const ROLES: OptionDoc = OptionDoc {
@@ -23,6 +23,14 @@ pub(super) const ROLES_REQUIRED: OptionDoc = OptionDoc {
     description: "Holders of any of these roles are listed, such as `[\"db-admin\"]`.",
     ..ROLES
 };
+
+/// Options of an example that lists the holders of `admin`.
+pub(super) fn example_of_admins() -> Options {
+    Options {
+        values: [("roles".to_owned(), vec!["admin"].into())].into_iter().collect(),
+        ..json::placeholder_options()
+    }
+}
 
 pub(super) fn is_role(text: &str) -> bool {
     RoleName::parse(text).is_ok()
@@ -72,6 +80,24 @@ pub(super) fn written<'a>(
         }
     }
     people
+}
+
+/// Everybody who holds one of the roles that the option must name, as `write` writes them and sorted by name; and who
+/// could not be written.
+pub(super) fn listed(
+    view: &View,
+    options: &Options,
+    format: &'static str,
+    write: fn(&str) -> Result<String, &'static str>,
+) -> Result<(Vec<String>, Vec<LeftOut>), RenderError> {
+    if options.texts("roles").is_none() {
+        return Err(missing(format, "roles"));
+    }
+    let mut left_out = Vec::new();
+    let holders = holders(&roles(view, options));
+    let notation = Notation { write: &|name| write(name).map_err(str::to_owned) };
+    let people = written(view, &|user| holders.contains(user.name.as_str()), &notation, &mut left_out);
+    Ok((people.into_values().map(|person| person.written).collect(), left_out))
 }
 
 /// A user left out for `why`.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use crate::access::View;
 
-use super::people::{self, Notation};
-use super::{Format, Options, RenderError, Rendered, account, escape, json};
+use super::people;
+use super::{Format, Options, RenderError, Rendered, account, escape};
 
 pub(super) const FORMAT: Format = Format {
     name: "pg-hba-list",
@@ -18,7 +18,7 @@ pub(super) const FORMAT: Format = Format {
     options: &[people::ROLES_REQUIRED],
     render: super::Render::One(render),
     check,
-    example,
+    example: people::example_of_admins,
     has_local_power: true,
     ..super::PLAIN
 };
@@ -26,24 +26,10 @@ pub(super) const FORMAT: Format = Format {
 /// What a list without anybody holds.
 const NOBODY: &str = "\"\"";
 
-fn example() -> Options {
-    Options {
-        values: [("roles".to_owned(), vec!["admin"].into())].into_iter().collect(),
-        ..json::placeholder_options()
-    }
-}
-
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
-    if options.texts("roles").is_none() {
-        return Err(people::missing(FORMAT.name, "roles"));
-    }
-    let mut left_out = Vec::new();
-    let listed = people::holders(&people::roles(view, options));
-    let notation = Notation { write: &|name| user(name).map_err(str::to_owned) };
-    let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
-    let mut lines: Vec<&str> = people.values().map(|person| person.written.as_str()).collect();
+    let (mut lines, left_out) = people::listed(view, options, FORMAT.name, user)?;
     if lines.is_empty() {
-        lines.push(NOBODY);
+        lines.push(NOBODY.to_owned());
     }
     let mut text = lines.join("\n");
     text.push('\n');

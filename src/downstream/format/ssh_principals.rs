@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use crate::access::View;
 
-use super::people::{self, Notation};
-use super::{Format, Options, RenderError, Rendered, account, fit, json};
+use super::people;
+use super::{Format, Options, RenderError, Rendered, account, fit};
 
 pub(super) const FORMAT: Format = Format {
     name: "ssh-principals",
@@ -18,28 +18,15 @@ pub(super) const FORMAT: Format = Format {
     options: &[people::ROLES_REQUIRED],
     render: super::Render::One(render),
     check,
-    example,
+    example: people::example_of_admins,
     has_local_power: true,
     ..super::PLAIN
 };
 
-fn example() -> Options {
-    Options {
-        values: [("roles".to_owned(), vec!["admin"].into())].into_iter().collect(),
-        ..json::placeholder_options()
-    }
-}
-
 fn render(view: &View, options: &Options) -> Result<Rendered, RenderError> {
-    if options.texts("roles").is_none() {
-        return Err(people::missing(FORMAT.name, "roles"));
-    }
-    let mut left_out = Vec::new();
-    let listed = people::holders(&people::roles(view, options));
-    let notation = Notation { write: &|name| principal(name).map_err(str::to_owned) };
-    let people = people::written(view, &|user| listed.contains(user.name.as_str()), &notation, &mut left_out);
-    let lines = people.values().map(|person| format!("{}\n", person.written));
-    Ok(Rendered { bytes: lines.collect::<String>().into_bytes(), left_out })
+    let (principals, left_out) = people::listed(view, options, FORMAT.name, principal)?;
+    let lines: String = principals.into_iter().map(|one| one + "\n").collect();
+    Ok(Rendered { bytes: lines.into_bytes(), left_out })
 }
 
 /// One principal as sshd compares it, byte by byte.
