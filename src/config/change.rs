@@ -47,7 +47,8 @@ pub fn between(old: &Config, new: &Config) -> Difference {
         ("server.tls", old.server.tls != new.server.tls),
         ("server.limits", old.server.limits != new.server.limits),
         ("publish: listen, tls or limits", listening(old) != listening(new)),
-        ("admin.socket", old.admin != new.admin),
+        ("admin.socket", old.admin.socket != new.admin.socket),
+        ("admin: listen or tls", people(old) != people(new)),
         ("mirror.path", old.mirror.path != new.mirror.path),
         ("log.format", old.log.format != new.log.format),
     ] {
@@ -78,7 +79,46 @@ pub fn between(old: &Config, new: &Config) -> Difference {
     roles(old, new, &mut found);
     targets(old, new, &mut found);
     readers(old, new, &mut found);
+    users(old, new, &mut found);
     found
+}
+
+/// What of `[admin]` counts from the next start on.
+fn people(config: &Config) -> Option<(&listener::Settings, Option<&tls::Settings>)> {
+    config.admin.web.as_ref().map(|one| (&one.listener, one.tls.as_ref()))
+}
+
+/// Somebody who comes, or may do more, only adds; somebody who has to sign in anew may find that they cannot.
+fn users(old: &Config, new: &Config, found: &mut Difference) {
+    let (old, new) = match (&old.admin.web, &new.admin.web) {
+        (Some(old), Some(new)) => (old, new),
+        (Some(_), None) => {
+            found.removes.push("admin.listen goes; nobody may sign in any more".to_owned());
+            return;
+        }
+        (None, _) => return,
+    };
+    if (&old.trusted_proxies, &old.allow_from, &old.public_url)
+        != (&new.trusted_proxies, &new.allow_from, &new.public_url)
+    {
+        found.removes.push("admin: public_url, trusted_proxies or allow_from changes".to_owned());
+    }
+    for was in &old.users {
+        let key = format!("admin.user.{}", was.name);
+        let Some(is) = new.users.iter().find(|one| one.name == was.name) else {
+            found.removes.push(format!("{key} goes"));
+            continue;
+        };
+        if was.role != is.role {
+            found.note(is.role > was.role, format!("{key}.role changes"));
+        }
+        if was.password != is.password {
+            found.removes.push(format!("{key}.password_file changes"));
+        }
+    }
+    for is in new.users.iter().filter(|is| !old.users.iter().any(|was| was.name == is.name)) {
+        found.adds.push(format!("admin.user.{} comes", is.name));
+    }
 }
 
 /// What of `[publish]` counts from the next start on.

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::problem::{Kind, Problem, Problems, Source, sort};
 use super::reader::{Report, Table, Value, what};
 use super::secret::Files;
-use super::{Config, Loaded, directory, guard, publish, role, schema, server, target, via};
+use super::{Config, Loaded, admin, directory, guard, publish, role, schema, server, target, via};
 use crate::reconcile::TargetKind;
 use crate::reconcile::guard::Guard;
 
@@ -73,7 +73,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     files.daemon = Some(via::daemon(&state));
     via::installer(root.table("installer"), files);
     let server = server::server(root.table("server"), files);
-    let admin = server::admin(root.table("admin"));
+    let admin = admin::admin(root.table("admin"), files);
     let (log, activity) = server::log(root.table("log"));
 
     let sections = root.tables("directory");
@@ -126,7 +126,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
 }
 
 /// No two of a kind may have one name.
-fn unique(sections: &[Table<'_>], key: &'static str) {
+pub(super) fn unique(sections: &[Table<'_>], key: &'static str) {
     report_repeats(sections.iter().filter_map(|section| section.get(key)));
 }
 

@@ -9,7 +9,7 @@
 //!
 //! - `document`: one parsed file, from text to [`Config`]
 //! - `reader`: tables and values with their places; unknown keys
-//! - `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
+//! - `admin`, `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
 //! - `secret`: where a `*_file` is looked up, and which files are refused
 //! - `installer`: the other file, root's own, which only `rosterd installer` reads ([`load_installer`])
 //! - `value`: durations, sizes, modes
@@ -17,6 +17,7 @@
 
 pub mod change;
 
+mod admin;
 mod directory;
 mod document;
 mod event;
@@ -42,6 +43,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use admin::{Admin, AdminWeb};
 pub use directory::Directory;
 pub use installer::load_installer;
 pub use problem::{Kind, Place, Problem, Problems};
@@ -50,7 +52,6 @@ pub use server::Server;
 pub use value::parse_duration;
 
 use crate::access::Role;
-use crate::http::listener;
 use crate::reconcile::event::body::Hidden;
 use crate::reconcile::{self, DirectorySettings, TargetSettings};
 use crate::scim::schema::{Extension, Registry};
@@ -70,7 +71,7 @@ pub struct Config {
     /// `[server]`.
     pub server: Server,
     /// `[admin]`.
-    pub admin: listener::Settings,
+    pub admin: Admin,
     /// `[mirror]`.
     pub mirror: mirror::Settings,
     /// `[[directory]]`, in order of precedence.

@@ -1,6 +1,5 @@
-//! `[server]`, `[admin]`, `[mirror]` and `[log]`: what the daemon itself needs.
+//! `[server]`, `[mirror]` and `[log]`: what the daemon itself needs.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secrets;
@@ -137,7 +136,7 @@ pub(super) fn networks(value: Option<Value<'_>>) -> Vec<Network> {
 }
 
 /// `https://host[:port]`, without the slash that people like to put behind it.
-fn public_url(text: &str) -> Result<String, String> {
+pub(super) fn public_url(text: &str) -> Result<String, String> {
     let wrong =
         || "write the address that clients use, without a path: `https://scim.example.com`".to_owned();
     let trimmed = text.trim_end_matches('/');
@@ -226,27 +225,6 @@ fn spell(span: Duration) -> String {
         .into_iter()
         .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit))
         .map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
-}
-
-/// `[admin]`: the socket of the commands.
-pub(super) fn admin(section: Option<Table<'_>>) -> listener::Settings {
-    let mut path = PathBuf::from("/run/rosterd/admin.sock");
-    if let Some(section) = section {
-        if let Some(value) = section.get("socket")
-            && let Some(text) = value.text()
-        {
-            path = PathBuf::from(text);
-            // The kernel's limit for a unix socket's name is 108 bytes with its end mark (unix(7)).
-            if !path.is_absolute() || text.len() > 107 {
-                value.fail(what(format!("`{}` must be an absolute path of at most 107 bytes", value.path())));
-            }
-        }
-        section.planned("listen", "the web console comes later; metrics are on the admin socket");
-        section.planned("tls", "the web console comes later");
-        section.planned("user", "the web console and its users come later");
-        section.finish();
-    }
-    listener::Settings { addresses: vec![Address::Unix(path)], name: "admin", unix_mode: 0o660 }
 }
 
 /// `[mirror]`.

@@ -66,7 +66,7 @@ fn an_empty_config_is_the_defaults() {
     let config = read("").unwrap().config;
     assert_eq!(config.server.listener.addresses, ["127.0.0.1:8080".parse().unwrap()]);
     assert_eq!(config.server.limits, crate::http::limits::Settings::default());
-    assert_eq!(config.admin.addresses, ["unix:/run/rosterd/admin.sock".parse().unwrap()]);
+    assert_eq!(config.admin.socket.addresses, ["unix:/run/rosterd/admin.sock".parse().unwrap()]);
     assert_eq!(config.mirror.path, Path::new("/var/lib/rosterd/mirror.db"));
     assert!(config.directories.is_empty() && config.roles.is_empty() && config.targets.is_empty());
 }
@@ -102,7 +102,6 @@ fn faults_of_the_language_itself_have_a_place_too() {
 #[test]
 fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
     for (text, line, key) in [
-        ("[admin]\nlisten = \"127.0.0.1:8081\"\n", 2, "admin.listen"),
         ("[mirror]\nurl_file = \"pg\"\n", 2, "mirror.url_file"),
         ("[mirror]\nfollow_file = \"nats\"\n", 2, "mirror.follow_file"),
     ] {
@@ -114,6 +113,9 @@ fn keys_that_are_not_built_yet_are_refused_and_never_ignored() {
         &["`target.x.type` = `nats` is not supported by this version"],
     );
 }
+
+#[path = "admin_tests.rs"]
+mod admin;
 
 #[test]
 fn a_guard_of_a_target_changes_what_it_names() {

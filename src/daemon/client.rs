@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::Request;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -45,6 +45,8 @@ impl fmt::Display for Peer {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// The body, whole.
     pub body: Bytes,
 }
@@ -106,11 +108,12 @@ where
     let driver = tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(|cause| broken(&cause))?;
     let status = answer.status().as_u16();
+    let headers = answer.headers().clone();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
         .collect()
         .await
         .map_err(|cause| broken(&cause))?
         .to_bytes();
     driver.abort();
-    Ok(Answer { status, body })
+    Ok(Answer { status, headers, body })
 }

@@ -52,6 +52,7 @@ impl Local {
             running: ArcSwap::from_pointee(wire::snapshot(&config, Arc::clone(&config.registry), base_url)),
             targets: Some(resting),
             reload: None,
+            doctor: None,
             health: Arc::new(health),
             metrics: Arc::new(Metrics::new()),
             activity,
@@ -68,6 +69,6 @@ impl Local {
         let body = body.unwrap_or_default();
         let reply = admin_api::handle(&self.state, self.caller.clone(), &method, path, query, &body).await;
         let body = if reply.body.is_null() { Bytes::new() } else { Bytes::from(reply.body.to_string()) };
-        Answer { status: reply.status, body }
+        Answer { status: reply.status, headers: hyper::HeaderMap::new(), body }
     }
 }

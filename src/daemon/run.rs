@@ -24,7 +24,7 @@ use crate::model::{Clock, SystemClock};
 use crate::telemetry;
 
 use super::config_watch::ConfigWatch;
-use super::service::{Parts, Service};
+use super::service::{Bound, Parts, Service};
 use super::watchdog::{self, Watchdog};
 use super::{Error, notify, owner};
 
@@ -95,16 +95,21 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     let mirror = parts.mirror.clone();
     let tls = config.server.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     let scim = listener::bind(&config.server.listener, &mut inherited)?;
-    let admin = listener::bind(&config.admin, &mut inherited)?;
+    let admin = listener::bind(&config.admin.socket, &mut inherited)?;
     let bound: Vec<String> = scim.iter().map(Socket::local).collect();
     let publish = bind_publish(&config, &mut inherited)?;
+    let web = bind_web(&config, &mut inherited)?;
     for name in inherited.left() {
         tracing::warn!(name, "systemd passed a socket that nothing here listens on");
     }
     let (stop, stopping) = watch::channel(false);
     let publish_tls = publish.as_ref().and_then(|(_, tls)| tls.clone());
-    let certificates = tls.iter().chain(&publish_tls).cloned().collect();
-    let service = Service::start(parts, certificates, &bound, stopping.clone()).await?;
+    let web_tls = web.as_ref().and_then(|(_, tls)| tls.clone());
+    let certificates = tls.iter().chain(&publish_tls).chain(&web_tls).cloned().collect();
+    let people: Vec<String> = web.iter().flat_map(|(sockets, _)| sockets.iter().map(Socket::local)).collect();
+    let bound_web = people.iter().filter_map(|address| address.parse().ok()).collect();
+    let at = Bound { scim: bound.clone(), web: bound_web };
+    let service = Service::start(parts, certificates, at, stopping.clone()).await?;
 
     let mut tasks = JoinSet::new();
     let metrics = service.metrics();
@@ -114,6 +119,11 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
         told = sockets.iter().map(Socket::local).collect();
         let readers = serving_readers(settings, tls, &metrics);
         tasks.spawn(server::serve(sockets, readers, service.publish(), stopping.clone()));
+    }
+    if let Some(((sockets, tls), handler)) = web.zip(service.web()) {
+        let proxies = config.admin.web.as_ref().map(|one| one.trusted_proxies.clone()).unwrap_or_default();
+        let people = self::serving(&limits::Settings::default(), tls, &proxies, &metrics);
+        tasks.spawn(server::serve(sockets, people, handler, stopping.clone()));
     }
     tasks.spawn(server::serve(scim, serving, service.scim(), stopping.clone()));
     let local = serving_admin(&metrics);
@@ -128,6 +138,9 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     }
     for address in &told {
         tracing::info!(%address, "serving readers");
+    }
+    for address in &people {
+        tracing::info!(%address, "serving the console and the admin API");
     }
     notify::ready(&service.status_line());
     let ended = attend(&service, &mirror, &mut signals, config_watch, &mut tasks).await;
@@ -270,11 +283,18 @@ fn serving_readers(settings: &config::Publish, tls: Option<Arc<Tls>>, metrics: &
     Serving { half_close, ..serving(&settings.limits, tls, &settings.trusted_proxies, metrics) }
 }
 
-/// The sockets for readers, and their certificate if they speak TLS.
-type ForReaders = (Vec<Socket>, Option<Arc<Tls>>);
+/// The sockets of a listener, and its certificate if it speaks TLS.
+type Guarded = (Vec<Socket>, Option<Arc<Tls>>);
+
+/// What to serve people on, if `[admin] listen` is set.
+fn bind_web(config: &Config, inherited: &mut Inherited) -> Result<Option<Guarded>, Error> {
+    let Some(settings) = &config.admin.web else { return Ok(None) };
+    let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    Ok(Some((listener::bind(&settings.listener, inherited)?, tls)))
+}
 
 /// What to serve readers on, if `[publish]` is on.
-fn bind_publish(config: &Config, inherited: &mut Inherited) -> Result<Option<ForReaders>, Error> {
+fn bind_publish(config: &Config, inherited: &mut Inherited) -> Result<Option<Guarded>, Error> {
     let Some(settings) = &config.publish else { return Ok(None) };
     let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     Ok(Some((listener::bind(&settings.listener, inherited)?, tls)))

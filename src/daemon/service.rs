@@ -9,8 +9,11 @@ use tokio::sync::{Mutex, watch};
 
 use crate::activity::Activity;
 use crate::config::{self, Config, Loaded, Secrets, change};
-use crate::http::admin_api::{AdminError, AdminSocket, AdminState, Answering, Reload};
+use crate::http::admin::{AdminTcp, Site};
+use crate::http::admin_api::{AdminError, AdminSocket, AdminState, AdminUser, Answering, Reload, Users};
+use crate::http::console::Console;
 use crate::http::health::Health;
+use crate::http::listener::Address;
 use crate::http::metrics::Metrics;
 use crate::http::publish::{self, PublishApi};
 use crate::http::scim_api::ScimApi;
@@ -22,7 +25,7 @@ use crate::telemetry;
 
 use super::targets::Running;
 use super::upkeep::Upkeep;
-use super::{Error, accept, notify, wire};
+use super::{Error, accept, doctor, notify, wire};
 
 /// What the start has ready by the time the parts are wired.
 pub(super) struct Parts {
@@ -38,6 +41,21 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
 }
 
+/// Where the listeners really listen.
+pub(super) struct Bound {
+    /// Those for identity providers.
+    pub(super) scim: Vec<String>,
+    /// Those for people.
+    pub(super) web: Vec<Address>,
+}
+
+/// The listener for people, and what of it a reload replaces.
+struct Web {
+    users: Arc<Users>,
+    tcp: Arc<AdminTcp>,
+    bound: Vec<Address>,
+}
+
 /// A running daemon.
 pub(super) struct Service {
     path: PathBuf,
@@ -48,6 +66,7 @@ pub(super) struct Service {
     scim: Arc<ScimApi>,
     publish: Arc<PublishApi>,
     admin: Arc<AdminState>,
+    web: Option<Web>,
     tls: Vec<Arc<Tls>>,
     base_url: String,
     state_dir: PathBuf,
@@ -66,7 +85,7 @@ impl Service {
     pub(super) async fn start(
         parts: Parts,
         tls: Vec<Arc<Tls>>,
-        bound: &[String],
+        bound: Bound,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let Parts { path, config, log, mirror, clock } = parts;
@@ -76,7 +95,7 @@ impl Service {
         let reconciler = Reconciler::start(mirror.clone(), settings, Arc::clone(&clock))?;
         let registry = Arc::clone(&config.registry);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::starting()));
-        let base_url = wire::base_url(&config, bound.first().map(String::as_str));
+        let base_url = wire::base_url(&config, bound.scim.first().map(String::as_str));
         let scim = ScimApi::new(
             mirror.clone(),
             config.server.scim.clone(),
@@ -95,6 +114,7 @@ impl Service {
             running: ArcSwap::from_pointee(wire::snapshot(&config, registry, base_url.clone())),
             targets: Some(Arc::new(Running(reconciler.clone()))),
             reload: Some(reload_through(Arc::clone(&itself))),
+            doctor: Some(doctor::of_daemon(path.clone())),
             health,
             metrics,
             activity,
@@ -111,6 +131,7 @@ impl Service {
         };
         let limits = config.publish.as_ref().map(|one| one.limits.clone()).unwrap_or_default();
         let publish = Arc::new(PublishApi::new(sources, wire::publish(&config), Arc::new(limits)));
+        let web = web(&config, &admin, bound.web).await?;
         let upkeep = Upkeep::new(mirror.clone(), config.mirror.path.clone());
         let service = Arc::new(Self {
             path,
@@ -121,6 +142,7 @@ impl Service {
             scim,
             publish,
             admin,
+            web,
             tls,
             base_url,
             state_dir: config.state_dir().to_owned(),
@@ -145,6 +167,11 @@ impl Service {
     /// What answers operators.
     pub(super) fn admin(&self) -> Arc<AdminSocket> {
         Arc::new(AdminSocket::new(Arc::clone(&self.admin), Arc::default()))
+    }
+
+    /// What answers people over TCP, if anything does.
+    pub(super) fn web(&self) -> Option<Arc<AdminTcp>> {
+        self.web.as_ref().map(|web| Arc::clone(&web.tcp))
     }
 
     /// The file the config was read from.
@@ -294,6 +321,14 @@ impl Service {
         }
         self.publish.reload(wire::publish(&new));
         self.admin.activity.configure(new.activity.clone());
+        if let Some(web) = &self.web {
+            web.tcp.reload(wire::admin(&new, &web.bound));
+            let (users, wanted) = (Arc::clone(&web.users), people(&new));
+            // Hashing what is new takes a while; until it is done the old ones count.
+            if tokio::task::spawn_blocking(move || users.replace(&wanted)).await.is_err() {
+                notices.push("internal error: the users stay as they were".to_owned());
+            }
+        }
         for cause in self.tls.iter().filter_map(|tls| tls.reload().err()) {
             notices.push(format!("the old certificate stays: {cause}"));
         }
@@ -307,6 +342,25 @@ impl Service {
             "notices": notices,
         }))
     }
+}
+
+fn people(config: &Config) -> Vec<AdminUser> {
+    config.admin.web.as_ref().map(|web| web.users.clone()).unwrap_or_default()
+}
+
+/// The listener for people, if the config has one.
+async fn web(config: &Config, state: &Arc<AdminState>, bound: Vec<Address>) -> Result<Option<Web>, Error> {
+    if config.admin.web.is_none() {
+        return Ok(None);
+    }
+    let wanted = people(config);
+    let users = tokio::task::spawn_blocking(move || Users::new(&wanted));
+    let users = Arc::new(users.await.map_err(|_| Error::Dead("what reads passwords"))?);
+    let settings = wire::admin(config, &bound);
+    let console = Console::new(Arc::clone(state), Arc::clone(&users)).map_err(std::io::Error::other);
+    let site: Arc<dyn Site> = Arc::new(console.map_err(Error::System)?);
+    let tcp = AdminTcp::new(Arc::clone(state), Arc::clone(&users), settings, Some(site), Arc::default());
+    Ok(Some(Web { users, tcp: Arc::new(tcp), bound }))
 }
 
 /// Records `config` in the mirror, with what it makes there.

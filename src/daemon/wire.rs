@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
+use crate::http::admin::{self, Hosts};
 use crate::http::admin_api::Snapshot;
+use crate::http::listener::Address;
 use crate::http::publish;
 use crate::model::DirectoryId;
 use crate::reconcile::event::public_keys;
@@ -39,6 +41,17 @@ pub(super) fn snapshot(config: &Config, registry: Arc<Registry>, base_url: Strin
         readers: config.readers.iter().map(|one| one.name.clone()).collect(),
         problems: Vec::new(),
         public_keys: public_keys(&config.targets),
+    }
+}
+
+/// What the admin listener goes by. `bound` is where it really listens.
+pub(super) fn admin(config: &Config, bound: &[Address]) -> admin::Settings {
+    let Some(web) = &config.admin.web else { return admin::Settings::default() };
+    let listen: Vec<Address> = web.listener.addresses.iter().chain(bound).cloned().collect();
+    admin::Settings {
+        trusted_proxies: web.trusted_proxies.clone(),
+        allow_from: web.allow_from.clone(),
+        hosts: Hosts::new(&listen, web.public_url.as_deref()),
     }
 }
 

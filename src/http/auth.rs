@@ -129,25 +129,43 @@ impl<K: Eq + Hash> Buckets<K> {
 
     /// Spends one of `key`'s at `now`. `Err`: there is none left, and how long until there is.
     pub(crate) fn spend(&self, key: K, now: Instant) -> Result<(), Duration> {
-        let rate = f64::from(self.settings.per_minute.max(1)) / 60.0;
-        let burst = f64::from(self.settings.burst.max(1));
-        let refilled =
-            |b: &Bucket| (b.spent - now.saturating_duration_since(b.at).as_secs_f64() * rate).max(0.0);
+        let (rate, burst) = (self.rate(), self.burst());
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= KEYS_MAX && !buckets.contains_key(&key) {
-            buckets.retain(|_, bucket| refilled(bucket) > 0.0);
+            buckets.retain(|_, bucket| self.refilled(bucket, now) > 0.0);
             if buckets.len() >= KEYS_MAX {
                 buckets.clear();
             }
         }
         let bucket = buckets.entry(key).or_insert(Bucket { spent: 0.0, at: now });
-        let spent = refilled(bucket);
+        let spent = self.refilled(bucket, now);
         if spent + 1.0 > burst {
             *bucket = Bucket { spent, at: now };
             return Err(Duration::from_secs_f64(((spent + 1.0 - burst) / rate).max(1.0)));
         }
         *bucket = Bucket { spent: spent + 1.0, at: now };
         Ok(())
+    }
+
+    /// How long `key` has to wait, if nothing is left to spend.
+    pub(crate) fn wait(&self, key: &K, now: Instant) -> Option<Duration> {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = self.refilled(buckets.get(key)?, now) + 1.0 - self.burst();
+        (over > 0.0).then(|| Duration::from_secs_f64((over / self.rate()).max(1.0)))
+    }
+
+    /// Lasting rate, per second.
+    fn rate(&self) -> f64 {
+        f64::from(self.settings.per_minute.max(1)) / 60.0
+    }
+
+    fn burst(&self) -> f64 {
+        f64::from(self.settings.burst.max(1))
+    }
+
+    /// What of a bucket is spent still.
+    fn refilled(&self, bucket: &Bucket, now: Instant) -> f64 {
+        (bucket.spent - now.saturating_duration_since(bucket.at).as_secs_f64() * self.rate()).max(0.0)
     }
 
     /// Gives back what [`Buckets::spend`] took: it was no failure after all.

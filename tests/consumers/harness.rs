@@ -52,6 +52,13 @@ impl Python {
         found(&format!("Python with {}", modules.join(", ")), install, is_here.then_some(Self(path)))
     }
 
+    /// A command of its modules: `python -m MODULE`.
+    pub fn module(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.0);
+        command.args(["-I", "-m", name]);
+        command
+    }
+
     /// Runs a script on standard input `input` and gives what it printed, which must be JSON.
     pub fn ask(&self, script: &str, input: &Value) -> Value {
         let mut child = Command::new(&self.0)

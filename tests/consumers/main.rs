@@ -18,6 +18,7 @@
 mod support;
 
 mod accounts;
+mod admin_api;
 mod apache;
 mod border0;
 mod casbin;

@@ -17,10 +17,12 @@
 mod support;
 
 mod activity;
+mod admin_api;
 mod bad_input;
 mod chaos;
 mod commands;
 mod company;
+mod console;
 mod crash;
 mod decisions;
 mod delivery;

@@ -87,15 +87,27 @@ impl Daemon {
         own
     }
 
+    /// Lines that begin with `admin: ` go into the section `[admin]`.
     pub fn write_config(&self, extra: &str) {
         let dir = self.dir.path().display();
+        let (admin, extra): (Vec<&str>, Vec<&str>) =
+            extra.split_inclusive('\n').partition(|line| line.starts_with("admin: "));
+        let admin: String = admin.iter().filter_map(|line| line.strip_prefix("admin: ")).collect();
         let text = format!(
-            "[server]\nlisten = [\"{}\"]\n[admin]\nsocket = \"{dir}/admin.sock\"\n[mirror]\npath = \"{dir}/state/mirror.db\"\n{}",
+            "[server]\nlisten = [\"{}\"]\n[admin]\nsocket = \"{dir}/admin.sock\"\n{admin}[mirror]\npath = \"{dir}/state/mirror.db\"\n{}",
             self.address,
-            extra.replace("{dir}", &dir.to_string())
-        );
+            extra.concat()
+        )
+        .replace("{dir}", &dir.to_string());
         std::fs::create_dir_all(self.dir.path().join("state")).unwrap();
         std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// Writes a file that only its owner may read.
+    pub fn secret(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(self.path(name), text).unwrap();
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     pub fn config(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 //! receiver that checks signatures, and bounded waiting for conditions.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod api;
 pub mod daemon;
 pub mod flaky;
 pub mod http;

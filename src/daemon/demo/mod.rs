@@ -4,6 +4,7 @@
 //! this program with a config of its own; the identity provider (`okta`) speaks real HTTP to it and the
 //! application (`receiver`) checks real signatures. Every wait is for a state and has an end.
 
+mod console;
 mod diff;
 mod okta;
 pub(super) mod place;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use console::Console;
 use place::Place;
 use receiver::Receiver;
 use supervised::Supervised;
@@ -83,10 +85,11 @@ async fn play(settings: &Settings, say: Say<'_>) -> Result<(), DemoError> {
     let receiver = Receiver::start(&secret)
         .await
         .map_err(|cause| DemoError::Setup(format!("cannot start the webhook receiver: {cause}")))?;
-    let place = Place::make(settings.dir.as_deref(), &secret, &receiver.url())?;
+    let console = Console::prepare()?;
+    let place = Place::make(settings.dir.as_deref(), &secret, &receiver.url(), &console)?;
     let mut daemon = Supervised::start(&place).await?;
     let shown = tokio::select! {
-        shown = show(settings, &place, &mut daemon, &receiver, say) => shown,
+        shown = show(settings, &place, &mut daemon, &receiver, &console, say) => shown,
         () = interrupted => { say("\nStopping."); Ok(()) }
     };
     // In order, whatever happened: the daemon's own end is part of what is shown.
@@ -103,12 +106,13 @@ async fn show(
     place: &Place,
     daemon: &mut Supervised,
     receiver: &Receiver,
+    console: &Console,
     say: Say<'_>,
 ) -> Result<(), DemoError> {
-    let desk = story::tell(place, daemon, receiver, say).await?;
+    let desk = story::tell(place, daemon, receiver, console, say).await?;
     if settings.exit {
         return Ok(());
     }
-    story::invite(place, &desk, say);
+    story::invite(place, &desk, console, say);
     daemon.wait().await
 }

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::DemoError;
+use super::console::{self, Console};
 
 /// Most lines of the daemon's log that a failure shows.
 const LOG_LINES_SHOWN: usize = 20;
@@ -27,6 +28,7 @@ impl Place {
         dir: Option<&Path>,
         webhook_secret: &str,
         webhook_url: &str,
+        console: &Console,
     ) -> Result<Self, DemoError> {
         let place = match dir {
             Some(dir) => Self { dir: kept(dir)?, temporary: false },
@@ -36,7 +38,8 @@ impl Place {
         place.folder("state")?;
         place.file("app-webhook-secret", webhook_secret)?;
         place.file("db-admins.acl.j2", TEMPLATE)?;
-        place.file("rosterd.toml", &config(&place.admin_socket(), webhook_url))?;
+        place.file("console-password", console.password())?;
+        place.file("rosterd.toml", &config(&place.admin_socket(), webhook_url, console))?;
         Ok(place)
     }
 
@@ -187,7 +190,8 @@ fn bare_config(admin_socket: &Path) -> String {
 }
 
 /// The demo's config. Paths are relative to the file, but a socket's must be absolute.
-fn config(admin_socket: &Path, webhook_url: &str) -> String {
+fn config(admin_socket: &Path, webhook_url: &str, console: &Console) -> String {
+    let (listen, user) = (console.address(), console::USER);
     let socket = toml::Value::String(admin_socket.display().to_string());
     format!(
         r#"# Written by `rosterd demo`.
@@ -196,6 +200,12 @@ listen = ["127.0.0.1:0"]               # any free port
 
 [admin]
 socket = {socket}
+listen = "{listen}"                    # the console
+
+[[admin.user]]
+name = "{user}"
+password_file = "console-password"
+role = "admin"
 
 [mirror]
 path = "state/mirror.db"
@@ -236,7 +246,8 @@ mod tests {
 
     #[test]
     fn a_temporary_place_is_private_and_goes() {
-        let place = Place::make(None, "whsec_x", "http://127.0.0.1:1/").unwrap();
+        let place =
+            Place::make(None, "whsec_x", "http://127.0.0.1:1/", &Console::prepare().unwrap()).unwrap();
         let dir = place.dir().to_owned();
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(place.config()).unwrap().permissions().mode() & 0o777, 0o600);
@@ -248,8 +259,10 @@ mod tests {
     fn a_folder_with_something_in_it_is_refused_and_an_empty_one_kept() {
         let dir = tempfile::tempdir().unwrap();
         let mine = dir.path().join("demo");
-        drop(Place::make(Some(&mine), "whsec_x", "http://127.0.0.1:1/").unwrap());
+        let console = Console::prepare().unwrap();
+        let make = || Place::make(Some(&mine), "whsec_x", "http://127.0.0.1:1/", &console);
+        drop(make().unwrap());
         assert!(mine.join("rosterd.toml").exists());
-        assert!(Place::make(Some(&mine), "whsec_x", "http://127.0.0.1:1/").is_err());
+        assert!(make().is_err());
     }
 }

@@ -7,6 +7,7 @@ use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
 
+use super::console::{self, Console};
 use super::diff::{self, Line};
 use super::okta::{Okta, Sent};
 use super::place::Place;
@@ -52,6 +53,7 @@ pub(super) async fn tell(
     place: &Place,
     daemon: &Supervised,
     receiver: &Receiver,
+    console: &Console,
     say: Say<'_>,
 ) -> Result<Desk, DemoError> {
     let stage = Stage { place, receiver, say };
@@ -103,17 +105,24 @@ pub(super) async fn tell(
     stage.model("the deactivation in the policy file", |model| !users(model).contains(&DANA)).await?;
     stage.webhooks("access.revoked", &[(DANA, &dana)]).await?;
 
+    stage.title("An operator signs in to the console");
+    console.look(&["Demo Okta", "haproxy", "access", "app"]).await?;
+    say(&format!("  {}   the first page shows the directory and all three targets", console.url()));
+
     stage.verdict()?;
     Ok(desk)
 }
 
 /// Says how to look around in the daemon that goes on serving.
-pub(super) fn invite(place: &Place, desk: &Desk, say: Say<'_>) {
+pub(super) fn invite(place: &Place, desk: &Desk, console: &Console, say: Say<'_>) {
     let config = place.config();
     let config = config.display();
     say(&format!("\n{BOLD}It goes on serving until Ctrl-C.{RESET} Push to it yourself:"));
     say(&format!("  base URL  {}", desk.base_url));
     say(&format!("  token     {}", desk.token));
+    say(&format!("open the console:\n  {BOLD}{}{RESET}", console.url()));
+    say(&format!("  name      {}", console::USER));
+    say(&format!("  password  {}", console.password()));
     say("or look around:");
     say(&format!("  rosterd status --config {config}"));
     say(&format!("  rosterd explain frank@example.com --config {config}"));

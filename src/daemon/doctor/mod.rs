@@ -7,12 +7,14 @@ mod network;
 mod state;
 mod unit;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::{self, Config, Secrets};
+use crate::http::admin_api::{AdminError, Answering, Doctor};
 
 use super::owner;
 
@@ -104,6 +106,34 @@ pub struct Said {
 ///
 /// INVARIANT: called while the process has one thread.
 pub fn examine(path: &Path, depth: Depth, said: &Said) -> Vec<Finding> {
+    look(path, depth, said, &|config| {
+        let error = owner::become_owner(config.state_dir()).err()?;
+        let what = format!("cannot become the owner of {}: {error}", config.state_dir().display());
+        Some(Finding::fail("D004", what, "run it as root or as the daemon's user"))
+    })
+}
+
+/// The same from within the daemon, which is its own user already.
+pub(super) fn of_daemon(path: PathBuf) -> Doctor {
+    Arc::new(move |is_online, status, tokens| -> Answering<'static> {
+        let path = path.clone();
+        Box::pin(async move {
+            let said = Said { status: Ok(status), tokens: Some(tokens) };
+            let depth = Depth { offline: !is_online, deep: false };
+            let found = tokio::task::spawn_blocking(move || look(&path, depth, &said, &|_| None)).await;
+            found.ok().and_then(|found| serde_json::to_value(found).ok()).ok_or_else(|| {
+                AdminError::new(500, "the installation could not be looked over", "the log says why")
+            })
+        })
+    })
+}
+
+fn look(
+    path: &Path,
+    depth: Depth,
+    said: &Said,
+    become_owner: &dyn Fn(&Config) -> Option<Finding>,
+) -> Vec<Finding> {
     let mut found = Vec::new();
     let loaded = match config::load(path, Secrets::Optional) {
         Ok(loaded) => loaded,
@@ -132,10 +162,7 @@ pub fn examine(path: &Path, depth: Depth, said: &Said) -> Vec<Finding> {
     found.extend(warnings);
     let config = loaded.config;
     found.extend(files::secrets(path, &config));
-    if let Err(error) = owner::become_owner(config.state_dir()) {
-        let what = format!("cannot become the owner of {}: {error}", config.state_dir().display());
-        found.push(Finding::fail("D004", what, "run it as root or as the daemon's user"));
-    }
+    found.extend(become_owner(&config));
     found.extend(local(&config, depth));
     found.extend(state::said(said));
     found.extend(network::look(&config, depth.offline));

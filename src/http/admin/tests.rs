@@ -1,1 +1,304 @@
+//! The listener over real sockets.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::{AdminTcp, Hosts, Settings};
+use crate::http::admin_api::{AdminName, AdminRole, AdminState, AdminUser, Caller, Snapshot, Users, handle};
+use crate::http::health::Health;
+use crate::http::limits::Settings as Limits;
+use crate::http::testing::{Reply, Server, Store};
+use crate::model::{DirectoryKind, Secret};
+use crate::scim::schema::Registry;
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A hash of it that another implementation made (argon2-cffi).
+const PHC: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$3lJVgHw1CQadnrvrrI9WfQ$I0ypF6mUMwAxhBBxNG0Rwi8PAjVK18SqiS1GKgSDaK0";
+
+fn user(name: &str, role: AdminRole, password: &str) -> AdminUser {
+    AdminUser { name: AdminName::parse(name).unwrap(), role, password: password.parse().unwrap() }
+}
+
+fn state(store: &Store) -> Arc<AdminState> {
+    Arc::new(AdminState {
+        mirror: store.mirror.clone(),
+        running: ArcSwap::from_pointee(Snapshot {
+            roles: Vec::new(),
+            directory_order: Vec::new(),
+            claims: Vec::new(),
+            expect_every: Vec::new(),
+            registry: Arc::new(Registry::standard()),
+            base_url: "https://scim.example.com/scim/v2".into(),
+            readers: Vec::new(),
+            problems: Vec::new(),
+            public_keys: json!({"targets": []}),
+        }),
+        targets: None,
+        reload: None,
+        doctor: None,
+        health: Arc::new(Health::starting()),
+        metrics: Arc::default(),
+        activity: crate::activity::Activity::off(),
+        own_uid: 0,
+    })
+}
+
+struct Web {
+    server: Server,
+    users: Arc<Users>,
+    tcp: Arc<AdminTcp>,
+    state: Arc<AdminState>,
+}
+
+fn settings() -> Settings {
+    Settings { hosts: Hosts::new(&[], Some("https://roster.example.com")), ..Settings::default() }
+}
+
+fn web(store: &Store) -> Web {
+    let all = [
+        user("viewer", AdminRole::View, PHC),
+        user("operator", AdminRole::Operate, PASSWORD),
+        user("ops", AdminRole::Admin, PASSWORD),
+    ];
+    let (state, users, limits) = (state(store), Arc::new(Users::new(&all)), Arc::new(Limits::default()));
+    let tcp = Arc::new(AdminTcp::new(
+        Arc::clone(&state),
+        Arc::clone(&users),
+        settings(),
+        None,
+        Arc::clone(&limits),
+    ));
+    let server = Server::start(Arc::clone(&tcp), limits, Arc::default());
+    Web { server, users, tcp, state }
+}
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}")))
+}
+
+impl Web {
+    /// One request with these headers; `Host` is ours unless they say otherwise.
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        let host = [("host", "localhost")];
+        let host = if headers.iter().any(|(name, _)| *name == "host") { &host[..0] } else { &host[..] };
+        for (name, value) in host.iter().chain(headers) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        self.server.raw(text.as_bytes()).await
+    }
+
+    async fn asks(&self, authorization: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let headers = [("authorization", authorization)];
+        let answer = self.send(method, &format!("/api/v1/{path}"), &headers, body).await;
+        (answer.status, serde_json::from_str(&answer.body).unwrap_or_default())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_in_without_a_right_password_and_no_browser_is_asked_for_one() {
+    let store = Store::new();
+    let web = web(&store);
+    let (token, _) = store.directory("acme", DirectoryKind::Generic).await;
+    for authorization in [
+        String::new(),
+        "Basic".to_owned(),
+        "Basic !!!".to_owned(),
+        format!("Bearer {token}"),
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode("no colon")),
+        basic("", ""),
+        basic("ops", ""),
+        basic("ops", "wrong"),
+        basic("OPS", PASSWORD),
+        basic("acme", &token),
+        basic("nobody", PASSWORD),
+    ] {
+        let headers = [("authorization", authorization.as_str())];
+        let headers = if authorization.is_empty() { &[][..] } else { &headers[..] };
+        let answer = web.send("GET", "/api/v1/status", headers, "").await;
+        assert_eq!(answer.status, 401, "{authorization}: {}", answer.body);
+        assert!(answer.header("www-authenticate").is_none());
+        assert!(answer.body.contains("\"error\""));
+    }
+    for name in ["viewer", "operator", "ops"] {
+        assert_eq!(web.asks(&basic(name, PASSWORD), "GET", "status", "").await.0, 200, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_may_do_its_own_and_what_it_does_bears_its_name() {
+    let store = Store::new();
+    let web = web(&store);
+    store.directory("acme", DirectoryKind::Generic).await;
+    let (viewer, operator, ops) =
+        (basic("viewer", PASSWORD), basic("operator", PASSWORD), basic("ops", PASSWORD));
+    let rebaseline = json!({"directory": "acme", "seconds": 60}).to_string();
+    let add = json!({"name": "Second", "kind": "okta"}).to_string();
+    let (status, told) = web.asks(&viewer, "POST", "rebaselines", &rebaseline).await;
+    assert_eq!(status, 403, "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("`operate`"), "{told}");
+    assert_eq!(web.asks(&operator, "POST", "rebaselines", &rebaseline).await.0, 201);
+    assert_eq!(web.asks(&operator, "POST", "directories", &add).await.0, 403);
+    assert_eq!(web.asks(&ops, "POST", "directories", &add).await.0, 201);
+    let (_, changes) = web.asks(&viewer, "GET", "changes", "").await;
+    let by: Vec<&str> =
+        changes["changes"].as_array().unwrap().iter().map(|one| one["actor"].as_str().unwrap()).collect();
+    assert!(
+        by.contains(&"admin:operator") && by.contains(&"admin:ops") && !by.contains(&"admin:viewer"),
+        "{by:?}"
+    );
+    let (_, verified) = web.asks(&viewer, "GET", "verify", "").await;
+    assert_eq!(verified["log_ok"], true, "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_waits_and_the_owner_of_the_name_gets_in_from_where_they_were() {
+    let store = Store::new();
+    let web = web(&store);
+    let here = Some("192.0.2.1".parse().unwrap());
+    let there = Some("198.51.100.9".parse().unwrap());
+    assert!(web.users.sign_in("ops", PASSWORD, here).await.is_ok());
+    for n in 0..10 {
+        let refused = web.users.sign_in("ops", &format!("guess {n}"), there).await.unwrap_err();
+        assert_eq!(refused, crate::http::admin_api::Refused::Wrong, "{n}");
+    }
+    let wait = web.users.sign_in("ops", PASSWORD, there).await.unwrap_err();
+    assert!(matches!(wait, crate::http::admin_api::Refused::Wait(_)), "right, and still too late: {wait:?}");
+    let other = Some("203.0.113.3".parse().unwrap());
+    let wait = web.users.sign_in("ops", "guess", other).await.unwrap_err();
+    assert!(matches!(wait, crate::http::admin_api::Refused::Wait(_)), "the name is counted, too: {wait:?}");
+    assert!(web.users.sign_in("viewer", PASSWORD, other).await.is_ok());
+    web.users.replace(&[user("ops", AdminRole::Admin, "another password")]);
+    assert!(
+        web.users.sign_in("ops", "another password", here).await.is_ok(),
+        "a usual address is not locked out"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_eleventh_wrong_password_is_told_to_wait() {
+    let store = Store::new();
+    let web = web(&store);
+    for n in 0..10 {
+        assert_eq!(web.asks(&basic("ops", &format!("guess {n}")), "GET", "status", "").await.0, 401, "{n}");
+    }
+    let guess = basic("ops", "guess");
+    let answer = web.send("GET", "/api/v1/status", &[("authorization", &guess)], "").await;
+    assert_eq!(answer.status, 429);
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn right_credentials_are_known_for_a_while_and_forgotten_by_a_reload() {
+    let store = Store::new();
+    let web = web(&store);
+    let here = Some("192.0.2.1".parse().unwrap());
+    let first = web.users.sign_in("ops", PASSWORD, here).await.unwrap();
+    assert_eq!(web.users.find(&first.name), Some(first.clone()));
+    // Many more than two at once: only what is remembered answers them all without a turn.
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let users = Arc::clone(&web.users);
+        all.spawn(async move { users.sign_in("ops", PASSWORD, here).await.is_ok() });
+    }
+    assert!(all.join_all().await.into_iter().all(|done| done));
+    web.users.replace(&[user("ops", AdminRole::View, "another password")]);
+    assert!(web.users.sign_in("ops", PASSWORD, here).await.is_err());
+    let now = web.users.sign_in("ops", "another password", here).await.unwrap();
+    assert_eq!(now.role, AdminRole::View);
+    assert_ne!(now.stamp, first.stamp, "sessions of the old password end");
+    assert!(web.users.find(&AdminName::parse("viewer").unwrap()).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_name_costs_what_a_known_one_does() {
+    let users = Users::new(&[user("ops", AdminRole::Admin, PASSWORD)]);
+    let (nobody, before) = (users.compare("nobody", "x"), users.compared());
+    assert!(nobody.is_none() && before == 1, "a hash was gone through for nobody");
+    assert!(users.compare("ops", "x").is_none() && users.compared() == 2);
+    assert!(
+        !format!("{users:?}").contains(PASSWORD) && !format!("{:?}", Secret::new("x".into())).contains('x')
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_names_of_ours_are_answered_and_only_to_those_allowed() {
+    let store = Store::new();
+    let web = web(&store);
+    let ops = basic("ops", PASSWORD);
+    for (host, wanted) in [
+        ("localhost", 200),
+        ("roster.example.com", 200),
+        ("evil.example.com", 421),
+        ("evil.example.com:8081", 421),
+    ] {
+        for path in ["/api/v1/status", "/healthz", "/metrics"] {
+            let answer = web.send("GET", path, &[("authorization", &ops), ("host", host)], "").await;
+            assert_eq!(answer.status, wanted, "{host}{path}: {}", answer.body);
+        }
+    }
+    web.tcp.reload(Settings { allow_from: vec!["192.0.2.0/24".parse().unwrap()], ..settings() });
+    assert_eq!(web.asks(&ops, "GET", "status", "").await.0, 403);
+    let proxied = Settings {
+        allow_from: vec!["192.0.2.0/24".parse().unwrap()],
+        trusted_proxies: vec!["127.0.0.1".parse().unwrap()],
+        ..settings()
+    };
+    web.tcp.reload(proxied);
+    for (from, host, wanted) in [
+        ("192.0.2.7", "roster.example.com", 200),
+        ("198.51.100.1", "roster.example.com", 403),
+        ("192.0.2.7", "evil.example.com", 421),
+    ] {
+        let headers =
+            [("authorization", ops.as_str()), ("x-forwarded-for", from), ("x-forwarded-host", host)];
+        assert_eq!(web.send("GET", "/api/v1/status", &headers, "").await.status, wanted, "{from} {host}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_for_this_machine_and_for_people_reasons_for_people_only() {
+    let store = Store::new();
+    let web = web(&store);
+    web.state.health.set_unready("disk full");
+    let ops = basic("ops", PASSWORD);
+    let plain = web.send("GET", "/readyz", &[], "").await;
+    assert_eq!((plain.status, plain.body.as_str()), (503, "not ready\n"));
+    let told = web.send("GET", "/readyz", &[("authorization", &ops)], "").await;
+    assert_eq!(told.body, "not ready: disk full\n");
+    assert_eq!(web.send("GET", "/metrics", &[], "").await.status, 200);
+    let through = [("x-forwarded-for", "192.0.2.1")];
+    assert_eq!(web.send("GET", "/metrics", &through, "").await.status, 401, "a proxy is not this machine");
+    let through = [("x-forwarded-for", "192.0.2.1"), ("authorization", ops.as_str())];
+    assert_eq!(web.send("GET", "/metrics", &through, "").await.status, 200);
+    let other = web.send("POST", "/api/v1/status", &[("authorization", &ops)], "").await;
+    assert_eq!((other.status, other.header("allow")), (405, Some("GET")));
+    assert_eq!(web.send("GET", "/nothing", &[("authorization", &ops)], "").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_endpoint_is_refused_to_the_role_below_its_own() {
+    let store = Store::new();
+    let state = state(&store);
+    let rows = crate::http::admin_api::rows();
+    assert!(rows.len() > 40);
+    for (method, path, least) in rows {
+        let path = format!("/api/v1/{}", path.replace(['{', '}'], ""));
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        for role in AdminRole::ALL {
+            let name = AdminName::parse("someone").unwrap();
+            let caller = Caller::User { name, role, address: None };
+            let reply = handle(&state, caller, &method, &path, None, b"{}").await;
+            assert_eq!(reply.status == 403, role < least, "{role} {method} {path}: {}", reply.body);
+        }
+        assert_eq!(least > AdminRole::View, method != Method::GET, "reading is for everybody: {path}");
+    }
+}

@@ -191,6 +191,7 @@ pub(super) const TABLES: &[&[Endpoint]] = &[
     super::explain::ENDPOINTS,
     super::past::ENDPOINTS,
     super::changes::ENDPOINTS,
+    super::doctor::ENDPOINTS,
     super::export::ENDPOINTS,
     super::activity::ENDPOINTS,
     super::openapi::ENDPOINTS,

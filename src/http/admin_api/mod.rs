@@ -9,6 +9,7 @@ mod changes;
 mod decisions;
 mod deliveries;
 mod directories;
+mod doctor;
 mod endpoints;
 mod explain;
 mod export;
@@ -244,6 +245,10 @@ pub trait Targets: Send + Sync {
 /// Re-reads the configuration and applies it; the value says what changed.
 pub type Reload = Arc<dyn Fn() -> Answering<'static> + Send + Sync>;
 
+/// Looks the installation over, with what `status` and `tokens` say; the first argument is whether it may connect to
+/// webhooks. The value is an array of `{"code","level","what","hint"}`.
+pub type Doctor = Arc<dyn Fn(bool, Value, Value) -> Answering<'static> + Send + Sync>;
+
 /// What of the running configuration the admin API needs; replaced whole by a reload.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -277,6 +282,8 @@ pub struct AdminState {
     pub targets: Option<Arc<dyn Targets>>,
     /// The reload, in a daemon.
     pub reload: Option<Reload>,
+    /// What looks the installation over, in a daemon.
+    pub doctor: Option<Doctor>,
     /// Readiness, with reasons.
     pub health: Arc<Health>,
     /// Counters, for `/metrics`.
@@ -448,6 +455,12 @@ pub(crate) fn body_bytes_max(method: &Method, path: &str) -> usize {
     let rows = segments(path).map(|segments| endpoints::at(&segments)).unwrap_or_default();
     let row = rows.iter().find(|(row, _)| row.method == method.as_str());
     row.map_or(endpoints::BODY_BYTES_MAX, |(row, _)| row.body_bytes_max)
+}
+
+/// Every endpoint's method, path and least role.
+#[cfg(test)]
+pub(crate) fn rows() -> Vec<(&'static str, &'static str, AdminRole)> {
+    endpoints::all().map(|row| (row.method, row.path, row.least)).collect()
 }
 
 fn nowhere() -> AdminError {

@@ -1,10 +1,13 @@
 //! `/api/v1/status`, `plan`, `sync` and `reload`.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::{Value, json};
 
 use super::endpoints::{self, Endpoint, get, post};
 use super::{AdminError, AdminRole, Request, Targets, decisions, directories, text, truth};
-use crate::model::TargetName;
+use crate::mirror::history;
+use crate::model::{ResourceId, TargetName};
 use crate::reconcile::Decision;
 
 /// The rows of this subject.
@@ -51,6 +54,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         Some(targets) => (targets.status().await?, targets.unenforced().await?),
         None => (json!([]), json!({ "count": 0, "first": [] })),
     };
+    let unenforced = named(request, unenforced).await?;
     let (shut, grants) = decisions::in_force(request).await?;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -65,6 +69,28 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         "grants": grants,
         "problems": state.running.load().problems,
     }))
+}
+
+/// Who is still in, by name besides the id: `user_name`, null for a change that names nobody.
+async fn named(request: &Request<'_>, mut unenforced: Value) -> Result<Value, AdminError> {
+    let user = |row: &Value| {
+        let subject = row.get("subject").and_then(Value::as_str).unwrap_or_default();
+        subject.rsplit_once('/').and_then(|(_, id)| ResourceId::parse(id))
+    };
+    let Some(rows) = unenforced.get_mut("first").and_then(Value::as_array_mut) else { return Ok(unenforced) };
+    let ids: BTreeSet<ResourceId> = rows.iter().filter_map(user).collect();
+    let mirror = &request.state.mirror;
+    let names = match ids.is_empty() {
+        true => HashMap::new(),
+        false => mirror.read_long::<_, AdminError, _>(move |tx| Ok(history::names(tx, &ids)?)).await?,
+    };
+    for row in rows {
+        let name = user(row).and_then(|id| names.get(&id).cloned());
+        if let Some(row) = row.as_object_mut() {
+            row.insert("user_name".to_owned(), name.into());
+        }
+    }
+    Ok(unenforced)
 }
 
 /// DESIGN §3, `plan`.

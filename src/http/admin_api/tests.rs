@@ -78,6 +78,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
         }),
         targets,
         reload: Some(Arc::new(|| Box::pin(async { Ok(json!({"reloaded": true})) }))),
+        doctor: Some(Arc::new(|_, _, _| Box::pin(async { Ok(json!([])) }))),
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
         activity: crate::activity::Activity::off(),

@@ -133,6 +133,8 @@ pub struct Users {
     addresses: Buckets<IpAddr>,
     names: Buckets<String>,
     recent: Mutex<Recent>,
+    #[cfg(test)]
+    compared: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Default)]
@@ -175,6 +177,8 @@ impl Users {
             addresses: Buckets::new(RATE),
             names: Buckets::new(RATE),
             recent: Mutex::default(),
+            #[cfg(test)]
+            compared: std::sync::atomic::AtomicU64::new(0),
         };
         made.replace(users);
         made
@@ -217,49 +221,76 @@ impl Users {
         password: &str,
         address: Option<IpAddr>,
     ) -> Result<SignedIn, Refused> {
+        let from = address.map(network::counted);
+        // Whoever guesses must not be answered from memory either: what was right there would let them go on.
+        self.may_try(name, from, Instant::now())?;
+        let digest = self.digest(&[
+            b"right",
+            name.as_bytes(),
+            password.as_bytes(),
+            from.map(|from| from.to_string()).unwrap_or_default().as_bytes(),
+        ]);
+        if let Some(found) = self.remembered(&digest, Instant::now()) {
+            return Ok(found);
+        }
+        let Ok(Ok(turn)) = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await else {
+            return Err(Refused::Busy(TURN_PATIENCE));
+        };
+        // Those who waited with the same credentials need not go through it again.
         let now = Instant::now();
-        let digest = self.digest(&[b"right", name.as_bytes(), password.as_bytes()]);
         if let Some(found) = self.remembered(&digest, now) {
             return Ok(found);
         }
-        let paid = self.charge(name, address, now)?;
-        let Ok(Ok(turn)) = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await else {
-            self.refund(&paid);
-            return Err(Refused::Busy(TURN_PATIENCE));
-        };
+        let paid = self.charge(name, from, now)?;
         let (users, asked, presented) = (Arc::clone(self), name.to_owned(), Secret::new(password.to_owned()));
         let compared = tokio::task::spawn_blocking(move || users.compare(&asked, presented.expose())).await;
         drop(turn);
         let found = compared.ok().flatten().ok_or(Refused::Wrong)?;
         self.refund(&paid);
-        self.remember(digest, &found, address, now);
+        self.remember(digest, &found, from, Instant::now());
         Ok(found)
     }
 
     /// Compares with the hash of `name`; for an unknown name with somebody's, so that it takes as long.
-    fn compare(&self, name: &str, password: &str) -> Option<SignedIn> {
+    pub(crate) fn compare(&self, name: &str, password: &str) -> Option<SignedIn> {
         let known = self.known.load();
         let found = known.iter().find(|one| one.user.name.as_str() == name);
         let [pick, ..] = self.digest(&[b"nobody", name.as_bytes()]);
         let nobody = known.iter().cycle().nth(usize::from(pick));
         let hash = found.or(nobody)?.hash.as_ref()?;
         let hash = PasswordHash::new(hash.expose()).ok()?;
-        let is_right = password.len() <= PASSWORD_BYTES_MAX
-            && hasher().verify_password(password.as_bytes(), &hash).is_ok();
+        if password.len() > PASSWORD_BYTES_MAX {
+            return None;
+        }
+        #[cfg(test)]
+        self.compared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let is_right = hasher().verify_password(password.as_bytes(), &hash).is_ok();
         found.filter(|_| is_right).map(Known::signed_in)
+    }
+
+    /// How many passwords have been compared with a hash.
+    #[cfg(test)]
+    pub(crate) fn compared(&self) -> u64 {
+        self.compared.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether an attempt would be counted or refused.
+    fn may_try(&self, name: &str, address: Option<IpAddr>, now: Instant) -> Result<(), Refused> {
+        let of_address = address.and_then(|address| self.addresses.wait(&address, now));
+        let of_name =
+            || if self.is_usual(name, address, now) { None } else { self.names.wait(&counted(name), now) };
+        of_address.or_else(of_name).map_or(Ok(()), |wait| Err(Refused::Wait(wait)))
     }
 
     /// Counts an attempt before it is made, so that many at once are counted as well.
     fn charge(&self, name: &str, address: Option<IpAddr>, now: Instant) -> Result<Paid, Refused> {
-        let address = address.map(network::counted);
         let mut paid = Paid::default();
         if let Some(address) = address {
             self.addresses.spend(address, now).map_err(Refused::Wait)?;
             paid.address = Some(address);
         }
         if !self.is_usual(name, address, now) {
-            // Longer ones are nobody's and would only take room.
-            let name: String = name.chars().take(64).collect();
+            let name = counted(name);
             if let Err(wait) = self.names.spend(name.clone(), now) {
                 return Err(Refused::Wait(wait));
             }
@@ -303,7 +334,7 @@ impl Users {
         if recent.from.len() >= RECENT_MAX {
             recent.from.retain(|_, until| *until > now);
         }
-        if let Some(address) = address.map(network::counted)
+        if let Some(address) = address
             && recent.from.len() < RECENT_MAX
         {
             recent.from.insert((found.name.clone(), address), now + TRUSTED);
@@ -315,6 +346,11 @@ impl Known {
     fn signed_in(&self) -> SignedIn {
         SignedIn { name: self.user.name.clone(), role: self.user.role, stamp: self.stamp }
     }
+}
+
+/// What of a name is counted: longer ones are nobody's and would only take room.
+fn counted(name: &str) -> String {
+    name.chars().take(64).collect()
 }
 
 /// What an attempt was counted against.

@@ -72,3 +72,65 @@ pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
     let theirs = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
     !host.is_empty() && theirs.is_some_and(|theirs| theirs.eq_ignore_ascii_case(host))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::admin_api::{AdminName, AdminRole, SignedIn};
+    use crate::http::console::session::Sessions;
+    use crate::model::Timestamp;
+
+    fn keys() -> (SessionKey, SessionKey) {
+        let sessions = Sessions::default();
+        let user = SignedIn { name: AdminName::parse("ada").unwrap(), role: AdminRole::View, stamp: [0; 32] };
+        let one = || {
+            let made = sessions.begin(user.clone(), true, Timestamp(0)).unwrap();
+            sessions.find(&made, true, Timestamp(0), true, |_| true).unwrap().0
+        };
+        (one(), one())
+    }
+
+    #[test]
+    fn a_token_holds_for_one_session_of_one_process() {
+        let (forms, (one, two)) = (FormKey::new().unwrap(), keys());
+        let token = forms.token(Some(one));
+        assert!(forms.is_token(Some(one), Some(&token)));
+        assert!(!forms.is_token(Some(two), Some(&token)));
+        assert!(!forms.is_token(None, Some(&token)));
+        assert!(!forms.is_token(Some(one), Some(&forms.token(None))));
+        assert!(!forms.is_token(Some(one), None));
+        assert!(!forms.is_token(Some(one), Some("")));
+        assert!(!FormKey::new().unwrap().is_token(Some(one), Some(&token)));
+    }
+
+    #[test]
+    fn only_our_own_pages_are_believed() {
+        let ask = |pairs: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, "console.example.com:8081".parse().unwrap());
+            for (name, value) in pairs {
+                let name: hyper::header::HeaderName = name.parse().unwrap();
+                headers.insert(name, value.parse().unwrap());
+            }
+            is_same_origin(&headers)
+        };
+        assert!(ask(&[("sec-fetch-site", "same-origin")]));
+        assert!(ask(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), "under no-referrer");
+        assert!(ask(&[("origin", "https://console.example.com:8081")]));
+        assert!(ask(&[("origin", "https://CONSOLE.example.com:8081"), ("sec-fetch-site", "same-origin")]));
+        for bad in [
+            &[][..],
+            &[("origin", "null")],
+            &[("origin", "https://evil.example.com")],
+            &[("origin", "https://console.example.com")],
+            &[("origin", "https://console.example.com:8081.evil.example.com")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-site", "cross-site"), ("origin", "https://console.example.com:8081")],
+            &[("sec-fetch-site", "same-origin"), ("origin", "https://evil.example.com")],
+        ] {
+            assert!(!ask(bad), "{bad:?}");
+        }
+    }
+}

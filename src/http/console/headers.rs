@@ -30,3 +30,41 @@ fn referrer_policy(request: &HeaderMap, is_secure: bool) -> &'static str {
     let is_loopback = name == "localhost" || name.starts_with("127.") || name == "[::1]";
     if is_secure || is_loopback { "no-referrer" } else { "same-origin" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::answer::TEXT;
+
+    #[test]
+    fn every_answer_says_what_a_browser_must_not_do() {
+        let answer = protect(Answer::new(200, TEXT, "x"), &HeaderMap::new(), true).into_response();
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(header("content-security-policy"), Some(POLICY));
+        assert!(!POLICY.contains("unsafe"));
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(header(name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn where_browsers_say_nothing_else_they_are_asked_for_the_origin() {
+        let policy = |host: &str, is_secure| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            referrer_policy(&headers, is_secure)
+        };
+        for host in ["localhost:8081", "127.0.0.1", "[::1]:8081", "localhost"] {
+            assert_eq!(policy(host, false), "no-referrer", "{host}");
+        }
+        assert_eq!(policy("console.example.com:8081", false), "same-origin");
+        assert_eq!(policy("console.example.com:8081", true), "no-referrer");
+    }
+}

@@ -18,10 +18,12 @@ mod pages;
 mod routes;
 mod session;
 mod sign_in;
+mod site;
 mod template;
 #[cfg(test)]
 mod tests;
 mod who;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -96,7 +98,7 @@ impl Console {
     }
 
     /// Answers one request; the body has been read, up to [`BODY_BYTES_MAX`].
-    pub(crate) async fn answer(&self, head: &Parts, body: &[u8], visitor: Visitor) -> Answer {
+    async fn answer(&self, head: &Parts, body: &[u8], visitor: Visitor) -> Answer {
         let answer = match assets::answer(head.uri.path(), head.uri.query(), &head.headers) {
             Some(asset) => asset,
             None => self.page(head, body, visitor).await,
@@ -104,25 +106,20 @@ impl Console {
         headers::protect(answer, &head.headers, visitor.is_secure)
     }
 
-    /// Who is signed in, if anybody: for what the admin listener serves besides the console.
-    pub(crate) fn user(&self, head: &HeaderMap, visitor: Visitor) -> Option<SignedIn> {
-        self.session(head, visitor).map(|(_, user)| user)
-    }
-
     /// Whether a request to the API that changes something comes from one of our own pages: its token in the header
     /// `X-CSRF-Token`, and the browser's word.
-    pub(crate) fn is_from_page(&self, head: &HeaderMap, visitor: Visitor) -> bool {
+    fn is_from_page(&self, head: &HeaderMap, session: SessionKey) -> bool {
         let token = head.get(csrf::HEADER).and_then(|token| token.to_str().ok());
-        self.session(head, visitor)
-            .is_some_and(|(key, _)| self.forms.is_token(Some(key), token) && csrf::is_same_origin(head))
+        self.forms.is_token(Some(session), token) && csrf::is_same_origin(head)
     }
 
-    fn session(&self, head: &HeaderMap, visitor: Visitor) -> Option<(SessionKey, SignedIn)> {
-        let identifier = session::cookie(head, visitor.is_secure)?;
+    /// Whose session a request carries, if it still holds.
+    fn session_of(&self, head: &HeaderMap) -> Option<(SessionKey, SignedIn)> {
+        let (identifier, is_secure) = session::cookie(head)?;
         let touches = !head.contains_key(LIVE);
         let now = self.state.mirror.now();
-        self.sessions
-            .find(identifier, now, touches, |user| self.users.find(&user.name).as_ref() == Some(user))
+        let is_still = |user: &SignedIn| self.users.find(&user.name).as_ref() == Some(user);
+        self.sessions.find(identifier, is_secure, now, touches, is_still)
     }
 
     async fn page(&self, head: &Parts, body: &[u8], visitor: Visitor) -> Answer {
@@ -139,7 +136,7 @@ impl Console {
         if path == SIGN_IN {
             return self.sign_in(head, &form, visitor).await;
         }
-        let Some((session, user)) = self.session(&head.headers, visitor) else {
+        let Some((session, user)) = self.session_of(&head.headers) else {
             return self.send_to_sign_in(head, visitor);
         };
         let token = form.iter().find(|(name, _)| name == csrf::FIELD).map(|(_, value)| value.as_str());

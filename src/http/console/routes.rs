@@ -8,7 +8,7 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::call::{Call, Fault, Shown};
-use super::pages::{activity, overview};
+use super::pages::{activity, health, overview};
 use crate::http::admin_api::AdminRole;
 
 /// A page at work.
@@ -42,6 +42,7 @@ macro_rules! page {
 pub(super) const PAGES: &[Page] = &[
     page!(GET "/" View overview::show),
     page!(GET "/overview/now" View overview::now),
+    page!(GET "/health" View health::show),
     // Directory services, users, groups.
     // Targets, plans, deliveries, history, grants.
     // Activity.
@@ -138,5 +139,33 @@ fn parts(pattern: &'static str, path: &str) -> Option<Parts> {
             }
             _ => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_matched_part_by_part() {
+        assert_eq!(parts("/users/{id}", "/users/a%2Fb"), Some(vec![("id", "a/b".to_owned())]));
+        assert_eq!(parts("/users/{id}", "/users/"), None);
+        assert_eq!(parts("/users/{id}", "/users"), None);
+        assert_eq!(parts("/users/{id}", "/users/a/b"), None);
+        assert_eq!(parts("/", "/"), Some(vec![]));
+        assert!(matches!(find(&Method::POST, "/"), Found::Other(methods) if methods == ["GET"]));
+        assert!(matches!(find(&Method::HEAD, "/"), Found::Page(..)));
+        assert!(matches!(find(&Method::GET, "/nothing/here"), Found::Nothing));
+    }
+
+    #[test]
+    fn no_row_stands_twice_and_every_entry_that_has_a_page_is_plain() {
+        let mut rows: Vec<_> = PAGES.iter().map(|page| (page.method, page.path)).collect();
+        rows.sort_unstable();
+        let all = rows.len();
+        rows.dedup();
+        assert_eq!(rows.len(), all);
+        assert!(PAGES.iter().all(|page| matches!(page.method, "GET" | "POST")));
+        assert!(PAGES.iter().all(|page| page.method == "GET" || page.least >= AdminRole::Operate));
     }
 }

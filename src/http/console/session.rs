@@ -49,6 +49,8 @@ impl SessionKey {
 #[derive(Debug)]
 struct Session {
     user: SignedIn,
+    /// Whether it began over TLS; its cookie's name says so too.
+    is_secure: bool,
     began: Timestamp,
     used: Timestamp,
     flash: Option<Flash>,
@@ -73,7 +75,7 @@ impl Sessions {
     }
 
     /// A new session; the text is the cookie's value. `None` if there is no randomness.
-    pub(super) fn begin(&self, user: SignedIn, now: Timestamp) -> Option<String> {
+    pub(super) fn begin(&self, user: SignedIn, is_secure: bool, now: Timestamp) -> Option<String> {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random).ok()?;
         let identifier = URL_SAFE_NO_PAD.encode(random);
@@ -85,7 +87,7 @@ impl Sessions {
             let oldest = all.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
             oldest.map(|key| all.remove(&key));
         }
-        let session = Session { user, began: now, used: now, flash: None, aside: BTreeMap::new() };
+        let session = Session { user, is_secure, began: now, used: now, flash: None, aside: BTreeMap::new() };
         all.insert(SessionKey::of(&identifier), session);
         Some(identifier)
     }
@@ -95,6 +97,7 @@ impl Sessions {
     pub(super) fn find(
         &self,
         identifier: &str,
+        is_secure: bool,
         now: Timestamp,
         touches: bool,
         is_still: impl FnOnce(&SignedIn) -> bool,
@@ -102,6 +105,9 @@ impl Sessions {
         let key = SessionKey::of(identifier);
         let mut all = self.all();
         let session = all.get_mut(&key)?;
+        if session.is_secure != is_secure {
+            return None;
+        }
         if session.is_over(now) || !is_still(&session.user) {
             all.remove(&key);
             return None;
@@ -146,17 +152,18 @@ fn cookie_name(is_secure: bool) -> &'static str {
     if is_secure { COOKIE_SECURE } else { COOKIE_PLAIN }
 }
 
-/// The session's cookie as the browser sent it.
-pub(super) fn cookie(headers: &HeaderMap, is_secure: bool) -> Option<&str> {
-    let wanted = cookie_name(is_secure);
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, value)| *name == wanted && value.len() == 43)
-        .map(|(_, value)| value)
+/// The session's cookie as the browser sent it, and whether it is the one for TLS. A neighbour on the same host can
+/// plant a plain one beside it, so that the other counts first.
+pub(super) fn cookie(headers: &HeaderMap) -> Option<(&str, bool)> {
+    let pairs = || {
+        let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+    };
+    [true, false].into_iter().find_map(|is_secure| {
+        let wanted = cookie_name(is_secure);
+        let mut found = pairs().filter(|(name, value)| *name == wanted && value.len() == 43);
+        found.next().map(|(_, value)| (value, is_secure))
+    })
 }
 
 /// `Set-Cookie` for a new session.
@@ -168,4 +175,120 @@ pub(super) fn set_cookie(identifier: &str, is_secure: bool) -> String {
 /// `Set-Cookie` that takes it away.
 pub(super) fn clear_cookie(is_secure: bool) -> String {
     format!("{}; Max-Age=0", set_cookie("", is_secure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::admin_api::{AdminName, AdminRole};
+
+    fn ada(role: AdminRole) -> SignedIn {
+        SignedIn { name: AdminName::parse("ada").unwrap(), role, stamp: [1; 32] }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(1_700_000_000_000_000).plus(Duration::from_secs(seconds))
+    }
+
+    fn is_in(sessions: &Sessions, identifier: &str, seconds: u64) -> bool {
+        sessions.find(identifier, true, at(seconds), true, |_| true).is_some()
+    }
+
+    #[test]
+    fn a_session_ends_after_half_an_hour_without_a_request() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        assert!(is_in(&sessions, &one, 1_799));
+        assert!(is_in(&sessions, &one, 3_598), "each request begins the half hour anew");
+        assert!(!is_in(&sessions, &one, 5_398));
+        assert!(!is_in(&sessions, &one, 3_599), "what has ended stays ended");
+    }
+
+    #[test]
+    fn a_session_ends_after_twelve_hours_whatever_is_asked() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        for seconds in (0..43_200).step_by(1_000) {
+            assert!(is_in(&sessions, &one, seconds), "{seconds}");
+        }
+        assert!(!is_in(&sessions, &one, 43_200));
+    }
+
+    #[test]
+    fn what_a_page_asks_by_itself_does_not_keep_it_alive() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        for seconds in (0..1_800).step_by(5) {
+            assert!(sessions.find(&one, true, at(seconds), false, |_| true).is_some());
+        }
+        assert!(sessions.find(&one, true, at(1_800), false, |_| true).is_none());
+    }
+
+    #[test]
+    fn a_session_ends_when_the_person_is_no_longer_who_signed_in() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::Admin), true, at(0)).unwrap();
+        let now = ada(AdminRole::View);
+        assert!(sessions.find(&one, true, at(1), true, |user| *user == now).is_none());
+        assert!(!is_in(&sessions, &one, 2), "also once the role is back");
+    }
+
+    #[test]
+    fn every_sign_in_makes_another_identifier_and_the_browsers_own_is_never_taken() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        let two = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 43, "256 bits");
+        assert!(!is_in(&sessions, &"A".repeat(43), 0));
+        assert!(!format!("{sessions:?}").contains(&one), "only the digest is kept");
+        assert!(sessions.find(&one, false, at(0), true, |_| true).is_none(), "not under the plain name");
+    }
+
+    #[test]
+    fn ended_means_ended_and_the_number_is_bounded() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        let (key, _) = sessions.find(&one, true, at(0), true, |_| true).unwrap();
+        sessions.end(key);
+        assert!(!is_in(&sessions, &one, 0));
+        let first = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        for _ in 0..SESSIONS_MAX {
+            sessions.begin(ada(AdminRole::View), true, at(1)).unwrap();
+        }
+        assert_eq!(sessions.all().len(), SESSIONS_MAX);
+        assert!(!is_in(&sessions, &first, 1), "the one that was idle for longest went");
+    }
+
+    #[test]
+    fn messages_and_values_are_handed_on_once() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
+        let (key, _) = sessions.find(&one, true, at(0), true, |_| true).unwrap();
+        sessions.leave_flash(key, Flash::good("done"));
+        sessions.put_aside(key, "token", "secret".into());
+        assert_eq!(sessions.take_flash(key).map(|flash| flash.text), Some("done".to_owned()));
+        assert_eq!(sessions.take_flash(key), None);
+        assert_eq!(sessions.take_aside(key, "token"), Some("secret".into()));
+        assert_eq!(sessions.take_aside(key, "token"), None);
+    }
+
+    #[test]
+    fn the_cookie_says_all_that_browsers_can_be_told() {
+        let value = "v".repeat(43);
+        assert_eq!(
+            set_cookie(&value, true),
+            format!("__Host-rosterd={value}; Path=/; HttpOnly; SameSite=Strict; Secure")
+        );
+        assert_eq!(set_cookie(&value, false), format!("rosterd={value}; Path=/; HttpOnly; SameSite=Strict"));
+        assert!(clear_cookie(true).ends_with("; Secure; Max-Age=0"));
+        let mut headers = HeaderMap::new();
+        let (plain, secure) = ("p".repeat(43), "s".repeat(43));
+        headers.insert(COOKIE, format!("a=b; rosterd={plain}; __Host-rosterd={secure}").parse().unwrap());
+        assert_eq!(cookie(&headers), Some((secure.as_str(), true)), "a planted plain one does not win");
+        headers.insert(COOKIE, format!("rosterd={plain}").parse().unwrap());
+        assert_eq!(cookie(&headers), Some((plain.as_str(), false)));
+        headers.insert(COOKIE, "rosterd=short".parse().unwrap());
+        assert_eq!(cookie(&headers), None);
+    }
 }

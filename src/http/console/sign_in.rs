@@ -20,7 +20,7 @@ impl Console {
         if head.method != Method::POST {
             let query = query_pairs(head.uri.query()).unwrap_or_default();
             let next = query.iter().find(|(key, _)| key == "next").map_or("", |(_, value)| value);
-            if self.session(&head.headers, visitor).is_some() {
+            if self.session_of(&head.headers).is_some() {
                 return see_other(&ours(next));
             }
             return self.sign_in_page(200, next, "", None);
@@ -55,11 +55,11 @@ impl Console {
 
     /// Begins a session; one that the browser still had is over.
     fn let_in(&self, head: &Parts, next: &str, user: SignedIn, visitor: Visitor) -> Answer {
-        if let Some((old, _)) = self.session(&head.headers, visitor) {
+        if let Some((old, _)) = self.session_of(&head.headers) {
             self.sessions.end(old);
         }
         let name = user.name.as_str().to_owned();
-        let Some(identifier) = self.sessions.begin(user, self.state.mirror.now()) else {
+        let Some(identifier) = self.sessions.begin(user, visitor.is_secure, self.state.mirror.now()) else {
             let told = Fault::new(503, "Nobody can sign in at this moment.", "Try again.");
             return self.sign_in_page(503, next, &name, Some(&told));
         };
@@ -93,7 +93,7 @@ impl Console {
             format!("{SIGN_IN}?next={}", encoded(&next))
         };
         let answer = see_other(&target);
-        if session::cookie(&head.headers, visitor.is_secure).is_some() {
+        if session::cookie(&head.headers).is_some() {
             return answer.with(SET_COOKIE, &session::clear_cookie(visitor.is_secure));
         }
         answer
@@ -108,4 +108,29 @@ fn ours(next: &str) -> String {
         return next.to_owned();
     }
     "/".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_signing_in_one_goes_to_a_page_of_ours_only() {
+        for good in ["/", "/health", "/health?online=true"] {
+            assert_eq!(ours(good), good);
+        }
+        for bad in [
+            "",
+            "//evil.example.com",
+            "/\\evil.example.com",
+            "https://evil.example.com/",
+            "/health\r\nSet-Cookie: a=b",
+            "/no-such-page",
+            "/sign-in",
+            "javascript:alert(1)",
+            "/health ",
+        ] {
+            assert_eq!(ours(bad), "/", "{bad}");
+        }
+    }
 }

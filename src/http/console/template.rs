@@ -16,6 +16,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("parts.html", include_str!("templates/parts.html")),
     ("sign_in.html", include_str!("templates/sign_in.html")),
     ("fault.html", include_str!("templates/fault.html")),
+    ("health.html", include_str!("templates/health.html")),
     ("overview.html", include_str!("templates/overview.html")),
     ("overview_now.html", include_str!("templates/overview_now.html")),
     ("activity.html", include_str!("templates/activity.html")),
@@ -33,7 +34,7 @@ pub(super) fn encoded(text: &str) -> String {
 
 /// The compiled templates.
 #[derive(Debug)]
-pub(super) struct Templates(Environment<'static>);
+pub(super) struct Templates(pub(super) Environment<'static>);
 
 impl Templates {
     /// Compiles all. `now` is the clock that `ago` goes by.
@@ -89,7 +90,7 @@ fn ago(text: &str, now: Timestamp) -> Result<String, Error> {
     Ok(if is_past { format!("{words} ago") } else { format!("in {words}") })
 }
 
-fn plural_of(number: u64, noun: &str) -> String {
+pub(super) fn plural_of(number: u64, noun: &str) -> String {
     plural(i64::try_from(number).unwrap_or(i64::MAX), noun)
 }
 

@@ -9,7 +9,9 @@ use crate::model::Timestamp;
 const SAMPLES: &[(&str, &str)] = &[
     ("sign_in.html", include_str!("templates/samples/sign_in.json")),
     ("fault.html", include_str!("templates/samples/fault.json")),
+    ("health.html", include_str!("templates/samples/health.json")),
     ("overview.html", include_str!("templates/samples/overview.json")),
+    ("overview.html", include_str!("templates/samples/overview_empty.json")),
     ("overview_now.html", include_str!("templates/samples/overview.json")),
     ("activity.html", include_str!("templates/samples/activity.json")),
     ("activity_now.html", include_str!("templates/samples/activity.json")),
@@ -52,5 +54,122 @@ fn every_template_has_a_sample_and_renders() {
     let rendered = pages();
     for (name, _) in TEMPLATES.iter().filter(|(name, _)| !matches!(*name, "layout.html" | "parts.html")) {
         assert!(rendered.iter().any(|(one, _)| one == name), "{name} has no sample");
+    }
+}
+
+/// Every opening tag of a text: its name and what stands behind it.
+fn tags(text: &str) -> Vec<(String, String)> {
+    let pattern = regex::Regex::new(r#"<([a-zA-Z][a-zA-Z0-9]*)((?:[^>"']|"[^"]*"|'[^']*')*)>"#).unwrap();
+    let found = pattern.captures_iter(text);
+    found.map(|tag| (tag[1].to_ascii_lowercase(), tag[2].to_owned())).collect()
+}
+
+fn attribute(rest: &str, name: &str) -> Option<String> {
+    let pattern = regex::Regex::new(&format!(r#"(?:^|\s){name}="([^"]*)""#)).unwrap();
+    pattern.captures(rest).map(|found| found[1].replace("&#x2f;", "/"))
+}
+
+#[test]
+fn nothing_in_a_page_runs_or_comes_from_elsewhere() {
+    for (name, text) in pages() {
+        for (tag, rest) in tags(&text) {
+            assert_ne!(tag, "style", "{name}");
+            assert!(tag != "script" || attribute(&rest, "src").is_some(), "{name}: a script in the page");
+            let inline = regex::Regex::new(r#"(?i)\s(on[a-z]+|style)\s*="#).unwrap();
+            assert!(!inline.is_match(&rest), "{name}: <{tag}{rest}>");
+            for key in ["src", "href", "action", "data-live", "formaction"] {
+                let Some(url) = attribute(&rest, key) else { continue };
+                let is_ours = (url.starts_with('/') && !url.starts_with("//")) || url.starts_with('#');
+                assert!(is_ours, "{name}: {key}=\"{url}\"");
+            }
+        }
+        assert!(!text.contains("javascript:"), "{name}");
+    }
+}
+
+#[test]
+fn every_form_that_sends_something_has_the_token() {
+    let form = regex::Regex::new(r"(?s)<form([^>]*)>(.*?)</form>").unwrap();
+    for (name, text) in pages() {
+        for found in form.captures_iter(&text) {
+            let sends = attribute(&found[1], "method").as_deref() == Some("post");
+            let has = found[2].contains(r#"name="csrf" value="the-token""#);
+            assert_eq!(sends, has, "{name}: a GET carries no token, a POST always: {}", &found[0]);
+        }
+    }
+}
+
+#[test]
+fn every_input_has_a_name_for_people() {
+    for (name, text) in pages() {
+        let tags = tags(&text);
+        let labelled: Vec<String> = tags
+            .iter()
+            .filter(|(tag, _)| tag == "label")
+            .filter_map(|(_, rest)| attribute(rest, "for"))
+            .collect();
+        let wrapped = regex::Regex::new(r"(?s)<label(?:\s[^>]*)?>.*?</label>").unwrap();
+        let inside: String = wrapped.find_iter(&text).map(|found| found.as_str()).collect();
+        for (tag, rest) in &tags {
+            let is_field = matches!(tag.as_str(), "input" | "select" | "textarea");
+            if !is_field || attribute(rest, "type").as_deref() == Some("hidden") {
+                continue;
+            }
+            let is_named = attribute(rest, "aria-label").is_some()
+                || attribute(rest, "id").is_some_and(|id| labelled.contains(&id))
+                || inside.contains(rest.as_str());
+            assert!(is_named, "{name}: <{tag}{rest}> has no label");
+        }
+    }
+}
+
+#[test]
+fn every_page_has_its_language_one_heading_and_no_id_twice() {
+    for (name, text) in pages() {
+        let tags = tags(&text);
+        let ids: Vec<String> = tags.iter().filter_map(|(_, rest)| attribute(rest, "id")).collect();
+        let once: std::collections::BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(once.len(), ids.len(), "{name}: {ids:?}");
+        if !text.contains("<html") {
+            continue;
+        }
+        assert!(text.contains(r#"<html lang="en">"#), "{name}");
+        assert_eq!(tags.iter().filter(|(tag, _)| tag == "h1").count(), 1, "{name}");
+        assert_eq!(tags.iter().filter(|(tag, _)| tag == "main").count(), 1, "{name}");
+        for (_, rest) in tags.iter().filter(|(tag, _)| tag == "th") {
+            assert!(attribute(rest, "scope").is_some(), "{name}: <th{rest}>");
+        }
+    }
+}
+
+#[test]
+fn what_people_wrote_is_escaped() {
+    let (_, fault) = pages().into_iter().find(|(name, _)| name == "fault.html").unwrap();
+    assert!(fault.contains("There is no target &lt;nix&gt;"));
+    assert!(fault.contains("Done &lt;b&gt;") && !fault.contains("<nix>"));
+}
+
+#[test]
+fn times_and_numbers_are_said_as_people_do() {
+    let templates = templates();
+    let said = |text: &str| {
+        let mut environment = templates.0.clone();
+        environment.add_template_owned("one.html", text.to_owned()).unwrap();
+        environment.get_template("one.html").unwrap().render(()).unwrap()
+    };
+    for (text, wanted) in [
+        ("{{ '2026-11-22T11:59:58Z'|ago }}", "just now"),
+        ("{{ '2026-11-22T11:59:18Z'|ago }}", "42 seconds ago"),
+        ("{{ '2026-11-22T10:59:18Z'|ago }}", "1 hour ago"),
+        ("{{ '2026-11-25T12:00:00Z'|ago }}", "in 3 days"),
+        ("{{ '2026-11-22T10:04:05.678Z'|when }}", "2026-11-22 10:04:05 UTC"),
+        ("{{ 1204311|count }} {{ 12|count }} {{ 999|count }} {{ 1000|count }}", "1,204,311 12 999 1,000"),
+        (
+            "{{ 1|plural('directory') }}, {{ 2|plural('directory') }}, {{ 3|plural('day') }}",
+            "1 directory, 2 directories, 3 days",
+        ),
+        ("{{ 'a/b c&é'|enc }}", "a%2Fb%20c%26%C3%A9"),
+    ] {
+        assert_eq!(said(text), wanted, "{text}");
     }
 }
