@@ -18,7 +18,7 @@ mod tests;
 mod trace;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,8 +117,8 @@ pub struct Page {
 impl Activity {
     /// Reads the log at `path` and starts its thread. A file that cannot be read is told of and does not keep anything
     /// from starting.
-    pub fn start(path: PathBuf, settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        let mut log = Log::at(path.clone());
+    pub fn start(path: &Path, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let mut log = Log::at(path.to_owned());
         let shared = Self::read(&mut log, settings, clock);
         let (sender, receiver) = mpsc::sync_channel(WAITING_MAX);
         let keeper = Keeper {

@@ -55,7 +55,7 @@ fn rows_are_kept_newest_first_within_the_bound_and_over_a_restart() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
     let path = folder.path().join("activity.jsonl");
     let settings = Settings { requests: 10, ..Settings::default() };
-    let activity = Activity::start(path.clone(), settings.clone(), clock.clone());
+    let activity = Activity::start(&path, settings.clone(), clock.clone());
     for n in 0..600 {
         activity.note(entry(n, &*clock));
     }
@@ -66,7 +66,7 @@ fn rows_are_kept_newest_first_within_the_bound_and_over_a_restart() {
     drop(activity);
     let lines = std::fs::read_to_string(&path).unwrap().lines().count();
     assert!(lines <= 10 * 2 + 256 + 600, "{lines}");
-    let again = Activity::start(path.clone(), settings.clone(), clock.clone());
+    let again = Activity::start(&path, settings.clone(), clock.clone());
     assert_eq!(all(&again), kept);
     // A rewrite brings the file down to its bound.
     for n in 600..1_300 {
@@ -82,7 +82,7 @@ fn rows_are_kept_newest_first_within_the_bound_and_over_a_restart() {
 fn age_ends_a_row_in_memory_and_on_disk() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
     let path = folder.path().join("activity.jsonl");
-    let activity = Activity::start(path.clone(), Settings::default(), clock.clone());
+    let activity = Activity::start(&path, Settings::default(), clock.clone());
     activity.note(entry(1, &*clock));
     until("it is in", || all(&activity).len() == 1);
     activity.close();
@@ -131,7 +131,7 @@ fn a_page_follows_another_and_filters_hold() {
 fn an_unwritable_file_costs_nothing_but_the_file() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
     let path = folder.path().join("no/such/folder/activity.jsonl");
-    let activity = Activity::start(path, Settings::default(), clock.clone());
+    let activity = Activity::start(&path, Settings::default(), clock.clone());
     activity.note(entry(1, &*clock));
     until("it is in memory", || all(&activity).len() == 1);
     activity.close();
@@ -142,7 +142,7 @@ fn an_unwritable_file_costs_nothing_but_the_file() {
 fn a_torn_line_is_skipped() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
     let path = folder.path().join("activity.jsonl");
-    let activity = Activity::start(path.clone(), Settings::default(), clock.clone());
+    let activity = Activity::start(&path, Settings::default(), clock.clone());
     activity.note(entry(1, &*clock));
     until("it is in", || all(&activity).len() == 1);
     activity.close();
@@ -156,7 +156,7 @@ fn a_torn_line_is_skipped() {
 fn bodies_are_kept_only_while_somebody_asked() {
     let clock = clock();
     let folder = tempfile::tempdir().unwrap();
-    let activity = Activity::start(folder.path().join("a.jsonl"), Settings::default(), clock.clone());
+    let activity = Activity::start(&folder.path().join("a.jsonl"), Settings::default(), clock.clone());
     assert!(!activity.wants_bodies(&directory()));
     let shown = activity.record(directory(), Duration::from_secs(60), "uid:0".into()).unwrap();
     assert_eq!(shown["running"], true);
@@ -186,7 +186,7 @@ fn bodies_are_kept_only_while_somebody_asked() {
 fn a_recording_becomes_a_trace_that_makes_what_was_there_before() {
     let clock = clock();
     let folder = tempfile::tempdir().unwrap();
-    let activity = Activity::start(folder.path().join("a.jsonl"), Settings::default(), clock.clone());
+    let activity = Activity::start(&folder.path().join("a.jsonl"), Settings::default(), clock.clone());
     activity.record(directory(), Duration::from_secs(60), "uid:0".into()).unwrap();
     let (new, group) = ("0197a3b0-1234-7abc-8def-aaaaaaaaaaaa", "0197a3b0-1234-7abc-8def-bbbbbbbbbbbb");
     let mut n = 0;

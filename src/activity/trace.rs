@@ -293,13 +293,12 @@ impl Ids {
         let mut rest = text;
         while let Some((before, id, after)) = next_id(rest) {
             out.push_str(before);
-            match self.names.get(id) {
-                Some(name) => out.push_str(&format!("${{{name}}}")),
-                None => {
-                    let number = self.nobody.len() + 1;
-                    let made = self.nobody.entry(id.to_owned());
-                    out.push_str(made.or_insert_with(|| format!("00000000-0000-7000-8000-{number:012x}")));
-                }
+            if let Some(name) = self.names.get(id) {
+                out.extend(["${", name, "}"]);
+            } else {
+                let number = self.nobody.len() + 1;
+                let made = self.nobody.entry(id.to_owned());
+                out.push_str(made.or_insert_with(|| format!("00000000-0000-7000-8000-{number:012x}")));
             }
             rest = after;
         }

@@ -106,7 +106,7 @@ impl Service {
             Arc::clone(&health),
         );
         let activity =
-            Activity::start(wire::activity_file(&config), config.activity.clone(), Arc::clone(&clock));
+            Activity::start(&wire::activity_file(&config), config.activity.clone(), Arc::clone(&clock));
         let scim = Arc::new(scim.telling(activity.clone()));
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let admin = Arc::new(AdminState {

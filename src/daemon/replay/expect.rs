@@ -18,12 +18,12 @@ pub(super) fn substitute(node: &Value, variables: &Variables) -> Result<Value, S
     Ok(match node {
         Value::String(text) => match whole(text) {
             Some(name) => lookup(name, variables)?.clone(),
-            None => Value::String(text_with(text, variables, |text| text.to_owned())?),
+            None => Value::String(text_with(text, variables, str::to_owned)?),
         },
         Value::Array(all) => all.iter().map(|one| substitute(one, variables)).collect::<Result<_, _>>()?,
         Value::Object(all) => {
             let pairs = all.iter().map(|(key, value)| {
-                Ok((text_with(key, variables, |text| text.to_owned())?, substitute(value, variables)?))
+                Ok((text_with(key, variables, str::to_owned)?, substitute(value, variables)?))
             });
             Value::Object(pairs.collect::<Result<_, String>>()?)
         }

@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 
 /// Longest wait for a connection, and for an answer.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 

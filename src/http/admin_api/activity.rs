@@ -58,7 +58,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 /// Most requests in one answer.
 const LIMIT_MAX: u64 = 500;
 /// Longest wait for the next.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Most changes shown of one request.
 const CHANGES_MAX: u32 = 500;
 /// How far the moment of a change may lie from that of its answer, besides the time it took.
