@@ -212,20 +212,21 @@ fn document() -> impl Strategy<Value = Value> {
     })
 }
 
+fn numbers_of(value: &Value, numbers: &mut Vec<String>) {
+    match value {
+        Value::Number(number) => numbers.push(number.to_string()),
+        Value::Array(all) => all.iter().for_each(|one| numbers_of(one, numbers)),
+        Value::Object(all) => all.values().for_each(|one| numbers_of(one, numbers)),
+        _ => {}
+    }
+}
+
 /// What of an original must not be found: every run of letters and digits long enough to say something.
 fn telling(value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     texts(value, &mut found);
     let mut numbers = Vec::new();
-    fn walk(value: &Value, numbers: &mut Vec<String>) {
-        match value {
-            Value::Number(number) => numbers.push(number.to_string()),
-            Value::Array(all) => all.iter().for_each(|one| walk(one, numbers)),
-            Value::Object(all) => all.values().for_each(|one| walk(one, numbers)),
-            _ => {}
-        }
-    }
-    walk(value, &mut numbers);
+    numbers_of(value, &mut numbers);
     found.extend(numbers);
     let known: BTreeSet<&str> =
         ["userName", "password", "Operations", "externalId", "x509Certificates", "resourceType", "scimType"]
