@@ -10,6 +10,7 @@
 //! | 1 | [`telemetry`] | log set-up and redaction, metric handles |
 //! | 1 | [`scim`] | the protocol, pure: schema, resource, filter, path, PATCH, list, error, dialect |
 //! | 2 | [`access`] | facts and roles in, who holds what and why out; pure |
+//! | 2 | [`import`] | files of people that are moved in: SCIM, JSON Lines, LDIF, CSV to records; pure |
 //! | 3 | [`mirror`] | the store: resources, members, change log, tokens, run and delivery records |
 //! | 3 | [`downstream`] | one target: pure formats, the one way to write a file, one webhook request |
 //! | 3 | [`activity`] | the SCIM request log, its scrubber, traces made of it |
@@ -27,6 +28,7 @@ pub mod config;
 pub mod daemon;
 pub mod downstream;
 pub mod http;
+pub mod import;
 pub mod mirror;
 pub mod model;
 pub mod reconcile;

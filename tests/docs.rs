@@ -133,14 +133,23 @@ fn every_test_that_the_page_of_rules_names_exists() {
 
 /// The daemon's `/metrics` after a bit of everything, so that no family is left out for having no rows.
 fn exposition() -> String {
-    let mut daemon = support::daemon::Daemon::prepare(
-        "[server.limits]\nconnections_per_address_max = 2\n[[role]]\nname = \"staff\"\ngroups = [\"Staff\"]\n\
-         [[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"{dir}/out.json\"\n\
+    let readers = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut daemon = support::daemon::Daemon::prepare(&format!(
+        "[server.limits]\nconnections_per_address_max = 2\n[publish]\nlisten = [\"{readers}\", \"unix:{{dir}}/publish.sock\"]\n\
+         tls = {{ acme = {{ domains = [\"policy.example.com\"], directory_url = \"https://127.0.0.1:9/dir\" }} }}\n\
+         [[reader]]\nname = \"hr\"\ntoken_file = \"hr-token\"\nevents = true\n\
+         sets = {{ issuer = \"i\", audience = \"a\", signing_key_file = \"hr.pem\" }}\n[[role]]\nname = \"staff\"\ngroups = [\"Staff\"]\n\
+         [[target]]\nname = \"opa\"\ntype = \"file\"\nformat = \"json\"\npath = \"{{dir}}/out.json\"\n\
          [[target]]\nname = \"app\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/hook\"\nsecret_file = \"secret\"\n",
-    );
-    let secret = daemon.path("secret");
-    std::fs::write(&secret, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    ));
+    let token = "a-token-of-hr-0123456789abcdefghijkl";
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    for (name, text) in [("secret", secret), ("hr-token", token), ("hr.pem", &key)] {
+        std::fs::write(daemon.path(name), text).unwrap();
+        std::fs::set_permissions(daemon.path(name), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+    }
     daemon.run();
     let directory = daemon.add_directory("Acme", "entra");
     daemon.cli_json(&["token", "new", "acme", "--expires", "90d"]);
@@ -160,10 +169,30 @@ fn exposition() -> String {
     let _ = third.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let _ = third.read_to_end(&mut Vec::new());
 
-    let mut admin = UnixStream::connect(daemon.path("admin.sock")).unwrap();
-    admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    admin.read_to_string(&mut text).unwrap();
+    let mut reader = UnixStream::connect(daemon.path("publish.sock")).unwrap();
+    let poll = format!(
+        "POST /events/poll HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    reader.write_all(poll.as_bytes()).unwrap();
+    let mut told = String::new();
+    reader.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("\"sets\":{\""), "{told}");
+
+    // No TLS, where TLS is spoken.
+    let mut plain = TcpStream::connect(readers).unwrap();
+    let _ = plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let _ = plain.read_to_end(&mut Vec::new());
+
+    let ask = || {
+        let mut admin = UnixStream::connect(daemon.path("admin.sock")).unwrap();
+        admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        admin.read_to_string(&mut text).unwrap();
+        text
+    };
+    // The order goes to a server that is not there.
+    support::wait_until("the order fails", || ask().contains("rosterd_acme_orders_total{"));
+    let text = ask();
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     let value = |name: &str| {
         let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

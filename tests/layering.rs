@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 9] = [
     &["model"],
     &["telemetry", "scim"],
-    &["access"],
+    &["access", "import"],
     &["mirror", "downstream", "activity"],
     &["reconcile"],
     &["http"],

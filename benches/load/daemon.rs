@@ -25,14 +25,22 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start() -> Self {
+        Self::with("", "")
+    }
+
+    /// With `more` in the config, and a `hook-secret` beside it.
+    pub fn with(more: &str, secret: &str) -> Self {
         let state = tempfile::tempdir_in(state_base()).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = state.path().join("rosterd.toml");
         let text = format!(
-            "[server]\nlisten = [\"{address}\"]\n[server.limits]\nconnections_per_address_max = 256\n[admin]\nsocket = \"{0}/admin.sock\"\n[mirror]\npath = \"{0}/mirror.db\"\n[log]\nlevel = \"warn\"\n",
+            "[server]\nlisten = [\"{address}\"]\n[server.limits]\nconnections_per_address_max = 256\n[admin]\nsocket = \"{0}/admin.sock\"\n[mirror]\npath = \"{0}/mirror.db\"\n[log]\nlevel = \"error\"\n{more}",
             state.path().display()
         );
         std::fs::write(&config, text).unwrap();
+        let hook = state.path().join("hook-secret");
+        std::fs::write(&hook, secret).unwrap();
+        std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let mut process = Command::new(BINARY)
             .args(["serve", "--config"])
             .arg(&config)

@@ -53,7 +53,12 @@ impl Report {
 
     /// The ratio of two medians; at most 1.3.
     pub fn growth(&mut self, name: &str, large: &Outcome, small: &Outcome) {
-        let ratio = large.quantile_us(0.5) / small.quantile_us(0.5);
+        self.growth_at(name, 0.5, large, small);
+    }
+
+    /// The same of another quantile.
+    pub fn growth_at(&mut self, name: &str, quantile: f64, large: &Outcome, small: &Outcome) {
+        let ratio = large.quantile_us(quantile) / small.quantile_us(quantile).max(1.0);
         println!("{name:<44} {:>4} {:>10} {:>10} {:>10}  {ratio:.2}", "", "", "", "");
         self.hold(name, ratio, ratio <= 1.3, "at most 1.3");
         self.rows.push(json!({"name": name, "ratio": ratio}));

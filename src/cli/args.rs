@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     access, approve, backup, capture, check, delivery, demo, diff, directory, doctor, events, explain,
-    export, grant, group, history, installer, manual, open, plan, reject, reload, replay, serve, shut,
-    status, subject, sync, target, token, user, verify,
+    export, grant, group, history, import, installer, manual, open, plan, reject, reload, replay, serve,
+    shut, status, subject, sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -87,6 +87,8 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup in the mirror's place; targets stay as they are until they are verified
     Restore(backup::RestoreArgs),
+    /// Move a file of people into a directory: SCIM, JSON Lines, LDIF or CSV, as one plan
+    Import(import::Args),
     /// Record what an identity provider sends, with made-up people, as a trace
     Capture(capture::Args),
     /// Play a trace against a throwaway daemon or a server, and compare

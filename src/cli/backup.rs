@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::exit::{Error, Exit, Kind};
 use super::output::{self, Json};
-use super::progress::Bar;
+use super::progress::{Bar, Quiet};
 use crate::daemon;
 use crate::daemon::keeping::{self, KeepingError};
 use crate::mirror::StoreError;
@@ -24,6 +24,8 @@ pub struct BackupArgs {
     /// Replace a file of this name
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    quiet: Quiet,
     #[command(flatten)]
     output: Json,
 }
@@ -44,11 +46,13 @@ pub struct RestoreArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
+    quiet: Quiet,
+    #[command(flatten)]
     output: Json,
 }
 
 pub(super) fn backup(args: &BackupArgs, config: &Path) -> Result<Exit, Error> {
-    let mut bar = Bar::new("Copying");
+    let mut bar = Bar::new("Copying", args.quiet.quiet);
     let taken = keeping::take(config, &args.file, args.force, &mut |done, total| bar.tell(done, total));
     drop(bar);
     let taken = taken.map_err(|error| told(&error))?;
@@ -69,7 +73,7 @@ pub(super) fn restore(args: &RestoreArgs, config: &Path) -> Result<Exit, Error> 
     if !args.yes {
         output::confirm(&format!("Replace the mirror by {}?", args.file.display()))?;
     }
-    let mut bar = Bar::new("Restoring");
+    let mut bar = Bar::new("Restoring", args.quiet.quiet);
     let done = keeping::restore(config, &args.file, &mut |done, total| bar.tell(done, total));
     drop(bar);
     let done = done.map_err(|error| told(&error))?;

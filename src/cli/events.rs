@@ -54,8 +54,11 @@ struct Keys {
     /// One target
     #[arg(value_name = "TARGET")]
     target: Option<String>,
-    /// Print the target's JSON Web Key Set alone
-    #[arg(long, requires = "target", conflicts_with = "json")]
+    /// One reader that fetches signed events, instead of a target
+    #[arg(long, value_name = "NAME", conflicts_with = "target")]
+    reader: Option<String>,
+    /// Print the one's JSON Web Key Set alone
+    #[arg(long, conflicts_with = "json")]
     jwks: bool,
     #[command(flatten)]
     output: Json,
@@ -104,20 +107,35 @@ fn list(args: &List) {
 }
 
 fn keys(args: &Keys, config: &Path) -> Result<Exit, Error> {
+    if args.jwks && args.target.is_none() && args.reader.is_none() {
+        return Err(Error::new(
+            Kind::Usage,
+            "`--jwks` prints one key set: name a target, or a reader with `--reader`",
+        ));
+    }
     let admin = Admin::open(config, Need::MirrorOrDaemon)?;
     let answer = admin.get("/api/v1/events/keys")?;
-    let wanted = |one: &&Value| args.target.as_deref().is_none_or(|name| output::text(one, "name") == name);
-    let found: Vec<&Value> = output::list(&answer, "targets").iter().filter(wanted).collect();
+    let named = |list: &str, name: Option<&str>, is_out: bool| -> Vec<Value> {
+        let is_it = |one: &&Value| !is_out && name.is_none_or(|name| output::text(one, "name") == name);
+        output::list(&answer, list).iter().filter(is_it).cloned().collect()
+    };
+    let targets = named("targets", args.target.as_deref(), args.reader.is_some());
+    let readers = named("readers", args.reader.as_deref(), args.target.is_some());
+    let found: Vec<&Value> = targets.iter().chain(&readers).collect();
     if let (true, Some(name)) = (found.is_empty(), &args.target) {
         let text = format!("no target `{name}` signs with a private key");
         return Err(Error::new(Kind::Refused, text)
             .hint("give it a `secret_file` with `whsk_…`, or `format = \"scim-events\"`"));
     }
+    if let (true, Some(name)) = (found.is_empty(), &args.reader) {
+        let text = format!("no reader `{name}` fetches signed events");
+        return Err(Error::new(Kind::Refused, text).hint("give it `sets` with a `signing_key_file`"));
+    }
     if args.jwks {
         let set = found.first().and_then(|one| one.get("jwks")).cloned().unwrap_or(Value::Null);
         output::json(&set);
     } else if args.output.json {
-        output::json(&json!({ "targets": found }));
+        output::json(&json!({ "targets": targets, "readers": readers }));
     } else {
         for one in found {
             show(one);

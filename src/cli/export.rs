@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::admin::{Admin, Need, Query};
 use super::exit::{Error, Exit, Kind};
 use super::output::{self, Json, clean, style};
+use super::progress::{Quiet, Spinner};
 use crate::downstream::format::{FORMATS, Format, OptionDoc};
 
 /// Arguments of `rosterd export`.
@@ -38,6 +39,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with = "list")]
     at: Option<String>,
     #[command(flatten)]
+    quiet: Quiet,
+    #[command(flatten)]
     output: Json,
 }
 
@@ -63,7 +66,10 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
         .with("subject", args.subject.as_deref())
         .with("options", options.as_deref())
         .with("at", args.at.as_deref());
-    let answer = admin.get(&format!("/api/v1/export{query}"))?;
+    let answer = {
+        let _spinner = Spinner::new("Exporting", args.quiet.quiet);
+        admin.get(&format!("/api/v1/export{query}"))?
+    };
     for why in output::list(&answer, "left_out").iter().chain(output::list(&answer, "problems")) {
         output::note(&clean(why.as_str().unwrap_or_default()));
     }

@@ -25,6 +25,7 @@ mod export;
 mod grant;
 mod group;
 mod history;
+mod import;
 mod installer;
 mod manual;
 mod open;
@@ -113,6 +114,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Man(args) => manual::man(args),
         Command::Backup(args) => backup::backup(args, config),
         Command::Restore(args) => backup::restore(args, config),
+        Command::Import(args) => import::run(args, config),
         Command::Subject(args) => subject::run(args, config),
     }
 }

@@ -1,14 +1,30 @@
-//! A bar for long work: on a terminal only, and only once it takes longer than a second.
+//! What is shown of long work: on a terminal only, only once it takes longer than a second, and not with `--quiet`.
+//! It goes to standard error, has no colour, and is wiped when the work is done.
 
 use std::io::IsTerminal as _;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Work shorter than this is done without a bar.
+/// Work shorter than this is done without a word.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is shown of one piece of work.
+/// `--quiet`, for commands with long work.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(super) struct Quiet {
+    /// No progress bar
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+/// Whether somebody could see it: a terminal that can take back what it shows.
+fn is_seen(quiet: bool) -> bool {
+    !quiet && std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Work of which it is known how much there is.
 pub(super) struct Bar {
     since: Instant,
     what: &'static str,
@@ -18,8 +34,8 @@ pub(super) struct Bar {
 
 impl Bar {
     /// Nothing is shown yet.
-    pub(super) fn new(what: &'static str) -> Self {
-        Self { since: Instant::now(), what, shown: None, is_seen: std::io::stderr().is_terminal() }
+    pub(super) fn new(what: &'static str, quiet: bool) -> Self {
+        Self { since: Instant::now(), what, shown: None, is_seen: is_seen(quiet) }
     }
 
     /// So much is done.
@@ -44,6 +60,47 @@ impl Drop for Bar {
     fn drop(&mut self) {
         if let Some(bar) = &self.shown {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// Work that somebody else does, the daemon mostly: nobody knows how much there is, only that it goes on.
+///
+/// INVARIANT: it begins a thread, so nothing that acts on the whole process by way of one thread may follow it.
+pub(super) struct Spinner {
+    life: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Spinner {
+    /// Nothing is shown yet.
+    pub(super) fn new(what: &'static str, quiet: bool) -> Self {
+        if !is_seen(quiet) {
+            return Self { life: None };
+        }
+        let (done, ended) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if ended.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_message(what);
+            while ended.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+                bar.tick();
+            }
+            bar.finish_and_clear();
+        });
+        Self { life: Some((done, thread)) }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some((done, thread)) = self.life.take() {
+            drop(done);
+            // Whatever became of it, the work it spoke of is done.
+            let _ = thread.join();
         }
     }
 }

@@ -72,6 +72,7 @@ fn render(status: &Value) -> String {
             ));
         }
     }
+    out.extend(streams(status));
     out.extend(unenforced(status));
     out.extend(decisions(status));
     let problems = problems(status);
@@ -84,6 +85,28 @@ fn render(status: &Value) -> String {
         }
     }
     out.join("\n")
+}
+
+/// Readers that fetch signed events, and how far each is.
+fn streams(status: &Value) -> Vec<String> {
+    let rows = output::list(status, "streams");
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&["reader", "state", "unacknowledged", "behind", "refused", "last poll"], "");
+    for row in rows {
+        let refused = output::number(row, "refused");
+        let counted = |key: &str| Cell::from(output::thousands(output::number(row, key)));
+        table.row([
+            Cell::styled(output::text(row, "reader"), style::BOLD),
+            state_cell(output::text(row, "state")),
+            counted("unacknowledged"),
+            counted("lag_events"),
+            if refused > 0 { Cell::styled(output::thousands(refused), style::RED) } else { Cell::from("-") },
+            Cell::from(output::ago(output::text(row, "last_poll"), SystemClock.now())),
+        ]);
+    }
+    vec![String::new(), table.render()]
 }
 
 /// Revocations shown on one screen; `--json` has more.

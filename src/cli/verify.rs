@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::admin::{Admin, Need};
 use super::exit::{Error, Exit};
 use super::output::{self, Json, clean};
+use super::progress::{Quiet, Spinner};
 
 /// Arguments of `rosterd verify`.
 #[derive(Debug, clap::Args)]
@@ -17,12 +18,17 @@ use super::output::{self, Json, clean};
 )]
 pub struct Args {
     #[command(flatten)]
+    quiet: Quiet,
+    #[command(flatten)]
     output: Json,
 }
 
 pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     let admin = Admin::open(config, Need::MirrorOrDaemon)?;
-    let answer = admin.get("/api/v1/verify")?;
+    let answer = {
+        let _spinner = Spinner::new("Verifying", args.quiet.quiet);
+        admin.get("/api/v1/verify")?
+    };
     let agrees = answer.get("ok").and_then(Value::as_bool).unwrap_or(false);
     if args.output.json {
         output::json(&answer);

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::reader::{Table, Value, what};
 use super::secret::Files;
-use super::server::{addresses, networks, public_url, tls_settings};
+use super::server::{addresses, networks, public_url};
+use super::tls::tls_settings;
 use crate::http::admin_api::{AdminName, AdminRole, AdminUser, StoredPassword};
 use crate::http::listener::{self, Address};
 use crate::http::network::Network;

@@ -24,7 +24,8 @@ fn user(role: &str) -> String {
 
 fn refusal(password: &str, text: &str) -> String {
     let problems = with(password, text).expect_err("a config with a fault");
-    problems.iter().map(|one| format!("{} {}", one.message, one.help.as_deref().unwrap_or(""))).collect()
+    let told = problems.iter().flat_map(|one| [one.message.as_str(), one.help.as_deref().unwrap_or("")]);
+    told.collect::<Vec<_>>().join(" ")
 }
 
 #[test]

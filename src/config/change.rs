@@ -3,10 +3,12 @@
 //! Pure. The watcher on the file applies by itself what only adds; what may take access away waits for `reload`.
 //! INVARIANT: in doubt a difference counts as taking away; a false alarm costs one command, a miss costs a door.
 
+use std::collections::BTreeMap;
+
 use super::{Config, Directory, Reader};
 use crate::access::{OnRename, Role};
 use crate::downstream::webhook;
-use crate::http::{limits, listener, tls};
+use crate::http::{limits, listener, scim_api, tls};
 use crate::model::DirectoryId;
 use crate::reconcile::event::body::BodyFormat;
 use crate::reconcile::{self, FileSettings, Sending, Shape, TargetKind, TargetSettings, WebhookSettings};
@@ -51,13 +53,18 @@ pub fn between(old: &Config, new: &Config) -> Difference {
         ("admin: listen or tls", people(old) != people(new)),
         ("mirror.path", old.mirror.path != new.mirror.path),
         ("log.format", old.log.format != new.log.format),
+        ("log.otlp", old.log.otlp != new.log.otlp),
     ] {
         if is_new {
             found.restarts.push(format!("{key} changes"));
         }
     }
     // Whom we answer and under which address is not what a target holds, but it can shut an identity provider out.
-    if old.server.scim != new.server.scim {
+    let untied = |config: &Config| scim_api::Settings {
+        client_subjects: BTreeMap::new(),
+        ..config.server.scim.clone()
+    };
+    if untied(old) != untied(new) {
         found.removes.push("server: public_url, base_path, trusted_proxies or allow_from changes".to_owned());
     }
     if old.mirror.keep != new.mirror.keep {
@@ -171,6 +178,12 @@ fn directories(old: &[Directory], new: &[Directory], found: &mut Difference) {
         }
         if was.token != is.token {
             found.note(was.token.is_none(), format!("{key}.token_file changes"));
+        }
+        if was.client_subjects != is.client_subjects {
+            // None at all means that the token is enough.
+            let is_wider = is.client_subjects.is_empty()
+                || (!was.client_subjects.is_empty() && has_all(&is.client_subjects, &was.client_subjects));
+            found.note(is_wider, format!("{key}.client_subject changes"));
         }
         if was.claims != is.claims {
             // No pattern at all means everybody.

@@ -6,6 +6,7 @@ use super::problem::nearest;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
 use super::server::span;
+use crate::http::client_certificate::Subject;
 use crate::model::{DirectoryId, DirectoryKind, Secret};
 use crate::scim::dialect::{Quirk, Quirks};
 use crate::telemetry::escape;
@@ -28,6 +29,9 @@ pub struct Directory {
     pub expect_every: Option<Duration>,
     /// Key `quirks`: which habits of identity providers are tolerated. `None`: those of the kind.
     pub quirks: Option<Quirks>,
+    /// Key `client_subject`: this directory's tokens count only on connections whose client showed a certificate of
+    /// one of these subjects. Default none: tokens alone are enough.
+    pub client_subjects: Vec<Subject>,
 }
 
 /// Shortest token that a config may bring (DESIGN §4).
@@ -37,7 +41,8 @@ const TOKEN_CHARS_MIN: usize = 32;
 const EXPECT_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24 * 30));
 
 /// Reads one `[[directory]]`; `None` after a report if it has no usable id or kind.
-pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> {
+/// `asks_clients`: the listener asks clients for certificates.
+pub(super) fn directory(section: Table<'_>, files: &Files, asks_clients: bool) -> Option<Directory> {
     let id = section
         .require("id", "a short name of a-z, 0-9 and -, such as `acme-okta`")
         .and_then(|value| value.parsed(DirectoryId::parse));
@@ -49,6 +54,7 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
     let claims = section.get("claims");
     let quirks = section.get("quirks");
     let expect_every = section.get("expect_every");
+    let subject = section.get("client_subject");
     section.planned("on_rename", "it belongs to a `[[role]]`");
     section.finish();
 
@@ -75,10 +81,27 @@ pub(super) fn directory(section: Table<'_>, files: &Files) -> Option<Directory> 
         },
     );
     let expect_every = expect_every.and_then(|value| span(&value, EXPECT_EVERY));
+    let client_subjects = subject.map_or_else(Vec::new, |value| subjects(&value, asks_clients));
     let (id, kind) = (id?, kind?);
     let quirks = quirks.and_then(|value| quirks_of(&value, kind));
     let name = name.unwrap_or_else(|| id.to_string());
-    Some(Directory { id, name, kind, token, claims, expect_every, quirks })
+    Some(Directory { id, name, kind, token, claims, expect_every, quirks, client_subjects })
+}
+
+/// The subjects that a directory is tied to. Where nobody is asked for a certificate, nobody could push.
+fn subjects(value: &Value<'_>, asks_clients: bool) -> Vec<Subject> {
+    if !asks_clients {
+        value.fail(
+            what(format!("`{}` needs certificates of clients, and nobody is asked for one", value.path()))
+                .help("set `client_ca` in `[server] tls`"),
+        );
+    }
+    let subjects = value.list_or_one();
+    if subjects.is_empty() {
+        value
+            .fail(what(format!("`{}` is empty; leave it out if any client may use the token", value.path())));
+    }
+    subjects.iter().filter_map(|value| value.parsed(str::parse)).collect()
 }
 
 /// The token in the file that `value` names. `None` after a report.

@@ -71,16 +71,20 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let state = mirror.path.parent().unwrap_or_else(|| Path::new("/")).to_owned();
     files.allow_owner_of(&state);
     files.daemon = Some(via::daemon(&state));
+    files.state.clone_from(&state);
     via::installer(root.table("installer"), files);
     let server = server::server(root.table("server"), files);
     let admin = admin::admin(root.table("admin"), files);
     let (log, activity) = server::log(root.table("log"));
 
+    let asks_clients = server.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
     let sections = root.tables("directory");
     let asked = sections.len();
     unique(&sections, "id");
-    let directories: Vec<_> =
-        sections.into_iter().filter_map(|section| directory::directory(section, files)).collect();
+    let directories: Vec<_> = sections
+        .into_iter()
+        .filter_map(|section| directory::directory(section, files, asks_clients))
+        .collect();
 
     let (schemas, registry) = schema::schemas(root.tables("schema"), files);
     let sections = root.tables("role");
@@ -101,9 +105,17 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     let publish = publish::publish(root.table("publish"), files);
     let sections = root.tables("reader");
     unique(&sections, "name");
-    let readers: Vec<_> =
-        sections.into_iter().filter_map(|section| publish::reader(section, files, &targets)).collect();
+    let readers: Vec<_> = sections
+        .into_iter()
+        .filter_map(|section| publish::reader(section, files, &targets, &registry))
+        .collect();
     root.finish();
+    let mut server = server;
+    server.scim.client_subjects = directories
+        .iter()
+        .filter(|one| !one.client_subjects.is_empty())
+        .map(|one| (one.id.clone(), one.client_subjects.clone()))
+        .collect();
     (directories.len() == asked).then(|| {
         let templates = files.templates.take();
         let registry = Arc::new(registry);

@@ -8,6 +8,7 @@ use super::role::user_filter;
 use super::secret::Files;
 use super::side;
 use crate::downstream::webhook::TokenKey;
+use crate::http::publish::Sets;
 use crate::model::ResourceType;
 use crate::reconcile::event::body::{BodyFormat, BodySettings, Hidden, Payload};
 use crate::reconcile::event::{
@@ -38,16 +39,13 @@ pub(super) struct Told {
 
 /// Reads the part of a `[[target]]`; `None` after a report.
 pub(super) fn told(section: &Table<'_>, files: &Files, registry: &Registry) -> Option<Told> {
-    let payload = section
-        .get("payload")
-        .and_then(|value| value.word(&[("full", Payload::Full), ("thin", Payload::Thin)]));
+    let payload = payload(section);
     let format = format(section, files);
     let is_scim = matches!(format, Some(BodyFormat::ScimEvents(_)));
     let filter = section.get("filter").and_then(|value| user_filter(&value, registry));
     let events = events(section, is_scim);
     let headers = headers(section, files);
-    let body =
-        BodySettings { format: format?, payload: payload.unwrap_or_default(), hidden: hidden(registry) };
+    let body = BodySettings { format: format?, payload, hidden: hidden(registry) };
     let events = events?.of_users(filter);
     let events = if is_scim { events.of_kinds(is_scim_event) } else { events };
     // A template is tried on every type that it may meet, so that none of them parks the target one night.
@@ -57,6 +55,23 @@ pub(super) fn told(section: &Table<'_>, files: &Files, registry: &Registry) -> O
         value.fail(what(format!("`{}`, tried on a made-up `{kind}`: {error}", value.path())));
     }
     Some(Told { events, body, headers })
+}
+
+/// Reads the part of a `[[reader]]` that fetches signed event tokens; `None` after a report.
+pub(super) fn sets(section: Table<'_>, files: &Files, registry: &Registry) -> Option<Sets> {
+    let payload = payload(&section);
+    let filter = section.get("filter").and_then(|value| user_filter(&value, registry));
+    let events = events(&section, true);
+    let tokens = scim_events(&section, files);
+    section.finish();
+    let format = BodyFormat::ScimEvents(tokens?);
+    let body = BodySettings { format, payload, hidden: hidden(registry) };
+    Some(Sets { events: events?.of_users(filter).of_kinds(is_scim_event), body })
+}
+
+fn payload(section: &Table<'_>) -> Payload {
+    let word = section.get("payload");
+    word.and_then(|value| value.word(&[("full", Payload::Full), ("thin", Payload::Thin)])).unwrap_or_default()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

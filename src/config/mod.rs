@@ -10,6 +10,7 @@
 //! - `document`: one parsed file, from text to [`Config`]
 //! - `reader`: tables and values with their places; unknown keys
 //! - `admin`, `server`, `directory`, `schema`, `role`, `target`, `publish`: one section each
+//! - `tls`: certificates of a listener, its own and those of clients
 //! - `secret`: where a `*_file` is looked up, and which files are refused
 //! - `installer`: the other file, root's own, which only `rosterd installer` reads ([`load_installer`])
 //! - `value`: durations, sizes, modes
@@ -34,6 +35,7 @@ mod server;
 mod shape;
 mod side;
 mod target;
+mod tls;
 mod value;
 mod via;
 mod webhook;
@@ -52,6 +54,7 @@ pub use server::Server;
 pub use value::parse_duration;
 
 use crate::access::Role;
+use crate::http;
 use crate::reconcile::event::body::Hidden;
 use crate::reconcile::{self, DirectorySettings, TargetSettings};
 use crate::scim::schema::{Extension, Registry};
@@ -116,6 +119,13 @@ impl Config {
         event::hidden(&self.registry)
     }
 
+    /// The `tls` of each listener that has one.
+    pub fn certificates(&self) -> impl Iterator<Item = &http::tls::Settings> {
+        let of_publish = self.publish.iter().filter_map(|publish| publish.tls.as_ref());
+        let of_people = self.admin.web.iter().filter_map(|web| web.tls.as_ref());
+        self.server.tls.iter().chain(of_publish).chain(of_people)
+    }
+
     /// The state directory: where the mirror, its lock, kept versions and rejected files are.
     pub fn state_dir(&self) -> &Path {
         // A bare file name has an empty parent, which names no folder.
@@ -161,6 +171,7 @@ pub fn load(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
         templates: RefCell::default(),
         installer: via::socket_default(),
         daemon: None,
+        state: PathBuf::from("/var/lib/rosterd"),
     };
     document::read(&source, files)
 }

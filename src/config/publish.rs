@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::directory::token;
+use super::event;
 use super::problem::nearest;
 use super::reader::{Table, Value, what};
 use super::secret::Files;
-use super::server::{addresses, limits, networks, tls_settings};
+use super::server::{addresses, limits, networks};
+use super::tls::tls_settings;
 use crate::http::network::Network;
+use crate::http::publish::Sets;
 use crate::http::{limits, listener, tls};
 use crate::model::{Secret, TargetName};
 use crate::reconcile::TargetSettings;
+use crate::scim::schema::Registry;
 use crate::telemetry::escape;
 
 /// `[publish]`: the listener for readers. Off unless `listen` is set.
@@ -29,7 +33,7 @@ pub struct Publish {
 }
 
 /// One `[[reader]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reader {
     /// Key `name`: what commands and messages call it.
     pub name: String,
@@ -39,6 +43,8 @@ pub struct Reader {
     pub targets: BTreeSet<TargetName>,
     /// Key `events`. Default false.
     pub events: bool,
+    /// Key `sets`: how its events look as signed tokens (RFC 8936). Default none.
+    pub sets: Option<Sets>,
     /// Key `metrics`. Default false.
     pub metrics: bool,
 }
@@ -65,7 +71,12 @@ pub(super) fn publish(section: Option<Table<'_>>, files: &Files) -> Option<Publi
 }
 
 /// Reads one `[[reader]]`; `None` after a report if it has no usable name.
-pub(super) fn reader(section: Table<'_>, files: &Files, targets: &[TargetSettings]) -> Option<Reader> {
+pub(super) fn reader(
+    section: Table<'_>,
+    files: &Files,
+    targets: &[TargetSettings],
+    registry: &Registry,
+) -> Option<Reader> {
     let name = section
         .require("name", "what commands and messages call it, such as `opa-fleet`")
         .and_then(|value| value.parsed(TargetName::parse));
@@ -77,8 +88,17 @@ pub(super) fn reader(section: Table<'_>, files: &Files, targets: &[TargetSetting
     });
     let events = section.get("events").and_then(|value| value.bool()).unwrap_or_default();
     let metrics = section.get("metrics").and_then(|value| value.bool()).unwrap_or_default();
+    let place = section.get("sets");
+    let table = section.table("sets");
+    let sets = table.and_then(|table| event::sets(table, files, registry));
+    if let Some(place) = place.filter(|_| !events) {
+        place.fail_key(
+            what(format!("`{}` says how events are signed that the reader may not read", place.path()))
+                .help("set `events = true` beside it"),
+        );
+    }
     section.finish();
-    Some(Reader { name: name?.to_string(), tokens, targets: listed, events, metrics })
+    Some(Reader { name: name?.to_string(), tokens, targets: listed, events, sets, metrics })
 }
 
 /// A target that a reader lists: it must be there and published.

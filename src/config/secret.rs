@@ -35,6 +35,8 @@ pub(super) struct Files {
     pub(super) installer: PathBuf,
     /// The user and group that the daemon runs as, once the state directory is known.
     pub(super) daemon: Option<(u32, u32)>,
+    /// The state directory: the mirror's folder.
+    pub(super) state: PathBuf,
 }
 
 impl Files {
@@ -182,6 +184,7 @@ mod tests {
             templates: RefCell::default(),
             installer: PathBuf::new(),
             daemon: None,
+            state: base.to_owned(),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Secrets;
 use super::reader::{Table, Takes, Value, what};
 use super::secret::Files;
+use super::tls::tls_settings;
 use super::value::{parse_duration, parse_size};
 use crate::http::listener::{self, Address};
 use crate::http::network::Network;
@@ -104,30 +104,6 @@ fn is_local(address: &Address) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
-pub(super) fn tls_settings(value: &Value<'_>, files: &Files, http2: bool) -> Option<tls::Settings> {
-    let section = value.table()?;
-    let cert = section.require("cert", "name a PEM file with the certificate and its chain");
-    let key = section.require("key", "name a PEM file with the private key");
-    section.finish();
-    let (cert, key) = (cert?, key?);
-    let settings = tls::Settings { cert: files.path(cert.text()?), key: files.path(key.text()?), http2 };
-    let missing =
-        [(&cert, &settings.cert), (&key, &settings.key)].into_iter().filter(|(_, path)| !path.exists());
-    let mut is_whole = true;
-    for (value, path) in missing {
-        is_whole = false;
-        let text = what(format!("`{}` is not there", path.display()));
-        match files.secrets {
-            Secrets::Optional => value.warn(text.help("`serve` will not start without it")),
-            Secrets::Required => value.fail_as(super::Kind::MissingFile, text),
-        }
-    }
-    if is_whole && let Err(error) = tls::Tls::load(settings.clone()) {
-        cert.fail(what(error));
-    }
-    Some(settings)
 }
 
 pub(super) fn networks(value: Option<Value<'_>>) -> Vec<Network> {
@@ -288,6 +264,42 @@ pub(super) fn log(section: Option<Table<'_>>) -> (telemetry::Settings, activity:
     if let Some(age) = section.get("requests_age").and_then(|value| span(&value, bounds)) {
         activity.age = age;
     }
+    if let Some(value) = section.get("otlp") {
+        log.otlp = otlp(&value);
+    }
     section.finish();
     (log, activity)
+}
+
+/// `log.otlp`.
+fn otlp(value: &Value<'_>) -> Option<telemetry::Otlp> {
+    let section = value.table()?;
+    let endpoint = section.require("endpoint", "name the collector: `endpoint = \"http://127.0.0.1:4318\"`");
+    section.finish();
+    let endpoint = endpoint?.parsed(collector)?;
+    if !telemetry::Otlp::IS_BUILT_IN {
+        value.fail(
+            what(format!("`{}`: this rosterd was built without traces", value.path()))
+                .help("build one that has them: cargo install --locked --features otlp rosterd"),
+        );
+    }
+    Some(telemetry::Otlp { endpoint })
+}
+
+/// An https URL, or plain http on this machine; with OTLP's own path where none is written.
+fn collector(text: &str) -> Result<String, String> {
+    let wrong = || {
+        "write the collector's URL, https unless it is on this machine: `http://127.0.0.1:4318`".to_owned()
+    };
+    let uri: hyper::Uri = text.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    let is_near = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => {}
+        Some("http") if is_near => {}
+        _ => return Err(wrong()),
+    }
+    let is_bare = matches!(uri.path(), "" | "/");
+    Ok(if is_bare { format!("{}/v1/traces", text.trim_end_matches('/')) } else { text.to_owned() })
 }

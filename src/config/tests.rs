@@ -28,6 +28,7 @@ pub(super) fn files(folder: &Path, secrets: Secrets) -> Files {
         templates: std::cell::RefCell::default(),
         installer: via::socket_default(),
         daemon: None,
+        state: PathBuf::from("/var/lib/rosterd"),
     }
 }
 

@@ -57,6 +57,7 @@ impl Local {
             metrics: Arc::new(Metrics::new()),
             activity,
             own_uid: rustix::process::geteuid().as_raw(),
+            imports: crate::http::import::Imports::default(),
         };
         Ok(Self { state, caller })
     }

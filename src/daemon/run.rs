@@ -13,12 +13,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::{self, Config, Secrets};
+use crate::http::acme::challenge::Challenges;
+use crate::http::acme::{self, renew};
+use crate::http::challenge_listener::Http01;
 use crate::http::limits;
 use crate::http::listener::{self, Inherited, Socket};
 use crate::http::metrics::Metrics;
 use crate::http::network::Network;
 use crate::http::server::{self, Serving};
-use crate::http::tls::Tls;
+use crate::http::tls::{self, Tls};
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, SystemClock};
 use crate::telemetry;
@@ -68,13 +71,20 @@ pub fn serve(path: &Path) -> Result<(), Error> {
         .thread_name("rosterd")
         .build()
         .map_err(Error::System)?;
-    let parts = Parts { path: path.to_owned(), config: loaded.config, log, mirror: mirror.clone(), clock };
+    let parts = Parts {
+        path: path.to_owned(),
+        config: loaded.config,
+        log: log.clone(),
+        mirror: mirror.clone(),
+        clock,
+    };
     let ended = runtime.block_on(run(parts, inherited));
     runtime.shutdown_timeout(LEFTOVER_PATIENCE);
     if ended.is_ok() {
         mirror.close();
         tracing::info!("stopped");
     }
+    log.close();
     ended
 }
 
@@ -93,19 +103,23 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let config = parts.config.clone();
     let mirror = parts.mirror.clone();
-    let tls = config.server.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    let challenges = Arc::default();
+    let tls = load_tls(config.server.tls.as_ref(), &challenges)?;
     let scim = listener::bind(&config.server.listener, &mut inherited)?;
     let admin = listener::bind(&config.admin.socket, &mut inherited)?;
     let bound: Vec<String> = scim.iter().map(Socket::local).collect();
-    let publish = bind_publish(&config, &mut inherited)?;
-    let web = bind_web(&config, &mut inherited)?;
+    let publish = bind_publish(&config, &mut inherited, &challenges)?;
+    let web = bind_web(&config, &mut inherited, &challenges)?;
+    let acme = acme_settings(&config);
+    let http01 = bind_http01(&acme, &mut inherited)?;
     for name in inherited.left() {
         tracing::warn!(name, "systemd passed a socket that nothing here listens on");
     }
     let (stop, stopping) = watch::channel(false);
     let publish_tls = publish.as_ref().and_then(|(_, tls)| tls.clone());
     let web_tls = web.as_ref().and_then(|(_, tls)| tls.clone());
-    let certificates = tls.iter().chain(&publish_tls).chain(&web_tls).cloned().collect();
+    let named = [("scim", &tls), ("publish", &publish_tls), ("admin", &web_tls)];
+    let certificates = named.into_iter().filter_map(|(name, tls)| Some((name, tls.clone()?))).collect();
     let people: Vec<String> = web.iter().flat_map(|(sockets, _)| sockets.iter().map(Socket::local)).collect();
     let bound_web = people.iter().filter_map(|address| address.parse().ok()).collect();
     let at = Bound { scim: bound.clone(), web: bound_web };
@@ -126,9 +140,17 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
         tasks.spawn(server::serve(sockets, people, handler, stopping.clone()));
     }
     tasks.spawn(server::serve(scim, serving, service.scim(), stopping.clone()));
-    let local = serving_admin(&metrics);
+    if !http01.is_empty() {
+        let answering = Arc::new(Http01(Arc::clone(&challenges)));
+        tasks.spawn(server::serve(http01, serving_plain(&metrics), answering, stopping.clone()));
+    }
+    let local = serving_plain(&metrics);
     tasks.spawn(server::serve(admin, local, service.admin(), stopping));
 
+    for settings in acme {
+        let (service, challenges) = (Arc::clone(&service), Arc::clone(&challenges));
+        tokio::spawn(renew::keep(settings, challenges, move |outcome| service.ordered(outcome)));
+    }
     let config_watch = ConfigWatch::start(service.config_path());
     let watchdog = start_watchdog(&mirror)?;
     let (version, config_file) = (env!("CARGO_PKG_VERSION"), service.config_path().display());
@@ -273,7 +295,7 @@ fn serving(
     }
 }
 
-fn serving_admin(metrics: &Arc<Metrics>) -> Serving {
+fn serving_plain(metrics: &Arc<Metrics>) -> Serving {
     serving(&limits::Settings::default(), None, &[], metrics)
 }
 
@@ -287,16 +309,59 @@ fn serving_readers(settings: &config::Publish, tls: Option<Arc<Tls>>, metrics: &
 type Guarded = (Vec<Socket>, Option<Arc<Tls>>);
 
 /// What to serve people on, if `[admin] listen` is set.
-fn bind_web(config: &Config, inherited: &mut Inherited) -> Result<Option<Guarded>, Error> {
+fn bind_web(
+    config: &Config,
+    inherited: &mut Inherited,
+    challenges: &Arc<Challenges>,
+) -> Result<Option<Guarded>, Error> {
     let Some(settings) = &config.admin.web else { return Ok(None) };
-    let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    let tls = load_tls(settings.tls.as_ref(), challenges)?;
     Ok(Some((listener::bind(&settings.listener, inherited)?, tls)))
 }
 
+/// A listener's certificate, if it speaks TLS. It also answers the orders under way, whichever listener they are for:
+/// one of them stands at port 443.
+fn load_tls(
+    settings: Option<&tls::Settings>,
+    challenges: &Arc<Challenges>,
+) -> Result<Option<Arc<Tls>>, Error> {
+    let loaded = settings.cloned().map(Tls::load).transpose()?;
+    Ok(loaded.map(|tls| Arc::new(tls.answering(challenges))))
+}
+
+/// What is ordered from ACME servers: once, where two listeners share a certificate.
+fn acme_settings(config: &Config) -> Vec<acme::Settings> {
+    let mut found: Vec<acme::Settings> = Vec::new();
+    for settings in config.certificates().filter_map(tls::Settings::acme) {
+        if !found.iter().any(|known| acme::store::certificate(known) == acme::store::certificate(settings)) {
+            found.push(settings.clone());
+        }
+    }
+    found
+}
+
+/// The sockets that HTTP-01 is answered on.
+fn bind_http01(acme: &[acme::Settings], inherited: &mut Inherited) -> Result<Vec<Socket>, Error> {
+    let mut addresses = Vec::new();
+    for address in acme.iter().flat_map(|settings| &settings.http_listen) {
+        if !addresses.contains(address) {
+            addresses.push(address.clone());
+        }
+    }
+    if addresses.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(listener::bind(&listener::Settings { addresses, name: "acme", unix_mode: 0o660 }, inherited)?)
+}
+
 /// What to serve readers on, if `[publish]` is on.
-fn bind_publish(config: &Config, inherited: &mut Inherited) -> Result<Option<Guarded>, Error> {
+fn bind_publish(
+    config: &Config,
+    inherited: &mut Inherited,
+    challenges: &Arc<Challenges>,
+) -> Result<Option<Guarded>, Error> {
     let Some(settings) = &config.publish else { return Ok(None) };
-    let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    let tls = load_tls(settings.tls.as_ref(), challenges)?;
     Ok(Some((listener::bind(&settings.listener, inherited)?, tls)))
 }
 

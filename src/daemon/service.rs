@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::activity::Activity;
 use crate::config::{self, Config, Loaded, Secrets, change};
+use crate::http::acme::renew::{Outcome, Validity};
 use crate::http::admin::{AdminTcp, Site};
 use crate::http::admin_api::{AdminError, AdminSocket, AdminState, AdminUser, Answering, Reload, Users};
 use crate::http::console::Console;
@@ -41,6 +42,9 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
 }
 
+/// The certificate of each listener that speaks TLS, by its name.
+pub(super) type Certificates = Vec<(&'static str, Arc<Tls>)>;
+
 /// Where the listeners really listen.
 pub(super) struct Bound {
     /// Those for identity providers.
@@ -67,7 +71,7 @@ pub(super) struct Service {
     publish: Arc<PublishApi>,
     admin: Arc<AdminState>,
     web: Option<Web>,
-    tls: Vec<Arc<Tls>>,
+    tls: Certificates,
     base_url: String,
     state_dir: PathBuf,
     upkeep: Upkeep,
@@ -84,7 +88,7 @@ impl Service {
     /// Takes the config into the mirror, starts the targets and makes the two APIs.
     pub(super) async fn start(
         parts: Parts,
-        tls: Vec<Arc<Tls>>,
+        tls: Certificates,
         bound: Bound,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
@@ -119,6 +123,7 @@ impl Service {
             metrics,
             activity,
             own_uid: rustix::process::geteuid().as_raw(),
+            imports: crate::http::import::Imports::default(),
         });
         admin.health.set_ready();
         let sources = publish::Sources {
@@ -149,6 +154,7 @@ impl Service {
             upkeep,
             config: Mutex::new(config),
         });
+        service.note_certificates();
         // Set once, here; a reload before this moment finds nobody and says so.
         let _ = itself.set(Arc::downgrade(&service));
         Ok(service)
@@ -277,14 +283,31 @@ impl Service {
 
     /// Takes a renewed certificate; open connections keep theirs. Not worth a word while nothing is new.
     pub(super) fn renew_certificate(&self) {
-        for tls in &self.tls {
+        for (listener, tls) in &self.tls {
             match tls.reload() {
-                Ok(true) => tracing::info!("a renewed certificate is in use"),
+                Ok(true) => tracing::info!(listener, "a renewed certificate is in use"),
                 Err(cause) => {
-                    tracing::warn!(%cause, "the renewed certificate cannot be used; the old one stays");
+                    tracing::warn!(listener, %cause, "the renewed certificate cannot be used; the old one stays");
                 }
                 Ok(false) => {}
             }
+        }
+        self.note_certificates();
+    }
+
+    /// What became of an order with an ACME server.
+    pub(super) fn ordered(&self, outcome: Outcome) {
+        self.admin.metrics.acme_order(outcome.as_str());
+        if outcome == Outcome::Taken {
+            self.renew_certificate();
+        }
+    }
+
+    /// Tells the metrics when each certificate runs out.
+    fn note_certificates(&self) {
+        for (listener, tls) in &self.tls {
+            let ends = Validity::of(&tls.settings().cert()).map_or(0, |validity| validity.ends);
+            self.admin.metrics.certificate_ends(listener, ends);
         }
     }
 
@@ -329,9 +352,10 @@ impl Service {
                 notices.push("internal error: the users stay as they were".to_owned());
             }
         }
-        for cause in self.tls.iter().filter_map(|tls| tls.reload().err()) {
+        for cause in self.tls.iter().filter_map(|(_, tls)| tls.reload().err()) {
             notices.push(format!("the old certificate stays: {cause}"));
         }
+        self.note_certificates();
         *current = new;
         Ok(json!({
             "ok": true,

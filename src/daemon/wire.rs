@@ -36,11 +36,15 @@ pub(super) fn snapshot(config: &Config, registry: Arc<Registry>, base_url: Strin
             .iter()
             .filter_map(|one| Some((one.id.clone(), one.expect_every?)))
             .collect(),
+        quirks: quirks(config).into_iter().collect(),
         registry,
         base_url,
         readers: config.readers.iter().map(|one| one.name.clone()).collect(),
         problems: Vec::new(),
-        public_keys: public_keys(&config.targets),
+        public_keys: public_keys(
+            &config.targets,
+            config.readers.iter().filter_map(|one| Some((one.name.as_str(), &one.sets.as_ref()?.body))),
+        ),
     }
 }
 
@@ -60,6 +64,7 @@ pub(super) fn publish(config: &Config) -> publish::Settings {
     let rights = |one: &config::Reader| publish::Rights {
         targets: one.targets.clone(),
         events: one.events,
+        sets: one.sets.clone(),
         metrics: one.metrics,
     };
     let networks = config.publish.as_ref();

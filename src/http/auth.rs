@@ -24,6 +24,8 @@ pub(crate) enum Denied {
     Malformed,
     /// A token that is unknown, revoked or expired. Which of these is nobody's business.
     Unknown,
+    /// A token whose directory is tied to a client certificate that was not shown.
+    Certificate,
 }
 
 impl Denied {
@@ -33,6 +35,7 @@ impl Denied {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
+            Self::Certificate => "client_certificate",
         }
     }
 
@@ -44,6 +47,9 @@ impl Denied {
             }
             Self::Malformed => "the Authorization header must be `Bearer` followed by the directory's token",
             Self::Unknown => "the token is not valid: it is mistyped, expired or revoked",
+            Self::Certificate => {
+                "the token is taken only together with the client certificate that its directory is tied to"
+            }
         }
     }
 }

@@ -136,9 +136,18 @@ impl std::error::Error for ListenError {}
 #[derive(Debug)]
 pub enum Socket {
     /// TCP.
-    Tcp(std::net::TcpListener),
+    Tcp(std::net::TcpListener, Holder),
     /// Unix; the path is removed at the end if we made it.
     Unix(std::os::unix::net::UnixListener, Option<OwnedPath>),
+}
+
+/// Who keeps a socket open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// This process bound it; it goes with it, and so does its backlog.
+    Daemon,
+    /// The service manager passed it and hands it to the next process, backlog and all.
+    Manager,
 }
 
 /// A unix socket's path that goes when the daemon goes, unless somebody put another file there.
@@ -161,7 +170,9 @@ impl Socket {
     /// The address really bound, which tells the port when 0 was asked for.
     pub fn local(&self) -> String {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map_or_else(|_| "tcp".to_owned(), |a| a.to_string()),
+            Self::Tcp(listener, _) => {
+                listener.local_addr().map_or_else(|_| "tcp".to_owned(), |a| a.to_string())
+            }
             Self::Unix(listener, _) => listener
                 .local_addr()
                 .ok()
@@ -189,7 +200,7 @@ impl Inherited {
         let mut sockets = Vec::new();
         for (index, name) in names.into_iter().enumerate() {
             let socket = match taken.take_tcp_listener(index) {
-                Ok(Some(listener)) => Socket::Tcp(listener),
+                Ok(Some(listener)) => Socket::Tcp(listener, Holder::Manager),
                 Ok(None) => continue,
                 // Not TCP: the library gives it back, and it is tried as a unix socket.
                 Err(_) => match taken.take_unix_listener(index).map_err(failed)? {
@@ -247,7 +258,7 @@ fn bind_tcp(text: &str, sockets: &mut Vec<Socket>) -> Result<(), ListenError> {
             std::net::TcpListener::bind(address).map_err(|source| refused(address.to_string(), source))?;
         // The standard library asks for a backlog of 128; a push of a thousand connections wants more.
         let _ = rustix::net::listen(&listener, 1_024);
-        sockets.push(Socket::Tcp(listener));
+        sockets.push(Socket::Tcp(listener, Holder::Daemon));
     }
     Ok(())
 }

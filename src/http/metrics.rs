@@ -34,6 +34,20 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// Label of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ListenerLabel {
+    /// Its name.
+    pub listener: &'static str,
+}
+
+/// Label of how something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// A word from the code.
+    pub outcome: &'static str,
+}
+
 /// Labels of a quirk that fired.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QuirkLabels {
@@ -54,7 +68,9 @@ pub struct Metrics {
     quirks: Family<QuirkLabels, Counter>,
     waiting: Gauge,
     accept_failures: Counter<u64, AtomicU64>,
-    handshake_failures: Counter<u64, AtomicU64>,
+    handshake_failures: Family<ReasonLabel, Counter>,
+    certificate_ends: Family<ListenerLabel, Gauge>,
+    acme_orders: Family<OutcomeLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -82,8 +98,13 @@ impl Metrics {
         registry.register("publish_waiting", "Readers that wait for news", waiting.clone());
         let accept_failures = Counter::default();
         registry.register("accept_failures", "Failed accepts", accept_failures.clone());
-        let handshake_failures = Counter::default();
+        let handshake_failures = Family::default();
         registry.register("tls_handshake_failures", "TLS handshakes that failed", handshake_failures.clone());
+        let certificate_ends = Family::default();
+        let help = "When the listener's certificate runs out, in seconds since 1970; 0 without one";
+        registry.register("tls_certificate_not_after_seconds", help, certificate_ends.clone());
+        let acme_orders = Family::default();
+        registry.register("acme_orders", "Certificates ordered from ACME servers", acme_orders.clone());
         Self {
             registry,
             requests,
@@ -94,6 +115,8 @@ impl Metrics {
             waiting,
             accept_failures,
             handshake_failures,
+            certificate_ends,
+            acme_orders,
         }
     }
 
@@ -138,8 +161,18 @@ impl Metrics {
     }
 
     /// Counts a failed TLS handshake.
-    pub fn handshake_failed(&self) {
-        self.handshake_failures.inc();
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.handshake_failures.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Notes when a listener's certificate runs out.
+    pub fn certificate_ends(&self, listener: &'static str, at: i64) {
+        self.certificate_ends.get_or_create(&ListenerLabel { listener }).set(at);
+    }
+
+    /// Counts an order of a certificate that came to its end.
+    pub fn acme_order(&self, outcome: &'static str) {
+        self.acme_orders.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Everything, in the text format, followed by `more` lines that other layers contribute.
@@ -247,6 +280,41 @@ pub(crate) fn of_deliveries(status: &serde_json::Value) -> String {
             let target = target_of(one);
             let _ = writeln!(text, "{name}_total{{target=\"{target}\",result=\"{result}\"}} {value}");
         }
+    }
+    text
+}
+
+/// How the streams of readers that fetch signed events stand, as lines of the text format.
+pub(crate) fn of_streams(rows: &serde_json::Value) -> String {
+    use std::fmt::Write as _;
+
+    let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text = String::new();
+    // Of each: its name, its help, the key, and whether it only grows.
+    for (word, help, key, is_counter) in [
+        ("unacknowledged", "Tokens handed out and not acknowledged.", "unacknowledged", false),
+        ("lag_events", "Tokens not acknowledged, and changes not handed out.", "lag_events", false),
+        ("handed", "Tokens handed out, each counted once.", "handed", true),
+        ("acknowledged", "Tokens acknowledged.", "acknowledged", true),
+        ("refused", "Tokens that the reader refused.", "refused", true),
+    ] {
+        let name = format!("rosterd_sets_{word}");
+        let (kind, suffix) = if is_counter { ("counter", "_total") } else { ("gauge", "") };
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for row in rows {
+            let reader = row.get("reader").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let value = row.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
+            let _ = writeln!(text, "{name}{suffix}{{reader=\"{reader}\"}} {value}");
+        }
+    }
+    let name = "rosterd_sets_needs_snapshot";
+    let _ =
+        writeln!(text, "# HELP {name} Whether what comes next is gone from the log.\n# TYPE {name} gauge");
+    for row in rows {
+        let reader = row.get("reader").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let is_lost = row.get("state").is_some_and(|word| word == "needs_snapshot");
+        let _ = writeln!(text, "{name}{{reader=\"{reader}\"}} {}", u8::from(is_lost));
     }
     text
 }

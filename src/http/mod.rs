@@ -7,15 +7,20 @@
 //! INVARIANT: on the SCIM listener nothing but `/healthz` and `/readyz` is answered without a valid token, and
 //! from the token on every call carries the directory it belongs to.
 
+pub mod acme;
+mod activity;
 pub mod admin;
 pub mod admin_api;
 mod answer;
 pub mod auth;
+pub mod challenge_listener;
+pub mod client_certificate;
 pub mod console;
 pub mod content;
 mod framing;
 mod gauges;
 pub mod health;
+pub mod import;
 pub mod limits;
 pub mod listener;
 pub mod metrics;

@@ -8,27 +8,27 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{HttpService, service_fn};
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::activity::{Activity, Busy, Counted, Watched};
+use super::client_certificate::ClientCertificate;
 use super::content::Content;
 use super::limits::{Connections, Full as NoPlace, Place, Settings as Limits};
-use super::listener::Socket;
+use super::listener::{Holder, Socket};
 use super::metrics::Metrics;
 use super::network::Network;
-use super::tls::Tls;
+use super::tls::{self, Refused, Tls};
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +82,20 @@ pub async fn serve<H: Handler>(
     for socket in sockets {
         let (serving, handler, stop) = (serving.clone(), Arc::clone(&handler), stop.clone());
         match socket {
-            Socket::Tcp(listener) => {
+            Socket::Tcp(listener, holder) => {
                 listener.set_nonblocking(true)?;
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                loops.spawn(accept_tcp(listener, serving, handler, stop));
+                let entrance = Entrance { serving, handler, stop, tasks: JoinSet::new() };
+                loops.spawn(accept_tcp(listener, holder, entrance));
             }
             Socket::Unix(listener, path) => {
                 listener.set_nonblocking(true)?;
                 let listener = tokio::net::UnixListener::from_std(listener)?;
+                let holder = if path.is_some() { Holder::Daemon } else { Holder::Manager };
+                let serving = Serving { tls: None, ..serving };
+                let entrance = Entrance { serving, handler, stop, tasks: JoinSet::new() };
                 loops.spawn(async move {
-                    accept_unix(listener, serving, handler, stop).await;
+                    accept_unix(listener, holder, entrance).await;
                     drop(path);
                 });
             }
@@ -104,76 +108,107 @@ pub async fn serve<H: Handler>(
 /// Pause after a failed accept: out of descriptors, mostly, which another connection's end will mend.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-async fn accept_tcp<H: Handler>(
-    listener: tokio::net::TcpListener,
+/// What each accepted connection of one socket is let in with.
+struct Entrance<H> {
     serving: Serving,
     handler: Arc<H>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
+    tasks: JoinSet<()>,
+}
+
+async fn accept_tcp<H: Handler>(
+    listener: tokio::net::TcpListener,
+    holder: Holder,
+    mut entrance: Entrance<H>,
 ) {
-    let mut tasks = JoinSet::new();
+    let mut stop = entrance.stop.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            Some(_) = entrance.tasks.join_next(), if !entrance.tasks.is_empty() => continue,
             () = stopped(&mut stop) => break,
         };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                accept_failed(&serving.metrics, &error).await;
-                continue;
-            }
+        match accepted {
+            Ok((stream, address)) => entrance.tcp(stream, address),
+            Err(error) => accept_failed(&entrance.serving.metrics, &error).await,
+        }
+    }
+    // What waits in the backlog of a socket that outlives us is the next process's; with our own it would be cut.
+    if holder == Holder::Daemon {
+        while let Poll::Ready(Ok((stream, address))) = at_once(|cx| listener.poll_accept(cx)).await {
+            entrance.tcp(stream, address);
+        }
+    }
+    drop(listener);
+    drain(entrance.tasks, entrance.serving.limits.drain_timeout).await;
+}
+
+async fn accept_unix<H: Handler>(
+    listener: tokio::net::UnixListener,
+    holder: Holder,
+    mut entrance: Entrance<H>,
+) {
+    let mut stop = entrance.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = entrance.tasks.join_next(), if !entrance.tasks.is_empty() => continue,
+            () = stopped(&mut stop) => break,
         };
+        match accepted {
+            Ok((stream, _)) => entrance.unix(stream),
+            Err(error) => accept_failed(&entrance.serving.metrics, &error).await,
+        }
+    }
+    if holder == Holder::Daemon {
+        while let Poll::Ready(Ok((stream, _))) = at_once(|cx| listener.poll_accept(cx)).await {
+            entrance.unix(stream);
+        }
+    }
+    drop(listener);
+    drain(entrance.tasks, entrance.serving.limits.drain_timeout).await;
+}
+
+/// What `poll` says now, ready or not.
+async fn at_once<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    std::future::poll_fn(|cx| Poll::Ready(poll(cx))).await
+}
+
+impl<H: Handler> Entrance<H> {
+    fn tcp(&mut self, stream: tokio::net::TcpStream, address: SocketAddr) {
+        let serving = &self.serving;
         let counted = counted_address(address.ip(), &serving.trusted_proxies);
         let place = match serving.connections.enter(counted, &serving.limits) {
             Ok(place) => place,
             Err(full) => {
                 serving.metrics.connection_refused(full);
                 refuse(&stream, full, serving.tls.is_some());
-                continue;
+                return;
             }
         };
         // An answer is one small packet; waiting to fill it only costs time.
         let _ = stream.set_nodelay(true);
         let peer = Peer { address: Some(address), uid: None, tls: serving.tls.is_some() };
-        tasks.spawn(connection(stream, peer, place, serving.clone(), Arc::clone(&handler), stop.clone()));
+        self.admit(stream, peer, place);
     }
-    drop(listener);
-    drain(tasks, serving.limits.drain_timeout).await;
-}
 
-async fn accept_unix<H: Handler>(
-    listener: tokio::net::UnixListener,
-    serving: Serving,
-    handler: Arc<H>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let serving = Serving { tls: None, ..serving };
-    let mut tasks = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
-            () = stopped(&mut stop) => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                accept_failed(&serving.metrics, &error).await;
-                continue;
-            }
-        };
-        let Ok(place) = serving.connections.enter(None, &serving.limits) else {
-            serving.metrics.connection_refused(NoPlace::Total);
-            continue;
+    fn unix(&mut self, stream: tokio::net::UnixStream) {
+        let Ok(place) = self.serving.connections.enter(None, &self.serving.limits) else {
+            self.serving.metrics.connection_refused(NoPlace::Total);
+            return;
         };
         let uid =
             rustix::net::sockopt::socket_peercred(&stream).ok().map(|credentials| credentials.uid.as_raw());
-        let peer = Peer { address: None, uid, tls: false };
-        tasks.spawn(connection(stream, peer, place, serving.clone(), Arc::clone(&handler), stop.clone()));
+        self.admit(stream, Peer { address: None, uid, tls: false }, place);
     }
-    drop(listener);
-    drain(tasks, serving.limits.drain_timeout).await;
+
+    fn admit<S>(&mut self, stream: S, peer: Peer, place: Place)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (serving, handler, stop) = (self.serving.clone(), Arc::clone(&self.handler), self.stop.clone());
+        self.tasks.spawn(connection(stream, peer, place, serving, handler, stop));
+    }
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -231,42 +266,83 @@ async fn connection<H, S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::new());
-    let stream = Watched { inner: stream, activity: Arc::clone(&activity) };
+    let stream = Watched::new(stream, &activity);
+    let caller = Caller { peer, certificate: None };
     match &serving.tls {
-        None => http1(stream, peer, &serving, handler, &activity, stop).await,
+        None => http1(stream, caller, &serving, handler, &activity, stop).await,
         Some(tls) => {
-            let handshake = tls.acceptor().accept(stream);
+            let handshake = tls.accept(stream);
             match tokio::time::timeout(serving.limits.handshake_timeout, handshake).await {
-                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                    http2(stream, peer, &serving, handler, &activity, stop).await;
+                Ok(Ok(stream)) => {
+                    let session = stream.get_ref().1;
+                    let certificate = session.peer_certificates().and_then(ClientCertificate::of);
+                    let is_http2 = session.alpn_protocol() == Some(b"h2");
+                    let caller = Caller { certificate: certificate.map(Arc::new), ..caller };
+                    if is_http2 {
+                        http2(stream, caller, &serving, handler, &activity, stop).await;
+                    } else {
+                        http1(stream, caller, &serving, handler, &activity, stop).await;
+                    }
                 }
-                Ok(Ok(stream)) => http1(stream, peer, &serving, handler, &activity, stop).await,
-                Ok(Err(_)) | Err(_) => serving.metrics.handshake_failed(),
+                // The ACME server has seen what it came for.
+                Ok(Err(Refused::Challenge)) => {}
+                Ok(Err(Refused::Handshake(cause))) => handshake_failed(&serving, peer, &cause),
+                Err(_) => serving.metrics.handshake_failed("timeout"),
             }
         }
     }
     drop(place);
 }
 
-/// What hyper calls for each request: the handler, with the request counted until its answer is whole.
+/// Counts a failed handshake. That of a client certificate is worth a line: somebody has to mend it.
+fn handshake_failed(serving: &Serving, peer: Peer, cause: &io::Error) {
+    let reason = tls::reason(cause);
+    serving.metrics.handshake_failed(reason);
+    if reason == tls::CLIENT_CERTIFICATE {
+        let client = peer.address.map(|address| address.to_string()).unwrap_or_default();
+        tracing::warn!(%client, %cause, "a TLS client's certificate is missing or not accepted");
+    } else {
+        tracing::debug!(%cause, "a TLS handshake failed");
+    }
+}
+
+/// Who speaks on a connection.
+#[derive(Clone)]
+struct Caller {
+    peer: Peer,
+    certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// What hyper calls for each request: the handler, with the request counted until its answer is whole. The client's
+/// certificate, if it showed one, is among the request's extensions.
 fn service<H: Handler>(
     handler: Arc<H>,
-    peer: Peer,
+    caller: Caller,
     activity: &Arc<Activity>,
+    stop: watch::Receiver<bool>,
 ) -> impl HttpService<Incoming, ResBody = Counted, Error = Infallible, Future: Send> + Send + use<H> {
     let activity = Arc::clone(activity);
-    service_fn(move |request| {
+    service_fn(move |mut request: Request<Incoming>| {
         let (handler, busy) = (Arc::clone(&handler), Busy::begin(&activity));
+        let (peer, stop) = (caller.peer, stop.clone());
+        if let Some(certificate) = &caller.certificate {
+            request.extensions_mut().insert(Arc::clone(certificate));
+        }
         async move {
-            let response = handler.answer(request, peer).await;
-            Ok::<_, Infallible>(response.map(|content| Counted { content, _busy: busy }))
+            let may_close = request.version() < Version::HTTP_2;
+            let mut response = handler.answer(request, peer).await;
+            // RFC 9112 §9.6: whoever closes after an answer says so in it. HTTP/2 has GOAWAY for that.
+            if may_close && *stop.borrow() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response.map(|content| Counted::new(content, busy)))
         }
     })
 }
 
 async fn http1<H, S>(
     stream: S,
-    peer: Peer,
+    caller: Caller,
     serving: &Serving,
     handler: Arc<H>,
     activity: &Arc<Activity>,
@@ -276,7 +352,7 @@ async fn http1<H, S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &serving.limits;
-    let service = service(handler, peer, activity);
+    let service = service(handler, caller, activity, stop.clone());
     // hyper cuts at twice our own bounds with a bare 431; up to there our handler answers in SCIM form.
     let conn = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -301,7 +377,7 @@ async fn http1<H, S>(
 
 async fn http2<H, S>(
     stream: S,
-    peer: Peer,
+    caller: Caller,
     serving: &Serving,
     handler: Arc<H>,
     activity: &Arc<Activity>,
@@ -311,7 +387,7 @@ async fn http2<H, S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &serving.limits;
-    let service = service(handler, peer, activity);
+    let service = service(handler, caller, activity, stop.clone());
     let conn = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)
@@ -336,8 +412,16 @@ enum Turn {
     Stop,
 }
 
+/// How long after a stop the first request of a connection, or the rest of a head, is waited for: whoever was let in
+/// is answered.
+const HEAD_GRACE: Duration = Duration::from_secs(1);
+
+/// How long after a stop an idle connection stays open: for a request that is on its way already.
+const IDLE_GRACE: Duration = Duration::from_millis(100);
+
 /// Drives a connection to its end; cuts it when a head takes too long, when it idles too long or when its answers
-/// are not read; asks it to finish when the daemon stops.
+/// are not read; asks it to finish when the daemon stops: at once while a request is being answered, else after a
+/// moment in which one may still arrive.
 async fn guard(
     limits: &Limits,
     activity: &Activity,
@@ -346,22 +430,38 @@ async fn guard(
 ) {
     let stop = stopped(&mut stop);
     let mut stop = std::pin::pin!(stop);
-    let mut stopping = false;
+    let mut stopping = Stopping::No;
     let mut timer = std::pin::pin!(tokio::time::sleep(limits.header_timeout.min(CHECK_EVERY)));
     std::future::poll_fn(|cx| {
         if connection(Turn::Poll, cx).is_ready() {
             return Poll::Ready(());
         }
-        if !stopping && stop.as_mut().poll(cx).is_ready() {
-            stopping = true;
-            connection(Turn::Stop, cx).is_ready();
-            if connection(Turn::Poll, cx).is_ready() {
-                return Poll::Ready(());
+        let now = tokio::time::Instant::now();
+        if matches!(stopping, Stopping::No) && stop.as_mut().poll(cx).is_ready() {
+            let grace = if activity.awaits_head() { HEAD_GRACE } else { IDLE_GRACE };
+            stopping = Stopping::At(now + grace);
+        }
+        if let Stopping::At(until) = stopping {
+            if activity.is_busy() || now >= until {
+                stopping = Stopping::Asked;
+                connection(Turn::Stop, cx).is_ready();
+                if connection(Turn::Poll, cx).is_ready() {
+                    return Poll::Ready(());
+                }
+            } else if timer.deadline() > until {
+                timer.as_mut().reset(until);
             }
         }
         while timer.as_mut().poll(cx).is_ready() {
             if activity.is_overdue(limits) {
                 return Poll::Ready(());
+            }
+            if matches!(stopping, Stopping::At(until) if tokio::time::Instant::now() >= until) {
+                stopping = Stopping::Asked;
+                connection(Turn::Stop, cx).is_ready();
+                if connection(Turn::Poll, cx).is_ready() {
+                    return Poll::Ready(());
+                }
             }
             let next = tokio::time::Instant::now() + limits.header_timeout.min(CHECK_EVERY);
             timer.as_mut().reset(next);
@@ -371,162 +471,18 @@ async fn guard(
     .await;
 }
 
+/// How far a connection is on its way to its end.
+enum Stopping {
+    /// The daemon runs.
+    No,
+    /// The daemon stops; the connection is asked to finish then, or as soon as a request is being answered.
+    At(tokio::time::Instant),
+    /// It was asked.
+    Asked,
+}
+
 /// How often a connection's clock is looked at; the bounds are exact to this much.
 const CHECK_EVERY: Duration = Duration::from_millis(2_500);
-
-/// What a connection is doing, told by the stream below and the service above the protocol code.
-#[derive(Debug)]
-struct Activity {
-    born: Instant,
-    /// Requests being answered.
-    requests: AtomicU32,
-    /// When the head being read began, in milliseconds after `born`, plus one; 0: no head has begun.
-    head: AtomicU64,
-    /// When the connection last became idle, likewise.
-    idle: AtomicU64,
-    /// Since when the peer has taken nothing although we have something to write, likewise.
-    stalled: AtomicU64,
-}
-
-/// A request being answered, counted until dropped: with the last byte of its answer.
-struct Busy(Arc<Activity>);
-
-impl Busy {
-    fn begin(activity: &Arc<Activity>) -> Self {
-        activity.requests.fetch_add(1, Ordering::Relaxed);
-        activity.head.store(0, Ordering::Relaxed);
-        Self(Arc::clone(activity))
-    }
-}
-
-/// A body that keeps its request counted: a long answer is no idle connection.
-struct Counted {
-    content: Content,
-    _busy: Busy,
-}
-
-impl Body for Counted {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.content).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.content.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.content.size_hint()
-    }
-}
-
-impl Activity {
-    fn new() -> Self {
-        // The first head begins with the connection: a silent client has not earned the idle bound.
-        Self {
-            born: Instant::now(),
-            requests: AtomicU32::new(0),
-            head: AtomicU64::new(1),
-            idle: AtomicU64::new(1),
-            stalled: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-    }
-
-    fn has_read(&self) {
-        if self.requests.load(Ordering::Relaxed) == 0 && self.head.load(Ordering::Relaxed) == 0 {
-            self.head.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    fn has_written(&self, pending: bool) {
-        if !pending {
-            if self.stalled.load(Ordering::Relaxed) != 0 {
-                self.stalled.store(0, Ordering::Relaxed);
-            }
-        } else if self.stalled.load(Ordering::Relaxed) == 0 {
-            self.stalled.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    fn is_overdue(&self, limits: &Limits) -> bool {
-        let now = self.now();
-        let older = |since: u64, bound: Duration| {
-            since != 0 && u128::from(now.saturating_sub(since)) >= bound.as_millis()
-        };
-        if older(self.stalled.load(Ordering::Relaxed), limits.write_timeout) {
-            return true;
-        }
-        self.requests.load(Ordering::Relaxed) == 0
-            && (older(self.head.load(Ordering::Relaxed), limits.header_timeout)
-                || older(self.idle.load(Ordering::Relaxed), limits.idle_timeout))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.idle.store(self.0.now(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A stream that tells [`Activity`] what happens on it.
-struct Watched<S> {
-    inner: S,
-    activity: Arc<Activity>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if polled.is_ready() {
-            self.activity.has_read();
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.activity.has_written(polled.is_pending());
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.activity.has_written(polled.is_pending());
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-}
 
 #[cfg(test)]
 #[path = "server_tests.rs"]

@@ -86,16 +86,45 @@ async fn a_stop_answers_what_is_under_way_and_takes_nothing_new() {
     open.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     handler.arrived.notified().await;
     server.stop.send(true).unwrap();
-    // The listener goes first; until then a connection may still be taken from its backlog, but is not answered.
+    // The listener goes first; whoever is still taken from its backlog is answered.
     while let Ok(mut late) = TcpStream::connect(&server.address).await {
-        let _ = late.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        read_to_end(&mut late).await;
+        let is_sent = late.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok();
+        let answer = read_to_end(&mut late).await;
+        assert!(!is_sent || answer.is_empty() || answer.ends_with("done"), "{answer}");
     }
     handler.go.notify_one();
     let answer = read_to_end(&mut open).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("done"), "{answer}");
     server.done.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_let_in_before_a_stop_has_its_first_request_answered() {
+    let handler = Arc::new(Waits::default());
+    let server = Server::start(Arc::clone(&handler), Arc::default(), Arc::default());
+    let mut early = TcpStream::connect(&server.address).await.unwrap();
+    let mut half = TcpStream::connect(&server.address).await.unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    let mut idle = TcpStream::connect(&server.address).await.unwrap();
+    let mut again = TcpStream::connect(&server.address).await.unwrap();
+    for used in [&mut idle, &mut again] {
+        used.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        used.read_exact(&mut [0; 16]).await.unwrap();
+    }
+    server.stop.send(true).unwrap();
+    again.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    early.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    half.write_all(b"st: x\r\n\r\n").await.unwrap();
+    for (name, stream) in [("early", &mut early), ("half", &mut half), ("again", &mut again)] {
+        let answer = read_to_end(stream).await;
+        assert!(answer.ends_with("done"), "{name}: {answer}");
+        assert!(answer.contains("connection: close"), "{name}: {answer}");
+    }
+    let rest = read_to_end(&mut idle).await;
+    assert_eq!(rest.matches("HTTP/1.1").count(), 0, "{rest}");
+    server.done.await.unwrap().unwrap();
+    assert_eq!(handler.answered.load(Ordering::SeqCst), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,10 +160,10 @@ async fn connections_over_the_limit_are_told_429() {
 async fn tls_speaks_the_version_the_client_chooses_and_cuts_silent_handshakes() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let settings =
-        tls::Settings { cert: folder.path().join("cert"), key: folder.path().join("key"), http2: true };
-    std::fs::write(&settings.cert, made.cert.pem()).unwrap();
-    std::fs::write(&settings.key, made.signing_key.serialize_pem()).unwrap();
+    let source = tls::Source::Files { cert: folder.path().join("cert"), key: folder.path().join("key") };
+    let settings = tls::Settings { source, clients: None, http2: true };
+    std::fs::write(settings.cert(), made.cert.pem()).unwrap();
+    std::fs::write(settings.key(), made.signing_key.serialize_pem()).unwrap();
     let listening = listener::Settings {
         addresses: vec!["127.0.0.1:0".parse().unwrap()],
         name: "scim",
@@ -186,7 +215,7 @@ async fn tls_speaks_the_version_the_client_chooses_and_cuts_silent_handshakes() 
     assert!(handler.peers.lock().unwrap().iter().all(|(peer, _)| peer.tls));
     let mut silent = TcpStream::connect(&address).await.unwrap();
     assert_eq!(read_to_end(&mut silent).await, "");
-    assert!(metrics.render("").contains("rosterd_tls_handshake_failures_total 1"));
+    assert!(metrics.render("").contains("rosterd_tls_handshake_failures_total{reason=\"timeout\"} 1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

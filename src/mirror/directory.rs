@@ -4,6 +4,7 @@ use crate::model::{DirectoryId, DirectoryKind, Timestamp};
 
 use super::change::{self, Entry, Kind};
 use super::engine::{Param, Row, StoreError};
+use super::marks::{Client, Contact};
 use super::tx::{ReadTx, WriteTx};
 use super::{Error, Refusal};
 
@@ -41,10 +42,13 @@ pub struct Directory {
     pub last_push_at: Option<Timestamp>,
     /// Last use of any of its tokens, as far as flushed.
     pub last_used_at: Option<Timestamp>,
+    /// What its identity provider was heard to do, as far as flushed; [`super::Mirror::contact`] knows it to the second.
+    pub contact: Option<Contact>,
 }
 
 const COLUMNS: &str = "SELECT d.key, d.id, d.name, d.kind, d.enabled, d.created_at, c.users, c.groups, \
-    c.pushed_at, d.last_push_at, (SELECT MAX(t.last_used_at) FROM token t WHERE t.dir = d.key) FROM directory d JOIN chain c ON c.chain = d.key";
+    c.pushed_at, d.last_push_at, (SELECT MAX(t.last_used_at) FROM token t WHERE t.dir = d.key), \
+    d.first_used_at, d.tested_at, d.last_address, d.last_agent FROM directory d JOIN chain c ON c.chain = d.key";
 
 /// Adds a directory, enabled.
 ///
@@ -83,6 +87,7 @@ pub fn add(
         pushed_at: None,
         last_push_at: None,
         last_used_at: None,
+        contact: None,
     })
 }
 
@@ -236,6 +241,14 @@ fn log(
 fn directory_of(row: &dyn Row) -> Result<Directory, StoreError> {
     let bug = |e: crate::model::IdError| StoreError::Bug(e.to_string());
     let id = DirectoryId::parse(row.text(1)?).map_err(bug)?;
+    let contact = row.opt_int(11)?.map(|first| -> Result<_, StoreError> {
+        Ok(Contact {
+            first_at: Timestamp(first),
+            tested_at: row.opt_int(12)?.map(Timestamp),
+            last_at: Timestamp(row.opt_int(10)?.unwrap_or(first)),
+            client: Client::stored(row.opt_text(13)?, row.opt_text(14)?),
+        })
+    });
     Ok(Directory {
         reference: DirectoryRef { key: row.int(0)?, id: id.clone() },
         id,
@@ -248,5 +261,6 @@ fn directory_of(row: &dyn Row) -> Result<Directory, StoreError> {
         pushed_at: row.opt_int(8)?.map(Timestamp),
         last_push_at: row.opt_int(9)?.map(Timestamp),
         last_used_at: row.opt_int(10)?.map(Timestamp),
+        contact: contact.transpose()?,
     })
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use crate::model::{Clock, Epoch, Origin, Seq};
+use crate::telemetry::span;
 
 use super::change::ChainHead;
 use super::engine::{Param, Sql, StoreError, Writer};
@@ -293,6 +294,7 @@ impl WriterThread {
         jobs: &mut Vec<Box<dyn Job>>,
     ) -> Result<(), StoreError> {
         let began = Instant::now();
+        let span = span::commit().entered();
         let mut next = Some(first);
         let mut batch = match self.writer.begin().and_then(|()| Batch::load(self.writer.as_mut())) {
             Ok(batch) => batch,
@@ -327,6 +329,7 @@ impl WriterThread {
             self.writer.rollback();
             return Err(error);
         }
+        span::committed(&span, jobs.len(), failed);
         self.counters.note(jobs.len(), failed, commit.elapsed());
         if batch.seq != before {
             self.newest.send_replace(Seq(batch.seq));

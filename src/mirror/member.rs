@@ -86,6 +86,41 @@ pub fn members(
     })
 }
 
+/// `count` members of a group behind the position `after` (0 begins), and the position to ask for next: as fast in a
+/// group of a hundred thousand as in one of ten.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn members_page(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    group: &Stored,
+    after: i64,
+    count: u32,
+) -> Result<(Vec<MemberOut>, Option<i64>), StoreError> {
+    let sql = "SELECT r.id, r.type, r.label, m.member_rid FROM member m CROSS JOIN resource r \
+        WHERE r.rid = m.member_rid AND m.group_rid = ?1 AND r.dir = ?2 AND m.member_rid > ?3 \
+        ORDER BY m.member_rid LIMIT ?4";
+    let params = [
+        Param::Int(group.rid),
+        Param::Int(directory.key),
+        Param::Int(after),
+        Param::Int(i64::from(count) + 1),
+    ];
+    let mut found = tx.all(sql, &params, |row| {
+        let member = MemberOut {
+            id: id_of(row.blob(0)?)?,
+            kind: type_of(row.int(1)?)?,
+            display: row.text(2)?.to_owned(),
+        };
+        Ok((member, row.int(3)?))
+    })?;
+    let more = found.len() > count as usize;
+    found.truncate(count as usize);
+    let next = found.last().filter(|_| more).map(|(_, rid)| *rid);
+    Ok((found.into_iter().map(|(member, _)| member).collect(), next))
+}
+
 /// [`members`] for each group of a page, by [`Stored::rid`], in few statements.
 ///
 /// # Errors

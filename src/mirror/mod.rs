@@ -18,15 +18,19 @@ pub mod directory;
 pub mod engine;
 pub mod facts;
 pub mod filter_sql;
+pub mod find;
 pub mod group_commit;
 pub mod history;
 pub mod loaded;
+pub mod marks;
+pub mod matching;
 pub mod member;
 pub mod named;
 pub mod owned;
 pub mod query;
 pub mod resource;
 pub mod restored;
+pub mod set_stream;
 pub mod sqlite;
 pub mod target;
 pub mod token;
@@ -145,7 +149,7 @@ struct Inner {
     readers: sqlite::Pool,
     clock: Arc<dyn Clock>,
     epoch: Epoch,
-    marks: token::Marks,
+    marks: marks::Marks,
     path: PathBuf,
     opened_at: Timestamp,
     /// Held until the last clone goes: a second instance is refused.
@@ -170,7 +174,7 @@ impl Mirror {
         let epoch = opened.epoch;
         let writer = group_commit::Handle::start(opened.writer, clock.clone(), epoch, opened.newest)?;
         let readers = sqlite::Pool::new(opened.engine, settings.readers);
-        let marks = token::Marks::default();
+        let marks = marks::Marks::default();
         let (path, lock) = (settings.path.clone(), opened.lock);
         let inner = Inner { writer, readers, clock, epoch, marks, path, opened_at, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
@@ -325,9 +329,9 @@ impl Mirror {
         self.write(Origin::daemon(), |tx: &mut WriteTx<'_>| tx.touch_probe()).await
     }
 
-    /// Notes that a token was used and, with `pushed`, that its directory was written to. Kept in memory.
-    pub fn note_use(&self, principal: &token::Principal, pushed: bool) {
-        self.inner.marks.note(principal, pushed, self.inner.clock.now());
+    /// Notes that a token was used, by whom, and, with `pushed`, that its directory was written to. Kept in memory.
+    pub fn note_use(&self, principal: &token::Principal, pushed: bool, client: marks::Client) {
+        self.inner.marks.note(principal, pushed, client, self.inner.clock.now());
     }
 
     /// Notes that an identity provider named these resources of its directory. Kept in memory.
@@ -356,7 +360,7 @@ impl Mirror {
             return Ok(());
         }
         let batch = marks.clone();
-        let done = self.write(Origin::daemon(), move |tx| token::save_marks(tx, &batch)).await;
+        let done = self.write(Origin::daemon(), move |tx| marks::save(tx, &batch)).await;
         if done.is_err() {
             self.inner.marks.put_back(marks);
         }
@@ -370,8 +374,23 @@ impl Mirror {
 
     /// When the identity provider of `directory` last asked for anything; when it was added, if it never has.
     pub fn last_heard(&self, directory: &directory::Directory) -> Timestamp {
-        let heard = self.inner.marks.last_heard(&directory.reference).max(directory.last_used_at);
-        heard.unwrap_or(directory.created_at)
+        let heard = self.inner.marks.contact(&directory.reference).map(|contact| contact.last_at);
+        heard.max(directory.last_used_at).unwrap_or(directory.created_at)
+    }
+
+    /// What the identity provider of `directory` was heard to do, to the second; `None` before its first request.
+    pub fn contact(&self, directory: &directory::Directory) -> Option<marks::Contact> {
+        let fresh = self.inner.marks.contact(&directory.reference);
+        match (directory.contact.clone(), fresh) {
+            (Some(stored), Some(fresh)) => Some(stored.then(fresh)),
+            (stored, fresh) => fresh.or(stored),
+        }
+    }
+
+    /// The last use of a token and who that was, to the second.
+    pub fn last_use(&self, token: &token::Token) -> Option<(Timestamp, marks::Client)> {
+        let stored = token.last_used_at.map(|at| (at, token.last_client.clone()));
+        self.inner.marks.last_use(&token.id).or(stored)
     }
 
     /// Finishes what is queued, folds the write-ahead log back into the file and ends the writer thread. Blocking.

@@ -105,6 +105,28 @@ pub fn list(
     Ok(Page { total, items, next })
 }
 
+/// `count` resources behind the position `rid`, and the position to ask for next. Nobody is counted: with a filter that
+/// would read the whole directory for each page.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn page_behind(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    resource_type: ResourceType,
+    filter: Option<&Bound>,
+    rid: i64,
+    count: u32,
+) -> Result<(Vec<Stored>, Option<i64>), StoreError> {
+    let (where_, compiler) = condition(directory, resource_type, filter);
+    let (sql, page) = page_sql(&where_, compiler, None, Window::After { rid, count });
+    let mut items = tx.all(&sql, &page.params(), stored_of)?;
+    let more = items.len() > count as usize;
+    items.truncate(count as usize);
+    let next = items.last().filter(|_| more).map(|last| last.rid);
+    Ok((items, next))
+}
+
 /// What to list of one resource type.
 #[derive(Debug, Clone, Copy)]
 pub struct Selection<'a> {

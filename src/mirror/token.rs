@@ -4,17 +4,14 @@
 //! scanners can recognise one and a mistyped one is refused without asking the store. A slow hash would guard
 //! nothing: there is no dictionary of such texts.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
-
 use sha2::{Digest as _, Sha256};
 
 use crate::model::{DirectoryId, DirectoryKind, Secret, Timestamp, TokenId};
 
 use super::change::{self, CONFIG_CHAIN, Entry, Kind};
-use super::decision::rebaseline;
 use super::directory::DirectoryRef;
 use super::engine::{Param, Row, StoreError};
+use super::marks::Client;
 use super::tx::{ReadTx, WriteTx};
 use super::{Error, Refusal};
 
@@ -78,6 +75,8 @@ pub struct Token {
     pub revoked_at: Option<Timestamp>,
     /// Last use, as far as flushed.
     pub last_used_at: Option<Timestamp>,
+    /// Who used it last, as far as flushed.
+    pub last_client: Client,
 }
 
 /// Makes a token. The [`Secret`] is shown once and cannot be had again.
@@ -316,6 +315,7 @@ fn store(
         expires_at,
         revoked_at: None,
         last_used_at: None,
+        last_client: Client::default(),
     };
     let after = serde_json::json!({
         "directory": token.directory.as_ref().map(DirectoryId::as_str),
@@ -339,7 +339,7 @@ fn log(
 }
 
 const COLUMNS: &str = "SELECT t.id, d.id, t.reader, t.note, t.source, t.created_at, t.expires_at, \
-    t.revoked_at, t.last_used_at, t.key, t.dir FROM token t LEFT JOIN directory d ON d.key = t.dir";
+    t.revoked_at, t.last_used_at, t.key, t.dir, t.last_address, t.last_agent FROM token t LEFT JOIN directory d ON d.key = t.dir";
 
 fn token_of(row: &dyn Row) -> Result<Token, StoreError> {
     let directory = row.opt_text(1)?.map(DirectoryId::parse).transpose();
@@ -353,107 +353,6 @@ fn token_of(row: &dyn Row) -> Result<Token, StoreError> {
         expires_at: row.opt_int(6)?.map(Timestamp),
         revoked_at: row.opt_int(7)?.map(Timestamp),
         last_used_at: row.opt_int(8)?.map(Timestamp),
+        last_client: Client::stored(row.opt_text(11)?, row.opt_text(12)?),
     })
-}
-
-/// Uses and pushes seen since the last flush. Not in the writer's transaction: they are not worth a sync each.
-#[derive(Debug, Default)]
-pub(super) struct Marks {
-    waiting: Mutex<Batch>,
-    pushes: Mutex<HashMap<i64, Timestamp>>,
-    /// Last request of any kind, by directory.
-    heard: Mutex<HashMap<i64, Timestamp>>,
-}
-
-/// What a flush writes.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Batch {
-    used: HashMap<TokenId, Timestamp>,
-    pushed: HashMap<i64, Timestamp>,
-    /// Users named, by directory.
-    seen: HashMap<i64, HashSet<i64>>,
-}
-
-impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.used.is_empty() && self.pushed.is_empty() && self.seen.is_empty()
-    }
-}
-
-impl Marks {
-    pub(super) fn note(&self, principal: &Principal, pushed: bool, now: Timestamp) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.used.insert(principal.token.clone(), now);
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(principal.directory.key, now);
-        if pushed {
-            waiting.pushed.insert(principal.directory.key, now);
-            self.pushes.lock().unwrap_or_else(PoisonError::into_inner).insert(principal.directory.key, now);
-        }
-    }
-
-    /// Notes users that the identity provider of `directory` named.
-    pub(super) fn see(&self, directory: &DirectoryRef, rids: impl Iterator<Item = i64>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.seen.entry(directory.key).or_default().extend(rids);
-    }
-
-    /// Forgets who was named in a directory so far.
-    pub(super) fn unsee(&self, directory: &DirectoryRef) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).seen.remove(&directory.key);
-    }
-
-    /// The last request of a directory's identity provider, of whatever kind.
-    pub(super) fn last_heard(&self, directory: &DirectoryRef) -> Option<Timestamp> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&directory.key).copied()
-    }
-
-    pub(super) fn note_token(&self, token: &TokenId, now: Timestamp) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.used.insert(token.clone(), now);
-    }
-
-    pub(super) fn last_push(&self, directory: &DirectoryRef) -> Option<Timestamp> {
-        self.pushes.lock().unwrap_or_else(PoisonError::into_inner).get(&directory.key).copied()
-    }
-
-    pub(super) fn take(&self) -> Batch {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Keeps what could not be written, unless something newer came meanwhile.
-    pub(super) fn put_back(&self, batch: Batch) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        for (token, at) in batch.used {
-            waiting.used.entry(token).or_insert(at);
-        }
-        for (key, at) in batch.pushed {
-            waiting.pushed.entry(key).or_insert(at);
-        }
-        for (key, rids) in batch.seen {
-            waiting.seen.entry(key).or_default().extend(rids);
-        }
-    }
-}
-
-/// Writes last uses and last pushes.
-pub(super) fn save_marks(tx: &mut WriteTx<'_>, batch: &Batch) -> Result<(), StoreError> {
-    for (token, at) in &batch.used {
-        let params = [Param::Text(token.as_str()), Param::Int(at.0)];
-        tx.execute("UPDATE token SET last_used_at = ?2 WHERE id = ?1", &params)?;
-    }
-    for (key, at) in &batch.pushed {
-        let params = [Param::Int(*key), Param::Int(at.0)];
-        tx.execute("UPDATE directory SET last_push_at = ?2 WHERE key = ?1", &params)?;
-    }
-    if batch.seen.is_empty() {
-        return Ok(());
-    }
-    for key in rebaseline::watched(tx)? {
-        if let Some(rids) = batch.seen.get(&key) {
-            let mut rids: Vec<i64> = rids.iter().copied().collect();
-            rids.sort_unstable();
-            rebaseline::see(tx, key, &rids)?;
-        }
-    }
-    Ok(())
 }

@@ -214,6 +214,16 @@ pub(crate) fn disabled_url(saved: &Saved) -> Option<&str> {
     saved.record.extra.get("disabled_url").and_then(Value::as_str)
 }
 
+/// Until when the receiver asked to be left alone.
+pub(crate) fn not_before(saved: &Saved) -> Option<Timestamp> {
+    saved.record.extra.get("not_before")?.as_i64().map(Timestamp)
+}
+
+/// What [`not_before`] reads.
+pub(crate) fn set_not_before(saved: &mut Saved, at: Option<Timestamp>) {
+    set_extra(saved, "not_before", at.map(|at| at.0.into()));
+}
+
 /// Sets or removes one further fact of the record.
 pub(crate) fn set_extra(saved: &mut Saved, key: &str, value: Option<Value>) {
     if !saved.record.extra.is_object() {

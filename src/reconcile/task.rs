@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::mirror::{Mirror, StoreError};
 use crate::model::{Clock, Origin, Seq, Timestamp};
+use crate::telemetry::span;
 
 use super::file::drift;
 use super::file::look::{self, Known};
@@ -273,7 +275,10 @@ impl Task {
         life.debounce.clear();
         life.retry_at = None;
         life.drift_at = None;
-        let (outcome, snapshot) = self.outcome(cause, life.expected.take(), life.origin.take()).await;
+        let span = span::run(self.settings.name.as_str());
+        let (outcome, snapshot) =
+            self.outcome(cause, life.expected.take(), life.origin.take()).instrument(span.clone()).await;
+        span::ran(&span, outcome.state.as_str());
         let seen = snapshot.as_ref().map(|snapshot| snapshot.seq());
         life.seen = seen.unwrap_or(life.seen);
         life.snapshot = snapshot.or(life.snapshot.take());
@@ -433,12 +438,11 @@ impl Task {
                 FileRun { mirror, clock, settings, file, shelf, turn, origin }.run(&snapshot, cause)
             }
             TargetKind::Webhook(webhook) => {
-                if settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. }) {
-                    return Outcome::of(State::Pending);
-                }
+                let is_manual =
+                    settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. });
                 let (mirror, clock, settings) = (&mirror, &clock, &*settings);
-                WebhookRun { mirror, clock, settings, webhook, signals: &signals }
-                    .run(&snapshot)
+                let run = WebhookRun { mirror, clock, settings, webhook, signals: &signals };
+                if is_manual { run.shut(&snapshot) } else { run.run(&snapshot) }
                     .unwrap_or_else(|error| Outcome::failed(error.to_string()))
             }
         });

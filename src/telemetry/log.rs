@@ -59,11 +59,25 @@ pub struct Settings {
     pub level: String,
     /// The form of a line. Key `log.format`, default `auto`.
     pub format: Format,
+    /// Key `log.otlp`, default none: where traces go.
+    pub otlp: Option<Otlp>,
+}
+
+/// Where traces go. Table `log.otlp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Otlp {
+    /// Key `endpoint`: the collector's URL, with the path `/v1/traces` where none is written.
+    pub endpoint: String,
+}
+
+impl Otlp {
+    /// Whether this program can send traces.
+    pub const IS_BUILT_IN: bool = cfg!(feature = "otlp");
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: Format::Auto }
+        Self { level: "info".to_owned(), format: Format::Auto, otlp: None }
     }
 }
 
@@ -91,6 +105,8 @@ pub enum LogError {
     Format(String),
     /// The journal's socket cannot be reached.
     Journal(std::io::Error),
+    /// Traces cannot be sent there.
+    Otlp(String),
     /// Something else in this process has set up logging already.
     AlreadySet,
 }
@@ -115,6 +131,7 @@ impl fmt::Display for LogError {
             Self::Journal(source) => {
                 write!(f, "cannot reach the journal: {source}; use `--log-format text`")
             }
+            Self::Otlp(why) => write!(f, "traces cannot be sent: {why}"),
             Self::AlreadySet => f.write_str("logging is set up already in this process"),
         }
     }
@@ -135,9 +152,19 @@ pub struct Handle {
     filter: reload::Handle<EnvFilter, Registry>,
     /// `RUST_LOG` was set when the process started; it then wins over config for good.
     pinned: bool,
+    #[cfg(feature = "otlp")]
+    traces: Option<super::otlp::Exporter>,
 }
 
 impl Handle {
+    /// Sends what is left to be told elsewhere; at the end.
+    pub fn close(&self) {
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &self.traces {
+            traces.close();
+        }
+    }
+
     /// Applies `level` from a new config; with `RUST_LOG` set, does nothing.
     ///
     /// # Errors
@@ -176,8 +203,20 @@ pub fn init(settings: &Settings) -> Result<Handle, LogError> {
             .with_writer(std::io::stderr)
             .boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(writer).try_init().map_err(|_| LogError::AlreadySet)?;
-    Ok(Handle { filter: handle, pinned })
+    let registry = tracing_subscriber::registry().with(writer.with_filter(filter));
+    #[cfg(feature = "otlp")]
+    let (registry, traces) = {
+        let found = settings.otlp.as_ref().map(super::otlp::layer).transpose().map_err(LogError::Otlp)?;
+        let (layer, traces) = found.unzip();
+        (registry.with(layer), traces)
+    };
+    registry.try_init().map_err(|_| LogError::AlreadySet)?;
+    Ok(Handle {
+        filter: handle,
+        pinned,
+        #[cfg(feature = "otlp")]
+        traces,
+    })
 }
 
 /// What `auto` means for this process.
@@ -228,10 +267,10 @@ mod tests {
     #[test]
     fn levels_and_directives_are_accepted_and_typos_refused() {
         for good in ["info", "WARN", "info,rosterd::reconcile=debug", "off"] {
-            assert!(Settings { level: good.into(), format: Format::Auto }.check().is_ok(), "{good}");
+            assert!(Settings { level: good.into(), ..Settings::default() }.check().is_ok(), "{good}");
         }
         for bad in ["", "inof", "info,rosterd=debgu", "info,,debug"] {
-            assert!(Settings { level: bad.into(), format: Format::Auto }.check().is_err(), "{bad}");
+            assert!(Settings { level: bad.into(), ..Settings::default() }.check().is_err(), "{bad}");
         }
     }
 

@@ -5,6 +5,9 @@
 
 mod escape;
 mod log;
+#[cfg(feature = "otlp")]
+mod otlp;
+pub mod span;
 
 pub use escape::{Escaped, escape};
-pub use log::{Format, Handle, LogError, Settings, init};
+pub use log::{Format, Handle, LogError, Otlp, Settings, init};

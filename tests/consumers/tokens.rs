@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Python, program};
 use crate::support::daemon::Daemon;
+use crate::support::http::Client;
 use crate::support::receiver::Receiver;
 use crate::support::wait_until;
 
@@ -120,4 +121,89 @@ fn tokens_of_a_p256_key() {
 #[test]
 fn tokens_of_an_rsa_key() {
     check("RS256", "RSA", &RSA);
+}
+
+/// What a token of RFC 9967 has to be, in the words of that RFC and of RFC 8417.
+fn is_scim_event(claims: &Value) {
+    for name in ["iss", "aud", "iat", "jti", "txn", "toe", "events", "sub_id"] {
+        assert!(claims.get(name).is_some(), "no `{name}` in {claims}");
+    }
+    // RFC 8417 §2.2 and RFC 9967 §2.1: the subject is in `sub_id`, and an event does not expire.
+    assert!(claims.get("sub").is_none() && claims.get("exp").is_none(), "{claims}");
+    assert_eq!(claims["sub_id"]["format"], "scim");
+    let place = claims["sub_id"]["uri"].as_str().unwrap();
+    assert!(place.starts_with("/Users/") || place.starts_with("/Groups/"), "{place}");
+    let known = ["create:full", "create:notice", "patch:full", "patch:notice", "put:full", "put:notice"]
+        .map(|word| format!("urn:ietf:params:scim:event:prov:{word}"));
+    let bare = ["prov:delete", "prov:activate", "prov:deactivate", "feed:add", "feed:remove"]
+        .map(|word| format!("urn:ietf:params:scim:event:{word}"));
+    for (kind, payload) in claims["events"].as_object().unwrap() {
+        if bare.contains(kind) {
+            assert_eq!(*payload, json!({}), "{kind}");
+            continue;
+        }
+        assert!(known.contains(kind), "{kind} is not registered");
+        let (data, names) = (payload.get("data").is_some(), payload.get("attributes").is_some());
+        assert_eq!(
+            (data, names),
+            (kind.ends_with(":full"), kind.ends_with(":notice")),
+            "{kind}: one of the two"
+        );
+    }
+}
+
+#[test]
+fn tokens_that_a_reader_fetches() {
+    let Some(python) = Python::with(&["jwt", "cryptography"]) else { return };
+    if program("openssl").is_none() {
+        return;
+    }
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let reader = |name: &str| {
+        format!(
+            "[[reader]]\nname = \"{name}\"\ntoken_file = \"{{dir}}/{name}-token\"\nevents = true\nsets = {{ issuer = \
+             \"https://scim.example.com\", audience = \"https://hr.example.com\", signing_key_file = \"{{dir}}/{name}.pem\" }}\n"
+        )
+    };
+    let mut daemon =
+        Daemon::prepare(&format!("[publish]\nlisten = \"{address}\"\n{}{}", reader("hr"), reader("other")));
+    for name in ["hr", "other"] {
+        key(&daemon.path(&format!("{name}.pem")), &P256);
+        let token = daemon.path(&format!("{name}-token"));
+        std::fs::write(&token, format!("a-token-of-{name}-0123456789abcdefghijkl")).unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    daemon.run();
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let alice = scim.create_user("zoë@example.com");
+    let group = scim.create_group("Crew", &[&alice]);
+    scim.set_active(&alice, false);
+    scim.remove_member(&group, &alice);
+    assert_eq!(scim.send("DELETE", &format!("/Users/{alice}"), None).status, 204);
+    let headers = [
+        ("Authorization", "Bearer a-token-of-hr-0123456789abcdefghijkl"),
+        ("Content-Type", "application/json"),
+    ];
+    let body = Some(&b"{\"returnImmediately\":true}"[..]);
+    let told = Client::new(address).send("POST", "/events/poll", &headers, body).unwrap().expect(200).json();
+    let sets = told["sets"].as_object().unwrap();
+    assert_eq!(sets.len(), 6, "{told}");
+    let keys = |name: &str| -> Value {
+        let out = daemon.cli(&["events", "keys", "--reader", name, "--jwks"]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice(&out.stdout).unwrap()
+    };
+    let tokens: Vec<&Value> = sets.values().collect();
+    let found = python.ask(
+        SCRIPT,
+        &json!({"jwks": keys("hr"), "others": keys("other"), "algorithm": "ES256", "tokens": tokens,
+            "issuer": "https://scim.example.com", "audience": "https://hr.example.com"}),
+    );
+    for (one, id) in found.as_array().unwrap().iter().zip(sets.keys()) {
+        assert!(one["claims"].is_object(), "PyJWT refuses it: {one}");
+        assert_eq!(one["refused"], json!([null, null, null]));
+        assert_eq!((&one["head"]["typ"], &one["claims"]["jti"]), (&json!("secevent+jwt"), &json!(id)));
+        is_scim_event(&one["claims"]);
+    }
 }

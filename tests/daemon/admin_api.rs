@@ -246,6 +246,7 @@ fn every_endpoint_answers_as_the_document_says() {
     delivers(&mut town, &receiver);
     directories_and_tokens(&mut town);
     targets(&mut town, &receiver);
+    imports(&mut town);
     removes(&mut town);
     let Town { daemon, api, .. } = town;
     let done: BTreeSet<(String, String)> = api
@@ -259,8 +260,43 @@ fn every_endpoint_answers_as_the_document_says() {
     assert!(daemon.cli(&["verify"]).status.success());
 }
 
+fn imports(town: &mut Town) {
+    let wanted = json!({"directory": "acme", "file": "people.jsonl", "replace": false, "skip_unknown": true});
+    let begun = |town: &mut Town| {
+        let made = town.api.post("imports", wanted.clone()).expect(201).json();
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let id = begun(town);
+    let page = json!({"records": [
+        {"at": "line 1", "kind": "User", "body": {"userName": "moved@example.com", "title": "new"}},
+        {"at": "line 2", "kind": "Group", "body": {"displayName": "Moved"}, "members": [{"name": "moved@example.com"}]},
+        {"at": "line 3", "kind": "User", "body": {"userName": "bob@example.com", "title": "changed"}},
+    ]});
+    town.api.post(&format!("imports/{id}/records"), page).expect(200);
+    let plan = town.api.get(&format!("imports/{id}"));
+    assert_eq!((&plan["changes"], &plan["problem_count"]), (&json!(3), &json!(0)), "{plan}");
+    assert_eq!(town.api.get(&format!("imports/{id}?limit=1"))["steps"].as_array().unwrap().len(), 1);
+    town.api.post(&format!("imports/{id}/apply"), json!({"hash": "another"})).expect(409);
+    town.api.get(&format!("imports/{id}"));
+    let done =
+        town.api.post(&format!("imports/{id}/apply"), json!({"hash": plan["hash"]})).expect(200).json();
+    assert_eq!((&done["created"], &done["updated"]), (&json!(2), &json!(1)), "{done}");
+    town.api.post(&format!("imports/{id}/apply"), json!({"hash": plan["hash"]})).expect(404);
+    let id = begun(town);
+    let page = json!({"problems": [{"at": "line 1", "attribute": "", "message": "broken"}], "notes": ["left out: 1"]});
+    town.api.post(&format!("imports/{id}/records"), page).expect(200);
+    let plan = town.api.get(&format!("imports/{id}"));
+    assert_eq!(plan["problems"][0]["message"], "broken", "{plan}");
+    town.api.post(&format!("imports/{id}/apply"), json!({"hash": plan["hash"]})).expect(400);
+    town.api.send("DELETE", &format!("imports/{id}"), None).expect(200);
+    town.api.send("DELETE", &format!("imports/{id}"), None).expect(404);
+}
+
 fn reads(town: &mut Town) {
     let crew = town.crew.clone();
+    for path in town.api.plain_reads() {
+        town.api.get(&path.replace("{name}", "opa"));
+    }
     let subject = format!("explain?subject={ALICE}");
     for path in [
         "status",

@@ -89,6 +89,20 @@ impl Api {
         paths.iter().flat_map(of).collect()
     }
 
+    /// What can be read without being told more than a target's name, for which `{name}` stands.
+    pub fn plain_reads(&self) -> Vec<String> {
+        let needs_nothing = |item: &Value| {
+            let parameters = item["get"]["parameters"].as_array();
+            parameters
+                .is_some_and(|all| all.iter().all(|one| one["in"] == "path" || one["required"] == false))
+        };
+        let paths = self.document["paths"].as_object().unwrap().iter();
+        paths
+            .filter(|(path, item)| needs_nothing(item) && !path.replace("/targets/{name}", "").contains('{'))
+            .map(|(path, _)| path.strip_prefix("/api/v1/").unwrap().to_owned())
+            .collect()
+    }
+
     /// One request to `path` below `/api/v1/`.
     pub fn send(&mut self, method: &str, path: &str, body: Option<&Value>) -> Response {
         let path = format!("/api/v1/{path}");

@@ -30,6 +30,7 @@ pub struct Daemon {
     notes: Vec<String>,
     environment: Vec<(String, String)>,
     user: Option<u32>,
+    held: Option<TcpListener>,
 }
 
 /// A user that owns nothing else on any machine.
@@ -57,9 +58,33 @@ impl Daemon {
             notes: Vec::new(),
             environment: Vec::new(),
             user: None,
+            held: None,
         };
         daemon.write_config(extra);
         daemon
+    }
+
+    /// Opens the SCIM socket here, as a service manager does, and passes it to every process started from now on.
+    pub fn hold_socket(&mut self) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.address = listener.local_addr().unwrap();
+        self.held = Some(listener);
+    }
+
+    /// The command that starts the program: by a shell that puts a held socket at descriptor 3 and its own id, which
+    /// the program keeps, into the environment (sd_listen_fds(3)).
+    fn starter(&self) -> Command {
+        let Some(held) = &self.held else {
+            let mut command = Command::new(self.program());
+            command.stdin(Stdio::null());
+            return command;
+        };
+        let mut command = Command::new("sh");
+        let script = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=scim exec \"$0\" \"$@\" 3<&0 </dev/null";
+        command.args(["-c", &format!("export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; {script}")]);
+        command.arg(self.program());
+        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(held.try_clone().unwrap())));
+        command
     }
 
     pub fn environment(&mut self, name: &str, value: &str) {
@@ -136,7 +161,7 @@ impl Daemon {
         while self.notify.recv(&mut [0; 4096]).is_ok() {}
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
-        let mut command = Command::new(self.program());
+        let mut command = self.starter();
         if let Some(uid) = self.user {
             use std::os::unix::process::CommandExt as _;
             give(self.dir.path(), uid);
@@ -149,7 +174,6 @@ impl Daemon {
             .env("NOTIFY_SOCKET", self.path("notify.sock"))
             .env_remove("JOURNAL_STREAM")
             .envs(self.environment.iter().map(|(k, v)| (k.as_str(), v.as_str())))
-            .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -176,6 +200,18 @@ impl Daemon {
 
     fn pid(&self) -> Pid {
         Pid::from_child(self.process.as_ref().expect("the daemon is not running"))
+    }
+
+    /// Takes what the process tells its supervisor from now on and forgets it: nobody else would, and a queue that is
+    /// full stops who writes to it.
+    pub fn forget_notes(&self) {
+        let (socket, path) = (self.notify.try_clone().unwrap(), self.path("notify.sock"));
+        std::thread::spawn(move || {
+            while path.exists() {
+                // Nothing came within the time this waits.
+                let _ = socket.recv(&mut [0; 4096]);
+            }
+        });
     }
 
     pub fn process_id(&self) -> u32 {

@@ -17,6 +17,7 @@ pub struct Flaky {
 
 struct Life {
     stop: Arc<AtomicBool>,
+    mute: Arc<AtomicBool>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
     thread: JoinHandle<()>,
 }
@@ -49,6 +50,19 @@ impl Flaky {
         }
     }
 
+    /// The same, but only after it took something that it never answers. Answers whether something came for that.
+    pub fn kill_unanswered(&mut self) -> bool {
+        let life = self.life.as_ref().expect("it runs");
+        life.mute.store(true, Ordering::SeqCst);
+        let (before, began) = (self.count(), std::time::Instant::now());
+        while self.count() == before && began.elapsed() < std::time::Duration::from_millis(500) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let is_taken = self.count() > before;
+        self.kill();
+        is_taken
+    }
+
     pub fn revive(&mut self) {
         let listener = super::wait_for("the address is free again", || TcpListener::bind(self.address).ok());
         self.live(listener);
@@ -56,6 +70,8 @@ impl Flaky {
 
     fn live(&mut self, listener: TcpListener) {
         let (stop, streams) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let mute = Arc::new(AtomicBool::new(false));
+        let muted = mute.clone();
         let (stopped, kept, log) = (stop.clone(), streams.clone(), self.log.clone());
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -65,14 +81,14 @@ impl Flaky {
                 let Ok(stream) = stream else { continue };
                 let _ = stream.set_nodelay(true);
                 kept.lock().unwrap().push(stream.try_clone().unwrap());
-                let (log, stopped) = (log.clone(), stopped.clone());
+                let (log, stopped, muted) = (log.clone(), stopped.clone(), muted.clone());
                 std::thread::spawn(move || {
                     let mut reader = BufReader::new(stream);
-                    while take(&mut reader, &log, &stopped).is_some() {}
+                    while take(&mut reader, &log, &stopped, &muted).is_some() {}
                 });
             }
         });
-        self.life = Some(Life { stop, streams, thread });
+        self.life = Some(Life { stop, mute, streams, thread });
     }
 }
 
@@ -84,7 +100,12 @@ impl Drop for Flaky {
     }
 }
 
-fn take(reader: &mut BufReader<TcpStream>, log: &Log, stopped: &AtomicBool) -> Option<()> {
+fn take(
+    reader: &mut BufReader<TcpStream>,
+    log: &Log,
+    stopped: &AtomicBool,
+    muted: &AtomicBool,
+) -> Option<()> {
     let (mut id, mut length) = (String::new(), 0);
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
@@ -104,5 +125,12 @@ fn take(reader: &mut BufReader<TcpStream>, log: &Log, stopped: &AtomicBool) -> O
         return None;
     }
     log.lock().unwrap().push((id, body));
+    if muted.load(Ordering::SeqCst) {
+        // Left open: the sender waits for an answer until the connection is cut.
+        while !stopped.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        return None;
+    }
     reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok()
 }

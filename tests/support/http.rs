@@ -43,7 +43,7 @@ impl Client {
         Self { address, stream: None }
     }
 
-    /// Sends one request; opens the connection anew when an idle one was closed.
+    /// Sends one request; opens the connection anew when an idle one was closed. What only takes long is not sent twice.
     pub fn send(
         &mut self,
         method: &str,
@@ -53,7 +53,7 @@ impl Client {
     ) -> std::io::Result<Response> {
         let reused = self.stream.is_some();
         match self.try_send(method, path, headers, body) {
-            Err(_) if reused => {
+            Err(error) if reused && !is_late(&error) => {
                 self.stream = None;
                 self.try_send(method, path, headers, body)
             }
@@ -88,7 +88,7 @@ impl Client {
     pub fn raw(&mut self, bytes: &[u8], head_only: bool) -> std::io::Result<Response> {
         if self.stream.is_none() {
             let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
-            stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+            stream.set_read_timeout(Some(Duration::from_secs(120)))?;
             stream.set_nodelay(true)?;
             self.stream = Some(stream);
         }
@@ -101,6 +101,10 @@ impl Client {
         }
         result
     }
+}
+
+fn is_late(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
 fn exchange(stream: &mut TcpStream, bytes: &[u8], head_only: bool) -> std::io::Result<Response> {

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod flaky;
 pub mod http;
 pub mod installer;
+pub mod pki;
 pub mod receiver;
 pub mod trace;
 

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
 use crate::config::Config;
+use crate::http::acme::renew::Validity;
 use crate::http::tls;
 use crate::mirror::sqlite::backup;
 use crate::reconcile::{Publish, TargetKind};
@@ -183,27 +182,48 @@ pub(super) fn clock(config: &Config) -> Vec<Finding> {
 
 /// Certificates of the listeners.
 pub(super) fn certificates(config: &Config) -> Vec<Finding> {
-    let of_publish = config.publish.as_ref().and_then(|publish| publish.tls.as_ref());
-    let all: Vec<&tls::Settings> = config.server.tls.iter().chain(of_publish).collect();
-    all.into_iter().map(certificate).collect()
+    let all: Vec<&tls::Settings> = config.certificates().collect();
+    let authorities = all.iter().filter_map(|tls| tls.clients.as_ref()).map(authority);
+    all.iter().map(|settings| certificate(settings)).chain(authorities).collect()
+}
+
+/// The authority that signs the certificates of clients: with it they all run out.
+fn authority(clients: &tls::Clients) -> Finding {
+    let shown = clients.ca.display();
+    match days_left(&clients.ca) {
+        None => Finding::fail("D010", format!("client_ca: {shown} is no certificate"), "name a PEM file"),
+        Some(days) if days < CERTIFICATE_LEFT => Finding::warn(
+            "D010",
+            format!("client_ca: {shown} runs out in {days} days, and with it every client's certificate"),
+            "put the new authority beside the old one in the same file, then `rosterd reload`",
+        ),
+        Some(days) => Finding::ok("D010", format!("client_ca: {shown} is valid for {days} days")),
+    }
+}
+
+/// Whole days until the first certificate in a PEM file runs out; negative afterwards.
+fn days_left(path: &Path) -> Option<i64> {
+    let ends = Validity::of(path)?.ends;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Some(ends.saturating_sub(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)).div_euclid(86_400))
 }
 
 fn certificate(settings: &tls::Settings) -> Finding {
-    let shown = settings.cert.display();
+    let path = settings.cert();
+    let shown = path.display();
     if let Err(error) = tls::Tls::load(settings.clone()) {
         return Finding::fail("D010", error.to_string(), "renew it, then `rosterd reload`");
     }
-    let days = CertificateDer::from_pem_file(&settings.cert)
-        .ok()
-        .and_then(|der| {
-            x509_parser::parse_x509_certificate(&der)
-                .ok()
-                .map(|(_, cert)| cert.validity().not_after.timestamp())
-        })
-        .map(|ends| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-            ends.saturating_sub(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)).div_euclid(86_400)
-        });
+    if settings.acme().is_some() && !path.exists() {
+        let what = "no certificate has come from the ACME server yet; nobody gets past the TLS handshake";
+        return Finding::fail("D010", what, "the daemon's log says why: journalctl -u rosterd -g ACME");
+    }
+    let days = days_left(&path);
+    let hint = if settings.acme().is_some() {
+        "renewals fail; the log says why: journalctl -u rosterd -g certificate"
+    } else {
+        "look why it was not renewed; a renewed one is taken up by itself"
+    };
     match days {
         None => {
             Finding::fail("D010", format!("{shown} is no certificate"), "renew it, then `rosterd reload`")
@@ -213,11 +233,9 @@ fn certificate(settings: &tls::Settings) -> Finding {
             format!("{shown} ran out {} days ago", -days),
             "renew it, then `rosterd reload`",
         ),
-        Some(days) if days < CERTIFICATE_LEFT => Finding::warn(
-            "D010",
-            format!("{shown} runs out in {days} days"),
-            "look why it was not renewed; a renewed one is taken up by itself",
-        ),
+        Some(days) if days < CERTIFICATE_LEFT => {
+            Finding::warn("D010", format!("{shown} runs out in {days} days"), hint)
+        }
         Some(days) => Finding::ok("D010", format!("{shown} is valid for {days} days")),
     }
 }

@@ -44,8 +44,11 @@ impl Hosts {
     /// Whether a request asks for one of them. `forwarded` is what a trusted proxy says was asked for.
     pub(super) fn allows(&self, head: &Parts, forwarded: Option<&str>) -> bool {
         let asked = head.headers.get(HOST).map(|value| value.to_str().unwrap_or_default());
-        let mut all =
-            asked.into_iter().chain(head.uri.authority().map(|one| one.as_str())).chain(forwarded).peekable();
+        let mut all = asked
+            .into_iter()
+            .chain(head.uri.authority().map(hyper::http::uri::Authority::as_str))
+            .chain(forwarded)
+            .peekable();
         all.peek().is_some() && all.all(|asked| self.has(asked))
     }
 

@@ -33,6 +33,7 @@ fn state(store: &Store) -> Arc<AdminState> {
             directory_order: Vec::new(),
             claims: Vec::new(),
             expect_every: Vec::new(),
+            quirks: Vec::new(),
             registry: Arc::new(Registry::standard()),
             base_url: "https://scim.example.com/scim/v2".into(),
             readers: Vec::new(),
@@ -46,6 +47,7 @@ fn state(store: &Store) -> Arc<AdminState> {
         metrics: Arc::default(),
         activity: crate::activity::Activity::off(),
         own_uid: 0,
+        imports: crate::http::import::Imports::default(),
     })
 }
 
@@ -89,9 +91,9 @@ impl Web {
         let host = [("host", "localhost")];
         let host = if headers.iter().any(|(name, _)| *name == "host") { &host[..0] } else { &host[..] };
         for (name, value) in host.iter().chain(headers) {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text.extend([name, ": ", value, "\r\n"]);
         }
-        text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        text.extend(["Content-Length: ", &body.len().to_string(), "\r\n\r\n", body]);
         self.server.raw(text.as_bytes()).await
     }
 

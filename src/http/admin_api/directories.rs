@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 
 use super::decisions::UNCONFIRMED_SHOWN;
 use super::endpoints::{Endpoint, delete, get, patch, post};
-use super::{AdminError, AdminRole, Request, Snapshot, text, truth};
+use super::{AdminError, AdminRole, Request, Snapshot, text, tokens, truth};
 use crate::mirror::decision::rebaseline::{self, Window};
 use crate::mirror::directory::{self, Directory};
+use crate::mirror::find::Named;
+use crate::mirror::marks::Contact;
 use crate::mirror::token::{self, Holder};
 use crate::mirror::{self, Mirror, ReadTx, StoreError};
-use crate::model::{DirectoryId, DirectoryKind};
+use crate::model::{DirectoryId, DirectoryKind, ResourceType};
+use crate::scim::dialect::{Quirk, Quirks};
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -90,6 +93,7 @@ impl Row {
                 "waiting": window.waiting,
             })),
             "unconfirmed": unconfirmed,
+            "configured": running.directory_order.contains(&directory.id),
         })
     }
 }
@@ -117,10 +121,12 @@ pub(super) async fn show(request: &Request<'_>, name: &str) -> Result<Value, Adm
             let found = directory::find(tx, &id)?.ok_or_else(|| absent(&id))?;
             let row = Row::read(tx, found)?;
             let users = rebaseline::unconfirmed(tx, &row.directory.reference, UNCONFIRMED_SHOWN)?;
-            Ok((row, users))
+            let first = [ResourceType::User, ResourceType::Group]
+                .map(|kind| mirror::find::oldest(tx, &row.directory.reference, kind));
+            Ok((row, users, first))
         })
         .await?;
-    let (row, users) = found;
+    let (row, users, [user, group]) = found;
     let mut value = row.shown(mirror, &running);
     let users: Vec<Value> = users
         .iter()
@@ -128,7 +134,31 @@ pub(super) async fn show(request: &Request<'_>, name: &str) -> Result<Value, Adm
         .collect();
     put(&mut value, "unconfirmed_users", users.into());
     put(&mut value, "base_url", running.base_url.clone().into());
+    put(&mut value, "seen", seen(mirror.contact(&row.directory).as_ref(), user?, group?));
+    let claims = running.claims.iter().find(|(id, _)| *id == row.directory.id).map(|(_, claims)| claims);
+    put(&mut value, "claims", json!(claims.map_or(&[][..], Vec::as_slice)));
+    let quirks = running.quirks.iter().find(|(id, _)| *id == row.directory.id).map(|(_, quirks)| *quirks);
+    put(&mut value, "quirks_configured", quirks.is_some().into());
+    let quirks = quirks.unwrap_or_else(|| Quirks::for_kind(row.directory.kind));
+    put(&mut value, "quirks", quirks.iter().map(Quirk::name).collect());
     Ok(value)
+}
+
+/// What the identity provider was seen to do: its first request, the first that only asked, its last one and who sent it,
+/// and the oldest user and group that are there.
+fn seen(contact: Option<&Contact>, user: Option<Named>, group: Option<Named>) -> Value {
+    let named = |one: Option<Named>| {
+        one.map(|one| json!({ "id": one.id, "name": one.label, "at": one.created.to_string() }))
+    };
+    json!({
+        "first_request": contact.map(|contact| contact.first_at.to_string()),
+        "connection_test": contact.and_then(|contact| contact.tested_at).map(|at| at.to_string()),
+        "last_request": contact.map(|contact| contact.last_at.to_string()),
+        "last_address": contact.and_then(|contact| contact.client.address()),
+        "last_agent": contact.and_then(|contact| contact.client.agent()),
+        "first_user": named(user),
+        "first_group": named(group),
+    })
 }
 
 fn absent(id: &DirectoryId) -> AdminError {
@@ -143,7 +173,8 @@ fn put(value: &mut Value, key: &str, more: Value) {
 
 /// Adds a directory and its first token, in one transaction: either both are there or neither.
 pub(super) async fn add(request: &Request<'_>) -> Result<Value, AdminError> {
-    let body = request.object(&["id", "name", "kind"])?;
+    let body = request.object(&["id", "name", "kind", "expires"])?;
+    let expires = tokens::expiry(&body)?;
     let name = text(&body, "name")?.ok_or_else(|| AdminError::invalid("`name` is required"))?.to_owned();
     let kind = text(&body, "kind")?.ok_or_else(|| AdminError::invalid("`kind` is required"))?;
     let kind: DirectoryKind =
@@ -159,13 +190,14 @@ pub(super) async fn add(request: &Request<'_>) -> Result<Value, AdminError> {
                 None => directory::free_id(tx, &name)?,
             };
             let made = directory::add(tx, &id, &name, kind)?;
-            let (_, secret) = token::mint(tx, Holder::Directory(&id), "made with the directory", None)?;
+            let (_, secret) = token::mint(tx, Holder::Directory(&id), "made with the directory", expires)?;
             Ok((made, secret))
         })
         .await?;
     let base_url = request.state.running.load().base_url.clone();
     Ok(json!({
         "id": made.id, "name": made.name, "kind": made.kind, "base_url": base_url, "token": secret.expose(),
+        "expires": expires.map(|at| at.to_string()),
     }))
 }
 

@@ -194,6 +194,7 @@ pub(super) const TABLES: &[&[Endpoint]] = &[
     super::doctor::ENDPOINTS,
     super::export::ENDPOINTS,
     super::activity::ENDPOINTS,
+    super::imports::ENDPOINTS,
     super::openapi::ENDPOINTS,
 ];
 

@@ -13,6 +13,7 @@ mod doctor;
 mod endpoints;
 mod explain;
 mod export;
+mod imports;
 mod openapi;
 mod past;
 mod resources;
@@ -46,8 +47,10 @@ use crate::access::{Entitlement, Role};
 use crate::activity::Activity;
 use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, Seq, Subject, TargetName};
+use crate::reconcile::pull::streams;
 use crate::reconcile::{Decision, DeliveryOrder};
 use crate::scim;
+use crate::scim::dialect::Quirks;
 use crate::scim::schema::Registry;
 
 pub use crate::model::AdminName;
@@ -260,6 +263,8 @@ pub struct Snapshot {
     pub claims: Vec<(DirectoryId, Vec<String>)>,
     /// How long each directory may be quiet.
     pub expect_every: Vec<(DirectoryId, Duration)>,
+    /// Quirks of directories that the configuration treats unlike their kind.
+    pub quirks: Vec<(DirectoryId, Quirks)>,
     /// Schemas, for filters and answers.
     pub registry: Arc<Registry>,
     /// What an identity provider is told as base URL: `https://scim.example.com/scim/v2`.
@@ -292,6 +297,8 @@ pub struct AdminState {
     pub activity: Activity,
     /// The user id this process runs as.
     pub own_uid: u32,
+    /// Files that are being moved in.
+    pub imports: super::import::Imports,
 }
 
 impl fmt::Debug for AdminState {
@@ -314,6 +321,10 @@ impl AdminState {
         }
         if let Ok(status) = decided(self).await {
             more += &metrics::of_decisions(&status);
+        }
+        let mirror = self.mirror.clone();
+        if let Ok(Ok(rows)) = tokio::task::spawn_blocking(move || streams(&mirror)).await {
+            more += &metrics::of_streams(&rows);
         }
         let tokens = self.mirror.read_long::<_, StoreError, _>(|tx| mirror::token::list(tx, None)).await;
         more += &gauges::of_tokens(&tokens.unwrap_or_default(), self.mirror.now());

@@ -4,18 +4,24 @@ use serde_json::{Value, json};
 
 use super::endpoints::{self, Endpoint, Query, get};
 use super::{AdminError, Request, Snapshot, decisions};
+use crate::access::{BindingKey, Bound as BoundGroup, GroupRule, OnRename};
+use crate::mirror::decision::binding;
 use crate::mirror::directory::{self, Directory};
 use crate::mirror::query::{self, Window};
 use crate::mirror::resource::{self, Stored};
-use crate::mirror::{ReadTx, facts, member};
-use crate::model::{DirectoryId, ResourceId, ResourceType, Subject};
-use crate::scim::error::Error;
+use crate::mirror::{self, ReadTx, facts, member};
+use crate::model::{DirectoryId, ResourceId, ResourceType, RoleName, Subject};
 use crate::scim::filter::{self, AttrPath, Bound, CompareOp, Filter, Literal};
 use crate::scim::schema::Registry;
 
 const PAGE: &[Query] = &[
     endpoints::text("directory", "only this directory's"),
     endpoints::text("filter", "a SCIM filter (RFC 7644 §3.4.2.2)"),
+    endpoints::text(
+        "q",
+        "instead of a filter: how userName, displayName, externalId or an e-mail address begins",
+    ),
+    endpoints::flag("active", "users: those that are active, or those that are not"),
     endpoints::number("count", "most lines, 1 to 1000; 100 without it"),
     endpoints::text("cursor", "the `next_cursor` of the page before"),
 ];
@@ -31,7 +37,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .query(PAGE),
     get("groups/{name}", "One group by id, `DIRECTORY/ID` or a name only one has", "GroupDetail", |r| {
         Box::pin(show(r, ResourceType::Group, r.segment(0)))
-    }),
+    })
+    .query(&[
+        endpoints::number("members", "so many members, 1 to 1000; all without it"),
+        endpoints::number("members_cursor", "the `members_next` of the page before"),
+    ]),
 ];
 
 /// Largest page.
@@ -76,8 +86,16 @@ fn merged(mut into: Value, more: Value) -> Value {
     into
 }
 
+/// What a list is narrowed down to.
+enum Asked {
+    /// By the beginning of a name: indexes alone.
+    Beginning(mirror::find::Wanted),
+    /// By a filter. What no index knows is looked for in one document after the other until a page is full.
+    Filter(Bound),
+}
+
 /// One page over one directory or all of them, in order of directory and then of creation. The cursor is
-/// `DIRECTORY:POSITION` of the last line.
+/// `DIRECTORY:POSITION` of the last line. Nothing is counted, so that a page costs what it shows.
 pub(super) async fn list(request: &Request<'_>, kind: ResourceType) -> Result<Value, AdminError> {
     let wanted = request
         .param("directory")
@@ -86,7 +104,7 @@ pub(super) async fn list(request: &Request<'_>, kind: ResourceType) -> Result<Va
     let count = u32::try_from(request.number("count", 100)?.clamp(1, COUNT_MAX)).unwrap_or(100);
     let cursor = request.param("cursor").map(read_cursor).transpose()?;
     let running = request.state.running.load_full();
-    let bound = request.param("filter").map(|text| bind(text, kind, &running)).transpose()?;
+    let asked = asked(request, kind, &running)?;
     let (lines, next) = request
         .state
         .mirror
@@ -102,15 +120,38 @@ pub(super) async fn list(request: &Request<'_>, kind: ResourceType) -> Result<Va
             }
             let all: Vec<Directory> =
                 directories.into_iter().filter(|d| wanted.as_ref().is_none_or(|id| *id == d.id)).collect();
-            page(tx, &all, kind, bound.as_ref(), cursor.as_ref(), count)
+            page(tx, &all, kind, &asked, cursor.as_ref(), count)
         })
         .await?;
     let name = if kind == ResourceType::User { "users" } else { "groups" };
     Ok(json!({ name: lines, "next_cursor": next }))
 }
 
-fn bind(text: &str, kind: ResourceType, running: &Snapshot) -> Result<Bound, Error> {
-    filter::bind(&filter::parse(text)?, running.registry.resource(kind))
+/// `q` (beginning of a name) or `filter` (SCIM), and `active` of users.
+fn asked(request: &Request<'_>, kind: ResourceType, running: &Snapshot) -> Result<Asked, AdminError> {
+    let active = match request.param("active") {
+        None => None,
+        Some(_) if kind == ResourceType::Group => {
+            return Err(AdminError::invalid("`active` is of users; a group has no such state"));
+        }
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(_) => return Err(AdminError::invalid("`active` must be true or false")),
+    };
+    let Some(text) = request.param("filter") else {
+        let text = request.param("q").unwrap_or_default().to_owned();
+        return Ok(Asked::Beginning(mirror::find::Wanted { text, active }));
+    };
+    if request.param("q").is_some() {
+        return Err(AdminError::invalid("give either `q` or `filter`"));
+    }
+    let mut wanted = filter::parse(text)?;
+    if let Some(active) = active {
+        let path = AttrPath { urn: None, name: "active".to_owned(), sub: None };
+        let is = Filter::Compare { path, op: CompareOp::Eq, value: Literal::Bool(active) };
+        wanted = Filter::And(vec![wanted, is]);
+    }
+    Ok(Asked::Filter(filter::bind(&wanted, running.registry.resource(kind))?))
 }
 
 fn read_cursor(text: &str) -> Result<(DirectoryId, i64), AdminError> {
@@ -123,7 +164,7 @@ fn page(
     tx: &mut ReadTx<'_>,
     directories: &[Directory],
     kind: ResourceType,
-    bound: Option<&Bound>,
+    asked: &Asked,
     cursor: Option<&(DirectoryId, i64)>,
     count: u32,
 ) -> Result<(Vec<Value>, Option<String>), AdminError> {
@@ -139,19 +180,30 @@ fn page(
         if room == 0 {
             return Ok((lines, Some(format!("{}:0", directory.id))));
         }
-        let window = Window::After { rid, count: room };
-        let found = query::list(tx, &directory.reference, kind, bound, None, window)?;
-        lines.extend(found.items.iter().map(|stored| line(&directory.id, stored)));
-        if let Some(rid) = found.next {
+        let (items, next) = match asked {
+            Asked::Beginning(wanted) => {
+                let found = mirror::find::by_beginning(tx, &directory.reference, kind, wanted, rid, room)?;
+                (found.items, found.next)
+            }
+            Asked::Filter(bound) => {
+                query::page_behind(tx, &directory.reference, kind, Some(bound), rid, room)?
+            }
+        };
+        lines.extend(items.iter().map(|stored| line(&directory.id, stored)));
+        if let Some(rid) = next {
             return Ok((lines, Some(format!("{}:{rid}", directory.id))));
         }
     }
     Ok((lines, None))
 }
 
-/// One user or group by id, `DIRECTORY/ID`, or a name that only one has.
+/// One user or group by id, `DIRECTORY/ID`, or a name that only one has. Of a group all members, or with `members=N` so
+/// many of them behind `members_cursor`.
 pub(super) async fn show(request: &Request<'_>, kind: ResourceType, name: &str) -> Result<Value, AdminError> {
     let name = name.to_owned();
+    let running = request.state.running.load_full();
+    let room = request.param("members").map(|_| request.number("members", 100)).transpose()?;
+    let behind = i64::try_from(request.number("members_cursor", 0)?).unwrap_or(i64::MAX);
     request
         .state
         .mirror
@@ -159,26 +211,95 @@ pub(super) async fn show(request: &Request<'_>, kind: ResourceType, name: &str) 
             let (directory, stored) = find(tx, kind, &name)?;
             let document = document(&stored);
             let value = merged(line(&directory.id, &stored), json!({ "resource": &document }));
-            match kind {
-                ResourceType::User => {
-                    let groups: Vec<Value> = member::groups_of(tx, &directory.reference, &stored)?
-                        .iter()
-                        .map(|group| json!({ "id": group.id, "display_name": group.display, "direct": group.direct }))
-                        .collect();
-                    let name = member_of(&document, "userName").as_str().unwrap_or_default();
-                    let decided = decisions::of_user(tx, &directory.id, stored.id, name)?;
-                    Ok(merged(merged(value, json!({ "groups": groups })), decided))
-                }
-                ResourceType::Group => {
-                    let members: Vec<Value> = member::members(tx, &directory.reference, &stored)?
-                        .iter()
-                        .map(|member| json!({ "id": member.id, "type": member.kind, "display_name": member.display }))
-                        .collect();
-                    Ok(merged(value, json!({ "members": members })))
-                }
+            let groups: Vec<Value> = member::groups_of(tx, &directory.reference, &stored)?
+                .iter()
+                .map(|group| json!({ "id": group.id, "display_name": group.display, "direct": group.direct }))
+                .collect();
+            let value = merged(value, json!({ "groups": groups }));
+            if kind == ResourceType::User {
+                let name = member_of(&document, "userName").as_str().unwrap_or_default();
+                let value = merged(value, decisions::of_user(tx, &directory.id, stored.id, name)?);
+                let grantable = running.roles.iter().filter(|role| role.reaches(&directory.id));
+                let grantable: Vec<&RoleName> = grantable.map(|role| &role.name).collect();
+                return Ok(merged(value, json!({ "grantable_roles": grantable })));
             }
+            let (members, next) = match room {
+                None => (member::members(tx, &directory.reference, &stored)?, None),
+                Some(room) => {
+                    let room = u32::try_from(room.clamp(1, COUNT_MAX)).unwrap_or(100);
+                    member::members_page(tx, &directory.reference, &stored, behind, room)?
+                }
+            };
+            let members: Vec<Value> = members
+                .iter()
+                .map(|member| json!({ "id": member.id, "type": member.kind, "display_name": member.display }))
+                .collect();
+            let roles = roles_by(tx, &running, &directory, &stored, &document)?;
+            Ok(merged(value, json!({ "members": members, "members_next": next, "roles": roles })))
         })
         .await
+}
+
+/// The roles that name this group: `{"role","rule","gives","why"}`, with `gives` false where the name is not this group's
+/// alone or stands for another one.
+fn roles_by(
+    tx: &mut ReadTx<'_>,
+    running: &Snapshot,
+    directory: &Directory,
+    stored: &Stored,
+    document: &Value,
+) -> Result<Vec<Value>, AdminError> {
+    let bindings = binding::list(tx)?;
+    let name = member_of(document, "displayName").as_str().unwrap_or_default();
+    let mut found = Vec::new();
+    for role in running.roles.iter().filter(|role| role.reaches(&directory.id)) {
+        for rule in &role.groups {
+            let why_not = match rule {
+                GroupRule::Id(id) if *id == stored.id => "",
+                GroupRule::ExternalId(id) if member_of(document, "externalId").as_str() == Some(id) => "",
+                GroupRule::DisplayName(wanted) => {
+                    let key = BindingKey {
+                        role: role.name.clone(),
+                        directory: directory.id.clone(),
+                        rule: wanted.clone(),
+                    };
+                    let is_same = |bound: &BoundGroup| {
+                        let anew = bound.external_id.as_deref();
+                        bound.group == stored.id
+                            || (anew.is_some() && anew == member_of(document, "externalId").as_str())
+                    };
+                    match bindings.get(&key) {
+                        Some(bound) if is_same(bound) && wanted != name => match role.on_rename {
+                            OnRename::Follow => "",
+                            OnRename::Release => "it was renamed, and the role goes by its old name",
+                        },
+                        Some(bound) if !is_same(bound) && wanted == name => {
+                            "the role's name stands for another group, which had it first"
+                        }
+                        _ if wanted != name => continue,
+                        _ if is_shared(tx, directory, wanted)? => "more than one group has this name",
+                        _ => "",
+                    }
+                }
+                _ => continue,
+            };
+            found.push(json!({
+                "role": role.name, "rule": rule.to_string(), "gives": why_not.is_empty(), "why_not": why_not,
+            }));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether several groups of a directory are called so.
+fn is_shared(tx: &mut ReadTx<'_>, directory: &Directory, name: &str) -> Result<bool, AdminError> {
+    let path = AttrPath { urn: None, name: "displayName".to_owned(), sub: None };
+    let called = Filter::Compare { path, op: CompareOp::Eq, value: Literal::String(name.to_owned()) };
+    let bound = filter::bind(&called, Registry::standard().resource(ResourceType::Group))?;
+    let (found, _) =
+        query::page_behind(tx, &directory.reference, ResourceType::Group, Some(&bound), 0, CANDIDATES)?;
+    let same = found.iter().filter(|one| member_of(&document(one), "displayName").as_str() == Some(name));
+    Ok(same.count() > 1)
 }
 
 /// The user an operator means, with its `userName`.

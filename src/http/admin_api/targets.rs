@@ -9,6 +9,7 @@ use super::{AdminError, AdminRole, Request, Targets, decisions, directories, tex
 use crate::mirror::history;
 use crate::model::{ResourceId, TargetName};
 use crate::reconcile::Decision;
+use crate::reconcile::pull::streams;
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -55,6 +56,9 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         None => (json!([]), json!({ "count": 0, "first": [] })),
     };
     let unenforced = named(request, unenforced).await?;
+    let mirror = state.mirror.clone();
+    let streams = tokio::task::spawn_blocking(move || streams(&mirror)).await;
+    let streams = streams.map_err(|cause| AdminError::new(500, cause.to_string(), ""))??;
     let (shut, grants) = decisions::in_force(request).await?;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -65,6 +69,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         "directories": directories,
         "targets": targets,
         "unenforced": unenforced,
+        "streams": streams,
         "shut": shut,
         "grants": grants,
         "problems": state.running.load().problems,
@@ -80,9 +85,10 @@ async fn named(request: &Request<'_>, mut unenforced: Value) -> Result<Value, Ad
     let Some(rows) = unenforced.get_mut("first").and_then(Value::as_array_mut) else { return Ok(unenforced) };
     let ids: BTreeSet<ResourceId> = rows.iter().filter_map(user).collect();
     let mirror = &request.state.mirror;
-    let names = match ids.is_empty() {
-        true => HashMap::new(),
-        false => mirror.read_long::<_, AdminError, _>(move |tx| Ok(history::names(tx, &ids)?)).await?,
+    let names = if ids.is_empty() {
+        HashMap::new()
+    } else {
+        mirror.read_long::<_, AdminError, _>(move |tx| Ok(history::names(tx, &ids)?)).await?
     };
     for row in rows {
         let name = user(row).and_then(|id| names.get(&id).cloned());

@@ -70,6 +70,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
             directory_order: Vec::new(),
             claims: Vec::new(),
             expect_every: Vec::new(),
+            quirks: Vec::new(),
             registry: Arc::new(Registry::standard()),
             base_url: "https://scim.example.com/scim/v2".into(),
             readers: vec!["fleet".to_owned()],
@@ -83,6 +84,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
         metrics: Arc::default(),
         activity: crate::activity::Activity::off(),
         own_uid,
+        imports: crate::http::import::Imports::default(),
     }
 }
 
@@ -257,7 +259,7 @@ async fn every_endpoint_serves_what_it_lists_and_405_for_the_rest() {
     for path in paths {
         let methods: Vec<&str> =
             endpoints::all().filter(|row| row.path == path).map(|row| row.method).collect();
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         for method in ["GET", "POST", "PATCH", "DELETE", "PUT"] {
             let (status, body) = call(&state, method, &path, &Value::Null).await;
             assert_eq!(status == 405, !methods.contains(&method), "{method} {path}: {status} {body}");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::endpoints::{self, Endpoint, delete, get, post};
 use super::{AdminError, AdminRole, Request, text};
 use crate::mirror::token::{self, Holder, Token};
-use crate::mirror::{self, directory};
+use crate::mirror::{self, Mirror, directory};
 use crate::model::{DirectoryId, Timestamp, TokenId};
 use crate::telemetry::escape;
 
@@ -25,7 +25,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     }),
 ];
 
-fn shown(token: &Token) -> Value {
+fn shown(mirror: &Mirror, token: &Token) -> Value {
+    let used = mirror.last_use(token);
     json!({
         "id": token.id,
         "directory": token.directory,
@@ -35,12 +36,23 @@ fn shown(token: &Token) -> Value {
         "created": token.created_at.to_string(),
         "expires": token.expires_at.map(|at| at.to_string()),
         "revoked": token.revoked_at.map(|at| at.to_string()),
-        "last_used": token.last_used_at.map(|at| at.to_string()),
+        "last_used": used.as_ref().map(|(at, _)| at.to_string()),
+        "last_address": used.as_ref().and_then(|(_, client)| client.address()),
+        "last_agent": used.as_ref().and_then(|(_, client)| client.agent()),
     })
 }
 
 fn directory_id(text: &str) -> Result<DirectoryId, AdminError> {
     DirectoryId::parse(text).map_err(|error| AdminError::invalid(format!("`{text}`: {error}")))
+}
+
+/// From when a token is refused.
+pub(super) fn expiry(body: &serde_json::Map<String, Value>) -> Result<Option<Timestamp>, AdminError> {
+    let read = |text| {
+        Timestamp::parse_rfc3339(text)
+            .ok_or_else(|| AdminError::invalid("`expires` must be a moment such as `2027-01-31T00:00:00Z`"))
+    };
+    text(body, "expires")?.map(read).transpose()
 }
 
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
@@ -63,7 +75,9 @@ pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
         })
         .await?;
     let is_asked = |token: &&Token| reader.is_none() || token.reader == reader;
-    Ok(json!({ "tokens": found.iter().filter(is_asked).map(shown).collect::<Vec<_>>() }))
+    Ok(
+        json!({ "tokens": found.iter().filter(is_asked).map(|one| shown(&request.state.mirror, one)).collect::<Vec<_>>() }),
+    )
 }
 
 pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
@@ -71,12 +85,7 @@ pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
     let holder_directory = text(&body, "directory")?.map(directory_id).transpose()?;
     let holder_reader = text(&body, "reader")?.map(str::to_owned);
     let note = text(&body, "note")?.unwrap_or_default().to_owned();
-    let expires = match text(&body, "expires")? {
-        None => None,
-        Some(text) => Some(Timestamp::parse_rfc3339(text).ok_or_else(|| {
-            AdminError::invalid("`expires` must be a moment such as `2027-01-31T00:00:00Z`")
-        })?),
-    };
+    let expires = expiry(&body)?;
     if holder_directory.is_some() == holder_reader.is_some() {
         return Err(AdminError::invalid("give either `directory` or `reader`"));
     }
@@ -99,7 +108,7 @@ pub(super) async fn create(request: &Request<'_>) -> Result<Value, AdminError> {
             }
         })
         .await?;
-    let mut value = shown(&made);
+    let mut value = shown(&request.state.mirror, &made);
     if let Some(object) = value.as_object_mut() {
         object.insert("token".to_owned(), secret.expose().into());
     }
@@ -111,5 +120,5 @@ pub(super) async fn revoke(request: &Request<'_>, name: &str) -> Result<Value, A
     let origin = request.caller.origin();
     let revoked =
         request.state.mirror.write::<_, mirror::Error, _>(origin, move |tx| token::revoke(tx, &id)).await?;
-    Ok(shown(&revoked))
+    Ok(shown(&request.state.mirror, &revoked))
 }

@@ -13,6 +13,7 @@
 mod assets;
 mod call;
 mod csrf;
+mod guide;
 mod headers;
 mod pages;
 mod routes;
@@ -229,7 +230,12 @@ impl Console {
         let context = json!({
             "status": fault.status, "message": fault.message, "hint": fault.hint, "back": back(call.path),
         });
-        self.whole(call, fault.status, "Not done", "fault.html", context, None).await
+        let title = match fault.status {
+            403 => "Not allowed",
+            404 => "Not found",
+            _ => "Not done",
+        };
+        self.whole(call, fault.status, title, "fault.html", context, None).await
     }
 
     /// For whom there is no page to put it on.

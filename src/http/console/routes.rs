@@ -8,7 +8,9 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::call::{Call, Fault, Shown};
-use super::pages::{activity, health, overview};
+use super::pages::{
+    activity, directories, directory, docs, groups, health, overview, styleguide, tokens, users,
+};
 use crate::http::admin_api::AdminRole;
 
 /// A page at work.
@@ -43,7 +45,44 @@ pub(super) const PAGES: &[Page] = &[
     page!(GET "/" View overview::show),
     page!(GET "/overview/now" View overview::now),
     page!(GET "/health" View health::show),
+    page!(GET "/styleguide" View styleguide::show),
     // Directory services, users, groups.
+    page!(GET "/directories" View directories::list),
+    page!(GET "/now/directories" View directories::now),
+    page!(GET "/add-directory" Admin directories::form),
+    page!(POST "/add-directory" Admin directories::add),
+    page!(GET "/directories/{id}" View directory::show),
+    page!(GET "/directories/{id}/now" View directory::now),
+    page!(GET "/directories/{id}/guide" View directory::guide),
+    page!(GET "/directories/{id}/rename" Admin directory::rename_form),
+    page!(POST "/directories/{id}/rename" Admin directory::rename),
+    page!(GET "/directories/{id}/disable" Admin directory::disable_form),
+    page!(POST "/directories/{id}/disable" Admin directory::disable),
+    page!(GET "/directories/{id}/enable" Admin directory::enable_form),
+    page!(POST "/directories/{id}/enable" Admin directory::enable),
+    page!(GET "/directories/{id}/rebaseline" Operate directory::rebaseline_form),
+    page!(POST "/directories/{id}/rebaseline" Operate directory::rebaseline),
+    page!(GET "/directories/{id}/remove" Admin directory::remove_form),
+    page!(POST "/directories/{id}/remove" Admin directory::remove),
+    page!(GET "/directories/{id}/tokens/new" Admin tokens::form),
+    page!(POST "/directories/{id}/tokens/new" Admin tokens::create),
+    page!(GET "/directories/{id}/tokens/{token}/revoke" Admin tokens::revoke_form),
+    page!(POST "/directories/{id}/tokens/{token}/revoke" Admin tokens::revoke),
+    page!(GET "/users" View users::list),
+    page!(GET "/users/{id}" View users::show),
+    page!(GET "/users/{id}/access" View users::access),
+    page!(GET "/users/{id}/history" View users::history),
+    page!(GET "/users/{id}/shut" Operate users::shut_form),
+    page!(POST "/users/{id}/shut" Operate users::shut),
+    page!(GET "/users/{id}/open" Operate users::open_form),
+    page!(POST "/users/{id}/open" Operate users::open),
+    page!(GET "/users/{id}/grant" Operate users::grant_form),
+    page!(POST "/users/{id}/grant" Operate users::grant),
+    page!(GET "/groups" View groups::list),
+    page!(GET "/groups/{id}" View groups::show),
+    page!(GET "/groups/{id}/history" View groups::history),
+    page!(GET "/docs" View docs::list),
+    page!(GET "/docs/{name}" View docs::show),
     // Targets, plans, deliveries, history, grants.
     // Activity.
     page!(GET "/activity" View activity::show),
@@ -67,7 +106,7 @@ pub(super) struct Entry {
 /// The navigation, in order. What has no page yet is left out by itself.
 pub(super) const NAVIGATION: &[Entry] = &[
     Entry { path: "/", label: "Overview", also: &[] },
-    Entry { path: "/directories", label: "Directory services", also: &[] },
+    Entry { path: "/directories", label: "Directory services", also: &["add-directory"] },
     Entry { path: "/users", label: "Users", also: &[] },
     Entry { path: "/groups", label: "Groups", also: &[] },
     Entry { path: "/targets", label: "Targets", also: &["plan"] },

@@ -87,6 +87,14 @@ impl Console {
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         // A form that was sent too late is not sent again by itself; its page is where to start over.
         let next = if head.method == Method::POST { super::back(head.uri.path()) } else { path.to_owned() };
+        // A strict cookie is not sent along from another site's link, such as one in a mail read in the browser; a
+        // page of ours that goes on by itself is sent it.
+        let comes_from_elsewhere =
+            head.headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+        if head.method != Method::POST && comes_from_elsewhere {
+            let context = json!({ "path": ours(&next) });
+            return self.html(200, "onward.html", context, self.bare_ui("One moment"));
+        }
         let target = if ours(&next) == "/" {
             SIGN_IN.to_owned()
         } else {

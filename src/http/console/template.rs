@@ -2,10 +2,10 @@
 //!
 //! Every template sees its page's values and `ui` (see [`super::call`]). Filters of ours: `when` (the moment in UTC, as
 //! people write it), `ago` (how long since, or until), `enc` (a text as one part of a path or query), `count` (a number
-//! with separators), `plural("user")` (a number with its noun).
+//! with separators), `ticks` (a message, what stands between backticks as code), `plural("user")` (a number with its noun).
 
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, HtmlEscape, UndefinedBehavior, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::model::Timestamp;
@@ -18,10 +18,37 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("fault.html", include_str!("templates/fault.html")),
     ("health.html", include_str!("templates/health.html")),
     ("overview.html", include_str!("templates/overview.html")),
+    ("onward.html", include_str!("templates/onward.html")),
+    ("styleguide.html", include_str!("templates/styleguide.html")),
     ("overview_now.html", include_str!("templates/overview_now.html")),
     ("activity.html", include_str!("templates/activity.html")),
     ("activity_now.html", include_str!("templates/activity_now.html")),
     ("activity_request.html", include_str!("templates/activity_request.html")),
+    ("directories.html", include_str!("templates/directories.html")),
+    ("directories_now.html", include_str!("templates/directories_now.html")),
+    ("directory_new.html", include_str!("templates/directory_new.html")),
+    ("directory_made.html", include_str!("templates/directory_made.html")),
+    ("directory.html", include_str!("templates/directory.html")),
+    ("directory_now.html", include_str!("templates/directory_now.html")),
+    ("directory_guide.html", include_str!("templates/directory_guide.html")),
+    ("directory_ask.html", include_str!("templates/directory_ask.html")),
+    ("guide.html", include_str!("templates/guide.html")),
+    ("token_new.html", include_str!("templates/token_new.html")),
+    ("token_revoke.html", include_str!("templates/token_revoke.html")),
+    ("tokens.html", include_str!("templates/tokens.html")),
+    ("users.html", include_str!("templates/users.html")),
+    ("groups.html", include_str!("templates/groups.html")),
+    ("search.html", include_str!("templates/search.html")),
+    ("user.html", include_str!("templates/user.html")),
+    ("user_access.html", include_str!("templates/user_access.html")),
+    ("access.html", include_str!("templates/access.html")),
+    ("user_ask.html", include_str!("templates/user_ask.html")),
+    ("group.html", include_str!("templates/group.html")),
+    ("history.html", include_str!("templates/history.html")),
+    ("resource_history.html", include_str!("templates/resource_history.html")),
+    ("attributes.html", include_str!("templates/attributes.html")),
+    ("docs.html", include_str!("templates/docs.html")),
+    ("doc.html", include_str!("templates/doc.html")),
 ];
 
 /// What stays as it is in a part of a path or query.
@@ -47,6 +74,7 @@ impl Templates {
         environment.add_filter("when", |text: &str| when(text));
         environment.add_filter("ago", move |text: &str| ago(text, now()));
         environment.add_filter("enc", |text: &str| encoded(text));
+        environment.add_filter("ticks", |text: &str| Value::from_safe_string(ticks(text)));
         environment.add_filter("count", |number: i64| separated(number));
         environment.add_filter("plural", |number: i64, noun: &str| plural(number, noun));
         for (name, source) in TEMPLATES {
@@ -64,6 +92,26 @@ impl Templates {
 fn moment(text: &str) -> Result<Timestamp, Error> {
     Timestamp::parse_rfc3339(text)
         .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("`{text}` is no time")))
+}
+
+/// A message of ours as HTML: what stands between backticks is code, everything is escaped.
+fn ticks(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    let mut out = String::with_capacity(text.len() + 16);
+    for (place, part) in parts.iter().enumerate() {
+        let is_code = place % 2 == 1;
+        match (is_code, place + 1 == parts.len()) {
+            (true, false) => out.push_str("<code>"),
+            // An odd one stays what it is.
+            (true, true) => out.push('`'),
+            (false, _) => {}
+        }
+        out.push_str(&HtmlEscape(part).to_string());
+        if is_code && place + 1 < parts.len() {
+            out.push_str("</code>");
+        }
+    }
+    out
 }
 
 /// `2026-11-20 10:04:05 UTC`.

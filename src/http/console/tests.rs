@@ -12,10 +12,60 @@ const SAMPLES: &[(&str, &str)] = &[
     ("health.html", include_str!("templates/samples/health.json")),
     ("overview.html", include_str!("templates/samples/overview.json")),
     ("overview.html", include_str!("templates/samples/overview_empty.json")),
+    ("onward.html", include_str!("templates/samples/onward.json")),
+    ("styleguide.html", include_str!("templates/samples/styleguide.json")),
     ("overview_now.html", include_str!("templates/samples/overview.json")),
     ("activity.html", include_str!("templates/samples/activity.json")),
     ("activity_now.html", include_str!("templates/samples/activity.json")),
     ("activity_request.html", include_str!("templates/samples/activity_request.json")),
+    ("directories.html", include_str!("templates/samples/directories.json")),
+    ("directories.html", include_str!("templates/samples/directories_empty.json")),
+    ("directories_now.html", include_str!("templates/samples/directories.json")),
+    ("directories_now.html", include_str!("templates/samples/directories_empty.json")),
+    ("directory_new.html", include_str!("templates/samples/directories.json")),
+    ("directory_new.html", include_str!("templates/samples/directories_empty.json")),
+    ("directory_made.html", include_str!("templates/samples/directories.json")),
+    ("directory_made.html", include_str!("templates/samples/directories_empty.json")),
+    ("directory.html", include_str!("templates/samples/directories.json")),
+    ("directory.html", include_str!("templates/samples/directories_empty.json")),
+    ("directory_now.html", include_str!("templates/samples/directories.json")),
+    ("directory_now.html", include_str!("templates/samples/directories_empty.json")),
+    ("directory_guide.html", include_str!("templates/samples/directories.json")),
+    ("directory_guide.html", include_str!("templates/samples/directories_empty.json")),
+    ("directory_ask.html", include_str!("templates/samples/directories.json")),
+    ("directory_ask.html", include_str!("templates/samples/directories_empty.json")),
+    ("guide.html", include_str!("templates/samples/directories.json")),
+    ("guide.html", include_str!("templates/samples/directories_empty.json")),
+    ("token_new.html", include_str!("templates/samples/directories.json")),
+    ("token_new.html", include_str!("templates/samples/directories_empty.json")),
+    ("token_revoke.html", include_str!("templates/samples/directories.json")),
+    ("token_revoke.html", include_str!("templates/samples/directories_empty.json")),
+    ("tokens.html", include_str!("templates/samples/directories.json")),
+    ("tokens.html", include_str!("templates/samples/directories_empty.json")),
+    ("users.html", include_str!("templates/samples/people.json")),
+    ("users.html", include_str!("templates/samples/people_empty.json")),
+    ("groups.html", include_str!("templates/samples/people.json")),
+    ("groups.html", include_str!("templates/samples/people_empty.json")),
+    ("search.html", include_str!("templates/samples/people.json")),
+    ("search.html", include_str!("templates/samples/people_empty.json")),
+    ("user.html", include_str!("templates/samples/people.json")),
+    ("user.html", include_str!("templates/samples/people_empty.json")),
+    ("user_access.html", include_str!("templates/samples/people.json")),
+    ("user_ask.html", include_str!("templates/samples/people.json")),
+    ("user_ask.html", include_str!("templates/samples/people_empty.json")),
+    ("group.html", include_str!("templates/samples/people.json")),
+    ("group.html", include_str!("templates/samples/people_empty.json")),
+    ("resource_history.html", include_str!("templates/samples/people.json")),
+    ("resource_history.html", include_str!("templates/samples/people_empty.json")),
+    ("history.html", include_str!("templates/samples/people.json")),
+    ("history.html", include_str!("templates/samples/people_empty.json")),
+    ("attributes.html", include_str!("templates/samples/people.json")),
+    ("attributes.html", include_str!("templates/samples/people_empty.json")),
+    ("access.html", include_str!("templates/samples/people.json")),
+    ("docs.html", include_str!("templates/samples/people.json")),
+    ("docs.html", include_str!("templates/samples/people_empty.json")),
+    ("doc.html", include_str!("templates/samples/people.json")),
+    ("doc.html", include_str!("templates/samples/people_empty.json")),
 ];
 
 /// What the layout sees, as [`super::Console`] fills it.
@@ -75,7 +125,7 @@ fn nothing_in_a_page_runs_or_comes_from_elsewhere() {
         for (tag, rest) in tags(&text) {
             assert_ne!(tag, "style", "{name}");
             assert!(tag != "script" || attribute(&rest, "src").is_some(), "{name}: a script in the page");
-            let inline = regex::Regex::new(r#"(?i)\s(on[a-z]+|style)\s*="#).unwrap();
+            let inline = regex::Regex::new(r"(?i)\s(on[a-z]+|style)\s*=").unwrap();
             assert!(!inline.is_match(&rest), "{name}: <{tag}{rest}>");
             for key in ["src", "href", "action", "data-live", "formaction"] {
                 let Some(url) = attribute(&rest, key) else { continue };
@@ -169,6 +219,8 @@ fn times_and_numbers_are_said_as_people_do() {
             "1 directory, 2 directories, 3 days",
         ),
         ("{{ 'a/b c&é'|enc }}", "a%2Fb%20c%26%C3%A9"),
+        ("{{ 'run `a <b>` & `c'|ticks }}", "run <code>a &lt;b&gt;</code> &amp; `c"),
+        ("{{ '`<i>`\"x'|ticks }}", "<code>&lt;i&gt;</code>&quot;x"),
     ] {
         assert_eq!(said(text), wanted, "{text}");
     }

@@ -280,7 +280,7 @@ fn told(page: &Page) -> Answer {
     Answer::new(200, JSON, body.to_string())
 }
 
-fn refused(error: &PullError) -> Answer {
+pub(super) fn refused(error: &PullError) -> Answer {
     match error {
         PullError::Gone { oldest } => {
             let body = json!({

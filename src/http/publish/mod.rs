@@ -13,6 +13,7 @@ mod event_tests;
 mod events;
 mod pipeline;
 mod prefer;
+mod sets;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -35,11 +36,12 @@ use super::request_id::RequestIds;
 use crate::mirror::Mirror;
 use crate::model::TargetName;
 use crate::reconcile::Shelf;
-use crate::reconcile::event::body::Hidden;
+use crate::reconcile::event::EventFilter;
+use crate::reconcile::event::body::{BodySettings, Hidden};
 use crate::reconcile::pull::Pull;
 
 /// Whom the publish listener serves, and with what.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
     /// Proxies whose `Forwarded` and `X-Forwarded-For` headers are believed. Key `publish.trusted_proxies`, default
     /// none.
@@ -53,14 +55,25 @@ pub struct Settings {
 }
 
 /// What one reader may read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rights {
     /// Key `targets`: published targets. Default none.
     pub targets: BTreeSet<TargetName>,
     /// Key `events`. Default false.
     pub events: bool,
+    /// Key `sets`: how its events look as signed tokens. Default none: it may not fetch them so.
+    pub sets: Option<Sets>,
     /// Key `metrics`. Default false.
     pub metrics: bool,
+}
+
+/// What a reader that fetches signed event tokens is told, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sets {
+    /// Which events.
+    pub events: EventFilter,
+    /// How the tokens look, and who signs them.
+    pub body: BodySettings,
 }
 
 /// Makes the text of `/metrics`.

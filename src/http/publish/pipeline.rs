@@ -16,9 +16,11 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::PublishApi;
-use crate::http::answer::{Answer, JSON, discard};
+use super::sets::BODY_BYTES_MAX;
+use crate::http::answer::{Answer, BodyError, JSON, discard, read_body};
 use crate::http::auth::{self, Denied};
 use crate::http::content::Content;
+use crate::http::limits::Settings as Limits;
 use crate::http::metrics::{OPENMETRICS, RequestLabels, Waits};
 use crate::http::server::{Handler, Peer};
 use crate::http::{framing, network};
@@ -60,6 +62,8 @@ impl From<Answer> for Given {
 enum Route {
     Target(TargetName),
     Events,
+    Poll,
+    Start,
     Metrics,
     Unknown,
 }
@@ -70,6 +74,8 @@ impl Route {
         match path {
             "/metrics" => Self::Metrics,
             "/events" => Self::Events,
+            "/events/poll" => Self::Poll,
+            "/events/poll/start" => Self::Start,
             _ => path
                 .strip_prefix("/targets/")
                 .and_then(|name| TargetName::parse(name).ok())
@@ -82,10 +88,31 @@ impl Route {
         match self {
             Self::Target(_) => "targets/{name}",
             Self::Events => "events",
+            Self::Poll => "events/poll",
+            Self::Start => "events/poll/start",
             Self::Metrics => "metrics",
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// The body of a request that has one; of all others it is read and forgotten.
+async fn body_of(route: &Route, body: Incoming, limits: &Limits) -> Result<Bytes, Answer> {
+    if !matches!(route, Route::Poll | Route::Start) {
+        discard(body, limits).await;
+        return Ok(Bytes::new());
+    }
+    read_body(body, BODY_BYTES_MAX, limits).await.map_err(|error| {
+        let mut answer = match error {
+            BodyError::TooLarge => {
+                fault(413, "the body is longer than 256 KiB", "acknowledge in several polls")
+            }
+            BodyError::TooSlow => fault(408, "the body did not come in time", "send it again"),
+            BodyError::Broken => fault(400, "the body broke off", "send it again"),
+        };
+        answer.close = true;
+        answer
+    })
 }
 
 /// An error as its reader gets it.
@@ -108,6 +135,7 @@ fn unauthorized(denied: Denied) -> Answer {
         Denied::Missing => "authentication is required: send the reader's token as `Authorization: Bearer …`",
         Denied::Malformed => "the Authorization header must be `Bearer` followed by the reader's token",
         Denied::Unknown => "the token is not valid here: it is mistyped, expired, revoked or no reader's",
+        Denied::Certificate => denied.detail(),
     };
     fault(401, message, "`rosterd token new --reader NAME` makes one")
         .with(WWW_AUTHENTICATE, "Bearer realm=\"rosterd\"")
@@ -174,19 +202,22 @@ impl PublishApi {
         } else {
             near
         };
-        discard(body, &self.limits).await;
         let is_allowed = running.allow_from.is_empty()
             || client.is_some_and(|client| running.allow_from.iter().any(|n| n.contains(client)));
         drop(running);
         if !is_allowed {
+            discard(body, &self.limits).await;
             return fault(403, "this address may not use this server", "").into();
         }
         let mut given = match self.authenticate(head, client) {
             Ok(call) => {
                 noted.reader = Some(call.reader.name.clone());
-                self.admitted(&call, head, noted).await
+                self.admitted(&call, head, body, noted).await
             }
-            Err(answer) => answer.into(),
+            Err(answer) => {
+                discard(body, &self.limits).await;
+                answer.into()
+            }
         };
         given.answer.close |= framing::must_close(head, trusted);
         given
@@ -221,14 +252,25 @@ impl PublishApi {
         Ok(found.filter(|reader| self.running.load().readers.contains_key(&reader.name)))
     }
 
-    async fn admitted(self: &Arc<Self>, call: &Call, head: &Parts, noted: &mut Noted) -> Given {
+    async fn admitted(
+        self: &Arc<Self>,
+        call: &Call,
+        head: &Parts,
+        body: Incoming,
+        noted: &mut Noted,
+    ) -> Given {
         let route = Route::parse(head.uri.path());
         let may = self.running.load().readers.get(&call.reader.name).cloned().unwrap_or_default();
         let is_open = match &route {
             Route::Target(name) => may.targets.contains(name),
             Route::Events => may.events,
+            Route::Poll | Route::Start => may.events && may.sets.is_some(),
             Route::Metrics => may.metrics,
             Route::Unknown => false,
+        };
+        let body = match body_of(&route, body, &self.limits).await {
+            Ok(body) => body,
+            Err(answer) => return answer.into(),
         };
         if !is_open {
             noted.route = Some("unknown");
@@ -236,13 +278,19 @@ impl PublishApi {
         }
         noted.route = Some(route.name());
         // What is told of events has no head without the events.
-        let allow = if route == Route::Events { "GET" } else { "GET, HEAD" };
+        let (allow, message) = match route {
+            Route::Events => ("GET", "this can only be read"),
+            Route::Poll | Route::Start => ("POST", "this is asked by POST"),
+            _ => ("GET, HEAD", "this can only be read"),
+        };
         if !allow.split(", ").any(|method| method == head.method.as_str()) {
-            return fault(405, "this can only be read", "").with(ALLOW, allow).into();
+            return fault(405, message, "").with(ALLOW, allow).into();
         }
         match route {
             Route::Target(name) => self.target(call, head, &name).await.into(),
             Route::Events => self.events(call, head).await,
+            Route::Poll => self.poll_sets(call, head, &body).await.into(),
+            Route::Start => self.start_sets(call, head, &body).await.into(),
             Route::Metrics => Answer::new(200, OPENMETRICS, (self.sources.exposition)().await).into(),
             Route::Unknown => nowhere().into(),
         }

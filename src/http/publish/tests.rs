@@ -47,6 +47,7 @@ pub(super) struct Stage {
 
 fn settings(readers: &[(&str, &[&str], bool)]) -> Settings {
     let rights = |targets: &[&str], metrics| Rights {
+        sets: None,
         targets: targets.iter().map(|one| name(one)).collect(),
         events: false,
         metrics,

@@ -1,7 +1,7 @@
 //! The SCIM API that identity providers speak to.
 //!
 //! A request passes, in this order: framing, `/healthz` and `/readyz`, `allow_from`, the in-flight bound, the
-//! token, the directory's state, the route, the method, the media type, the body. Only then its meaning counts.
+//! token (with the client's certificate, where the directory is tied to one), the directory's state, the route, the method, the media type, the body. Only then its meaning counts.
 //! Dialects are rewritten here, at the edge; [`crate::scim`] sees the strict form only.
 
 mod base;
@@ -16,7 +16,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use tokio::sync::{Semaphore, watch};
 pub(super) use route::query_pairs;
 
 use super::auth::{self, Failures};
+use super::client_certificate::Subject;
 use super::health::Health;
 use super::limits::Settings as Limits;
 use super::metrics::Metrics;
@@ -51,6 +52,9 @@ pub struct Settings {
     pub allow_from: Vec<Network>,
     /// How many wrong tokens an address may send.
     pub failures: auth::Settings,
+    /// Directories whose tokens count only beside a certificate of one of these subjects. Key
+    /// `directory.client_subject`.
+    pub client_subjects: BTreeMap<DirectoryId, Vec<Subject>>,
 }
 
 impl Default for Settings {
@@ -61,6 +65,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             allow_from: Vec::new(),
             failures: auth::Settings::default(),
+            client_subjects: BTreeMap::new(),
         }
     }
 }

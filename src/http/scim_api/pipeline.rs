@@ -15,20 +15,24 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response};
 use tokio::sync::SemaphorePermit;
+use tracing::Instrument as _;
 
 use super::route::{Route, query_pairs};
 use super::{Running, ScimApi, base, error};
 use crate::activity;
 use crate::http::answer::{Answer, BodyError, JSON, SCIM_JSON, discard, read_body};
 use crate::http::auth::{self, Denied};
+use crate::http::client_certificate::ClientCertificate;
 use crate::http::content::Content;
 use crate::http::metrics::RequestLabels;
 use crate::http::server::{Handler, Peer};
 use crate::http::{framing, network};
+use crate::mirror::marks::Client;
 use crate::mirror::token::Principal;
 use crate::model::{Actor, Origin, RequestId};
 use crate::scim::dialect::{Quirks, Used};
 use crate::scim::etag::Precondition;
+use crate::telemetry::span;
 
 /// A request that was let in, with everything its meaning needs.
 pub(super) struct Call {
@@ -66,12 +70,13 @@ impl Call {
 struct Noted {
     route: Option<&'static str>,
     directory: Option<Arc<Principal>>,
-    client: Option<IpAddr>,
     quirks: Vec<&'static str>,
     /// Its size, where it was read.
     body_bytes: usize,
     /// The body itself, where a person asked for it.
     body: Option<Bytes>,
+    client: Client,
+    address: Option<IpAddr>,
 }
 
 impl Handler for ScimApi {
@@ -80,13 +85,16 @@ impl Handler for ScimApi {
         let id = self.ids.next();
         let (head, body) = request.into_parts();
         let mut noted = Noted::default();
+        let span = span::request(method_name(&head.method), id.as_str());
         let mut answer = {
             let guarded = self.guarded(&head, body, peer, &id, &mut noted);
-            survive(guarded, &id).await
+            survive(guarded, &id).instrument(span.clone()).await
         };
         if answer.media_type == SCIM_JSON && wants_plain_json(&head.headers) {
             answer.media_type = JSON;
         }
+        let directory = noted.directory.as_ref().map_or("-", |who| who.directory.id.as_str());
+        span::requested(&span, noted.route.unwrap_or("refused"), directory, answer.status);
         self.note(&head, &answer, noted, &id, started);
         answer.with(HeaderName::from_static("x-request-id"), id.as_str()).into_response()
     }
@@ -146,7 +154,7 @@ impl ScimApi {
             took,
             directory,
             token: noted.directory.as_ref().map(|one| one.token.clone()),
-            client: noted.client,
+            client: noted.address,
             method: method_name(&head.method),
             route: noted.route.unwrap_or("refused"),
             target,
@@ -189,7 +197,7 @@ impl ScimApi {
         } else {
             near
         };
-        noted.client = client;
+        noted.address = client;
         if !is_allowed(client, &running) {
             discard(body, &self.limits).await;
             return error::plain(403, "this address may not use this server");
@@ -197,7 +205,7 @@ impl ScimApi {
         let Some(_permit) = self.turn().await else {
             return error::later(429, Duration::from_secs(1), "too many requests at once; try again");
         };
-        let principal = match self.authenticate(head, client, id) {
+        let principal = match self.authenticate(head, client, &running, id) {
             Ok(principal) => principal,
             Err(answer) => {
                 discard(body, &self.limits).await;
@@ -205,6 +213,8 @@ impl ScimApi {
             }
         };
         noted.directory = Some(Arc::clone(&principal));
+        let agent = head.headers.get(hyper::header::USER_AGENT).and_then(|value| value.to_str().ok());
+        noted.client = Client::new(client, agent);
         let mut answer = self.admitted(head, body, peer, trusted, principal, running, id, noted).await;
         answer.close |= framing::must_close(head, trusted);
         answer
@@ -222,13 +232,17 @@ impl ScimApi {
         &self,
         head: &Parts,
         client: Option<IpAddr>,
+        running: &Running,
         id: &RequestId,
     ) -> Result<Arc<Principal>, Answer> {
         let denied = match auth::bearer(&head.headers) {
             Ok(presented) => {
                 let newest = *self.newest.borrow();
                 match self.sessions.principal(&self.mirror, newest, presented) {
-                    Ok(Some(principal)) => return Ok(principal),
+                    Ok(Some(principal)) => match tied(head, &principal, running) {
+                        Ok(()) => return Ok(principal),
+                        Err(denied) => denied,
+                    },
                     Ok(None) => Denied::Unknown,
                     Err(error) => return Err(error::from_store(&error, id)),
                 }
@@ -302,7 +316,9 @@ impl ScimApi {
             running,
             request: id.clone(),
         };
-        self.mirror.note_use(&call.principal, call.method != Method::GET && call.method != Method::HEAD);
+        let asks =
+            matches!(call.method, Method::GET | Method::HEAD) || matches!(call.route, Route::Search(_));
+        self.mirror.note_use(&call.principal, !asks, noted.client.clone());
         let mut used = Used::default();
         let answer = self.dispatch(&call, &mut used).await;
         for quirk in used.iter() {
@@ -343,6 +359,24 @@ fn precondition(headers: &HeaderMap) -> Precondition {
         (!values.is_empty()).then(|| values.join(","))
     };
     Precondition::new(joined(IF_MATCH).as_deref(), joined(IF_NONE_MATCH).as_deref())
+}
+
+/// A directory that is tied to a certificate takes its tokens only from who showed it (RFC 8705 §3, in spirit: a
+/// token that got into other hands is worth nothing there).
+fn tied(head: &Parts, principal: &Principal, running: &Running) -> Result<(), Denied> {
+    let id = &principal.directory.id;
+    let Some(wanted) = running.settings.client_subjects.get(id) else { return Ok(()) };
+    let shown = head.extensions.get::<Arc<ClientCertificate>>();
+    if shown.is_some_and(|shown| wanted.iter().any(|subject| shown.is(subject))) {
+        return Ok(());
+    }
+    let shown = shown.map_or_else(|| "none".to_owned(), ToString::to_string);
+    let wanted = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    tracing::warn!(
+        directory = %id, token = %principal.token, %wanted, %shown,
+        "a valid token came without the certificate its directory is tied to, and is refused"
+    );
+    Err(Denied::Certificate)
 }
 
 /// How long a request over the in-flight bound waits for its turn before it gets 429.

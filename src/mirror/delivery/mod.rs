@@ -11,7 +11,7 @@ use super::engine::{Param, StoreError};
 
 pub use attempt::{ATTEMPTS_KEPT, Attempt, attempts};
 pub use read::{
-    Filter, Head, before, counts, find, first_change_since, heads, held, last_about, list, oldest,
+    Filter, Head, before, counts, find, first_change_since, heads, held, last_about, last_of, list, oldest,
     oldest_kept, open, range,
 };
 pub use write::{

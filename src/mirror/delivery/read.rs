@@ -216,6 +216,16 @@ pub fn before(tx: &mut ReadTx<'_>, target: &TargetName, seq: Seq) -> Result<Opti
     tx.first(sql, &params, |row| event_of(row, 0))
 }
 
+/// The last event of a change of this epoch that a delivery of a target is kept of.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn last_of(tx: &mut ReadTx<'_>, target: &TargetName, seq: Seq) -> Result<Option<EventId>, StoreError> {
+    let sql = "SELECT epoch, seq, n FROM delivery WHERE target = ?1 AND epoch = ?2 AND seq = ?3 ORDER BY n DESC LIMIT 1";
+    let params = [Param::Text(target.as_str()), Param::Int(i64::from(tx.epoch().0)), seq_param(seq)];
+    tx.first(sql, &params, |row| event_of(row, 0))
+}
+
 /// The oldest change of this epoch that a delivery of a target is kept of.
 ///
 /// # Errors

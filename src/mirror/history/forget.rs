@@ -6,7 +6,7 @@ use crate::mirror::change::{self, Entry, Kind, type_number};
 use crate::mirror::decision::{grant, subject};
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::{ReadTx, WriteTx};
-use crate::mirror::{Error, Refusal, target};
+use crate::mirror::{Error, Refusal, set_stream, target};
 use crate::model::{ResourceId, ResourceType, Seq, Subject};
 use crate::scim::filter::fold;
 
@@ -204,6 +204,13 @@ fn refuse_shown(tx: &mut ReadTx<'_>, id: ResourceId, words: &BTreeSet<String>) -
             "user {id} is still shown by {}; bring it up to date first: `rosterd sync {target}`, or where the removal is \
              held `rosterd approve {target}`",
             all.join(", ")
+        ))
+        .into());
+    }
+    if let Some(reader) = set_stream::holder(tx, &id)? {
+        return Err(Refusal::Invalid(format!(
+            "reader `{reader}` was handed event tokens about user {id} and has not acknowledged them; let it do so, or \
+             begin its stream anew"
         ))
         .into());
     }

@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 11] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_guard.sql"),
     include_str!("migrations/0003_ownership.sql"),
@@ -20,6 +20,8 @@ const STEPS: [&str; 9] = [
     include_str!("migrations/0007_delivery.sql"),
     include_str!("migrations/0008_role_group.sql"),
     include_str!("migrations/0009_restored.sql"),
+    include_str!("migrations/0010_contact.sql"),
+    include_str!("migrations/0011_set_stream.sql"),
 ];
 
 /// Schema version this program writes.

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::marks::Client;
 use super::super::{Error, Refusal, config_version, directory, token};
 use super::{Store, add_directory};
 use crate::model::{Origin, Secret, Timestamp};
@@ -102,8 +103,11 @@ fn last_use_and_last_push_are_flushed_in_one_small_write() {
     let (made, text) = mint(&store, None);
     let found = principal(&store, text.expose()).unwrap();
     store.clock.advance(Duration::from_secs(5));
-    store.mirror.note_use(&found, true);
-    assert_eq!(store.mirror.last_push(&store.acme), Some(super::START.plus(Duration::from_secs(5))));
+    let client = Client::new("192.0.2.7".parse().ok(), Some("SCIM\u{7}Probe/1.0"));
+    store.mirror.note_use(&found, false, client.clone());
+    store.clock.advance(Duration::from_secs(5));
+    store.mirror.note_use(&found, true, client.clone());
+    assert_eq!(store.mirror.last_push(&store.acme), Some(super::START.plus(Duration::from_secs(10))));
     let seq = store.seq();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(store.mirror.flush_marks()).unwrap();
@@ -112,6 +116,21 @@ fn last_use_and_last_push_are_flushed_in_one_small_write() {
     assert_eq!((&tokens[0].id, tokens[0].last_used_at.is_some()), (&made.id, true));
     let acme = store.read(|tx| Ok(directory::find(tx, &store.acme.id)?)).unwrap();
     assert_eq!(acme.last_push_at, store.mirror.last_push(&store.acme));
+    assert_eq!((tokens[0].last_client.clone(), client.agent()), (client.clone(), Some("SCIMProbe/1.0")));
+    let contact = acme.contact.clone().unwrap();
+    let five = super::START.plus(Duration::from_secs(5));
+    assert_eq!(
+        (contact.first_at, contact.tested_at, contact.client.clone()),
+        (five, Some(five), client.clone())
+    );
+    assert_eq!(store.mirror.contact(&acme), Some(contact), "memory and store agree");
+    // Later requests move the last one alone.
+    store.clock.advance(Duration::from_secs(5));
+    store.mirror.note_use(&found, false, Client::new(None, None));
+    runtime.block_on(store.mirror.flush_marks()).unwrap();
+    let acme = store.read(|tx| Ok(directory::find(tx, &store.acme.id)?)).unwrap();
+    let contact = acme.contact.unwrap();
+    assert_eq!((contact.first_at, contact.tested_at, contact.client.address()), (five, Some(five), None));
 }
 
 #[test]

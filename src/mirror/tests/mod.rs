@@ -3,6 +3,7 @@
 mod commit;
 mod credentials;
 mod filters;
+mod find;
 mod history;
 mod log;
 mod measure;

@@ -99,7 +99,7 @@ pub struct Person {
 const TEXT_BYTES_MAX: usize = 1_000;
 
 /// A text that fits into an event: cut, with `…` at its end, where it is longer than any name should be.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     if text.len() <= TEXT_BYTES_MAX {
         return text.to_owned();
     }

@@ -9,9 +9,9 @@ use crate::reconcile::event::DERIVED_N_FIRST;
 /// A place in the change log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    epoch: Epoch,
-    seq: Seq,
-    n: Option<u32>,
+    pub(super) epoch: Epoch,
+    pub(super) seq: Seq,
+    pub(super) n: Option<u32>,
 }
 
 impl Cursor {

@@ -4,6 +4,7 @@
 //! only names by id are called as they are called when it is read.
 
 mod cursor;
+mod sets;
 mod snapshot;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use super::event::{Event, EventFilter, Names, of_change};
 use super::snapshot::Source;
 
 pub use cursor::{Cursor, CursorError};
+pub use sets::{Handed, Refusal, Settled, UNACKNOWLEDGED_MAX, streams};
 pub use snapshot::Picture;
 
 /// Changes read at once.
@@ -141,6 +143,27 @@ fn page(
     cursor: Option<Cursor>,
     wanted: &Wanted,
 ) -> Result<Page, PullError> {
+    let made = made(tx, epoch, cursor, None, wanted)?;
+    let events: Result<Vec<Told>, StoreError> = made.events.iter().map(Made::told).collect();
+    Ok(Page { events: events?, next: made.next, more: made.more })
+}
+
+/// An event and its body.
+struct Made {
+    id: EventId,
+    kind: &'static str,
+    resource: Option<String>,
+    bytes: Vec<u8>,
+}
+
+/// The events behind a cursor with their bodies; `previous` is the one before them, if it is not the cursor's.
+fn made(
+    tx: &mut ReadTx<'_>,
+    epoch: Epoch,
+    cursor: Option<Cursor>,
+    previous: Option<EventId>,
+    wanted: &Wanted,
+) -> Result<Bodies, PullError> {
     let cursor = match cursor {
         Some(cursor) => cursor,
         None => start(tx, epoch)?,
@@ -153,9 +176,9 @@ fn page(
     if cursor.epoch() != epoch || !follows {
         return Err(PullError::Gone { oldest: start(tx, epoch)? });
     }
-    let mut page = Page { events: Vec::new(), next: cursor, more: false };
+    let mut page = Bodies { events: Vec::new(), next: cursor, more: false };
     let mut bytes = 0_usize;
-    let mut previous = cursor.event();
+    let mut previous = previous.or(cursor.event());
     for change in &changes {
         let done = cursor.event().filter(|last| last.seq == change.seq).map(|last| last.n);
         let room = room(wanted, &page);
@@ -170,9 +193,9 @@ fn page(
                 page.more = true;
                 return Ok(page);
             }
-            let told = told(&event, &wanted.body, id, previous)?;
-            bytes = bytes.saturating_add(told.bytes);
-            page.events.push(told.told);
+            let made = render(&event, &wanted.body, id, previous)?;
+            bytes = bytes.saturating_add(made.bytes.len());
+            page.events.push(made);
             previous = Some(id);
             page.next = Cursor::at(id);
         }
@@ -183,7 +206,7 @@ fn page(
 }
 
 /// How many members of a change may still be named in this page; all of them, where a filter may skip some.
-fn room(wanted: &Wanted, page: &Page) -> usize {
+fn room(wanted: &Wanted, page: &Bodies) -> usize {
     use super::event::Kind::{GroupGroupAdded, GroupGroupRemoved, GroupUserAdded, GroupUserRemoved};
     let memberships = [GroupGroupAdded, GroupGroupRemoved, GroupUserAdded, GroupUserRemoved];
     if memberships.into_iter().all(|kind| wanted.filter.wants(kind)) {
@@ -213,24 +236,36 @@ fn ids(change: &Change, done: Option<u32>, room: usize) -> BTreeSet<ResourceId> 
     ids
 }
 
-/// An event and about how long it is.
-struct Measured {
-    told: Told,
-    bytes: usize,
+/// Made events, and where the next ones begin.
+struct Bodies {
+    events: Vec<Made>,
+    next: Cursor,
+    more: bool,
 }
 
-fn told(
+fn render(
     event: &Event,
     settings: &BodySettings,
     id: EventId,
     previous: Option<EventId>,
-) -> Result<Measured, StoreError> {
-    let bug = |error: String| StoreError::Bug(format!("event {id}: {error}"));
-    let made = body::render(event, settings, id, previous).map_err(|error| bug(error.to_string()))?;
-    let mut body = Map::new();
-    body.insert("id".to_owned(), id.to_string().into());
-    let rest: Map<String, Value> =
-        serde_json::from_slice(&made.bytes).map_err(|error| bug(error.to_string()))?;
-    body.extend(rest);
-    Ok(Measured { told: Told { id, kind: event.kind.as_str(), body }, bytes: made.bytes.len() })
+) -> Result<Made, StoreError> {
+    let made = body::render(event, settings, id, previous).map_err(|error| bug(id, &error))?;
+    let resource = event.resource.clone();
+    Ok(Made { id, kind: event.kind.as_str(), resource, bytes: made.bytes })
+}
+
+fn bug(id: EventId, error: &dyn fmt::Display) -> StoreError {
+    StoreError::Bug(format!("event {id}: {error}"))
+}
+
+impl Made {
+    /// As readers of JSON get it.
+    fn told(&self) -> Result<Told, StoreError> {
+        let mut body = Map::new();
+        body.insert("id".to_owned(), self.id.to_string().into());
+        let rest: Map<String, Value> =
+            serde_json::from_slice(&self.bytes).map_err(|error| bug(self.id, &error))?;
+        body.extend(rest);
+        Ok(Told { id: self.id, kind: self.kind, body })
+    }
 }

@@ -68,7 +68,7 @@ impl Picture {
                 continue;
             }
             let id = event.id(self.epoch, self.previous);
-            told.push(super::told(&event, &self.wanted.body, id, self.previous)?.told);
+            told.push(super::render(&event, &self.wanted.body, id, self.previous)?.told()?);
             self.previous = Some(id);
         }
         Ok(told)

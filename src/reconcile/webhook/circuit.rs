@@ -55,6 +55,11 @@ pub(crate) enum Gate {
 }
 
 impl Breaker {
+    /// One that nothing is known of but that nothing is to be sent before `until`.
+    pub(crate) fn until(until: Option<Timestamp>) -> Self {
+        Self { failures: 0, until }
+    }
+
     pub(crate) fn gate(&self, now: Timestamp) -> Gate {
         match self.until {
             Some(until) if until > now => Gate::None { until },

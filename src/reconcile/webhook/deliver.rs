@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::downstream::webhook::{Attempt, Outcome, Request};
 use crate::mirror::change;
@@ -29,6 +30,7 @@ use crate::reconcile::restored::{self, Standing};
 use crate::reconcile::settings::{self, CONCURRENCY, WebhookSettings};
 use crate::reconcile::status::{Board, Traffic};
 use crate::reconcile::timing::backoff;
+use crate::telemetry::span;
 
 use super::batch;
 use super::circuit::{Breaker, Gate};
@@ -107,7 +109,7 @@ struct Seen {
 impl Sender {
     /// Sends until told to stop. An attempt under way is dropped then; it is made again after the next start.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut live = Live::default();
+        let mut live = Live { breaker: self.asked_before(), ..Live::default() };
         loop {
             let wait = match self.step(&mut live).await {
                 Ok(wait) => wait,
@@ -144,6 +146,13 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// What the receiver asked for before a restart: it may still want to be left alone.
+    fn asked_before(&self) -> Breaker {
+        let saved = self.mirror.read_one::<_, StoreError>(|tx| target::state(tx, &self.name));
+        let saved = saved.ok().flatten().unwrap_or_default();
+        Breaker::until(record::not_before(&saved))
     }
 
     /// Begins what may begin. Answers how long there is nothing else to begin.
@@ -316,10 +325,14 @@ impl Sender {
         }
         let now = self.clock.now();
         let (mut sent, mut is_gone, mut error, mut is_done) = (Vec::new(), false, None, false);
+        let mut not_before = None;
         for (unit, attempt, at) in landed.iter().flat_map(|one| &one.made) {
             let one = judge(unit, attempt, *at, now);
             is_gone |= attempt.outcome == Outcome::Gone;
             is_done |= one.after == delivery::State::Done;
+            if let Outcome::Retry { after: Some(after), .. } = &attempt.outcome {
+                not_before = Some(now.plus(*after));
+            }
             error = one.attempt.error.clone().or(error);
             sent.push(one);
         }
@@ -343,6 +356,9 @@ impl Sender {
                     saved.record.last_error = error;
                     if is_done {
                         saved.record.last_success = Some(now);
+                    }
+                    if is_done || not_before.is_some() {
+                        record::set_not_before(saved, not_before);
                     }
                     if is_gone {
                         record::set_extra(saved, "disabled_url", Some(place.into()));
@@ -461,7 +477,9 @@ async fn fly(
             content_type: message.content_type,
             headers: message.headers,
         };
-        let attempt = transport.send(request).await;
+        let span = span::delivery(&request.id.to_string());
+        let attempt = transport.send(request).instrument(span.clone()).await;
+        span::delivered(&span, attempt.status);
         let is_done = attempt.outcome == Outcome::Acknowledged;
         made.push((unit, attempt, at));
         if !is_done {

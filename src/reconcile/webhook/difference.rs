@@ -5,14 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::access::Verdict;
 use crate::mirror::StoreError;
 use crate::mirror::target::Holding;
+use crate::reconcile::State;
 use crate::reconcile::event::{Names, of_access};
 use crate::reconcile::file::outcome::Outcome;
 use crate::reconcile::file::wish::{inputs, wish};
 use crate::reconcile::guard::book::is_role;
+use crate::reconcile::guard::verdict;
 use crate::reconcile::plan::{self, Key, Wanted};
-use crate::reconcile::record::Stored;
+use crate::reconcile::record::{self, Stored};
+use crate::reconcile::restored;
 use crate::reconcile::snapshot::Snapshot;
 
+use super::progress::Progress;
 use super::run::{Reached, WINDOW, WebhookRun};
 use super::tell::{Say, Told};
 
@@ -62,6 +66,45 @@ impl WebhookRun<'_> {
             }
         }
         Ok(Reached::All)
+    }
+
+    /// Tells what a shut takes away of what was told, and nothing else: the log and all other differences wait, as
+    /// `apply = "manual"` has it, but nobody stays in who is shut out (DESIGN §3).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn shut(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
+        let mut outcome = Outcome::of(State::Pending);
+        let stored = record::load(self.mirror, &self.settings.name)?;
+        let Some(saved) = stored.saved.as_ref().filter(|saved| !restored::is_unverified(saved)) else {
+            return Ok(outcome);
+        };
+        // A snapshot or a replay on its way tells it in its own order.
+        let is_shut = |one: &Holding| verdict::is_shut(snapshot, &one.subject, &one.attributes);
+        let shut: BTreeSet<Key> =
+            stored.holdings.iter().filter(|one| is_shut(one)).map(plan::key_of).collect();
+        if shut.is_empty() || Progress::of(saved) != Progress::default() {
+            return Ok(outcome);
+        }
+        let names = Names::of(&snapshot.facts);
+        let mut aside = Outcome::of(State::Pending);
+        let found = self.found(snapshot, &stored, &names, &mut aside)?;
+        let gone: Vec<Difference> =
+            found.into_iter().filter(|one| one.gone.as_ref().is_some_and(|key| shut.contains(key))).collect();
+        let mut rest = gone.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut told = Told::from(saved.cursor, saved.cursor);
+            for one in rest.by_ref().take(DIFFERENCES_MAX) {
+                told.gone.extend(one.gone);
+                told.said.extend(one.event.map(Say::now));
+                outcome.removed = outcome.removed.saturating_add(1);
+            }
+            if !self.tell(told)? {
+                break;
+            }
+            outcome.changed = true;
+        }
+        Ok(outcome)
     }
 
     /// What this target should have been told: access as its own guard lets it through, or what others enforce.

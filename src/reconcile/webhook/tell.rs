@@ -88,7 +88,9 @@ fn store(
             if say.event.kind == Kind::SnapshotStarted {
                 previous = None;
             }
-            let made = new(tx, say, body, previous);
+            let after = numbered(tx, name, &say.event, previous)?;
+            let id = say.event.id(tx.epoch(), after);
+            let made = new(say, body, id, previous);
             previous = Some(made.event);
             deliveries.push(made);
         }
@@ -124,7 +126,7 @@ fn again(
     for say in &told.said {
         let id = say.event.id(tx.epoch(), None);
         let previous = known.range(..id).next_back().copied().or(replay.previous);
-        let made = new(tx, say, body, previous);
+        let made = new(say, body, id, previous);
         known.insert(made.event);
         deliveries.push(made);
     }
@@ -133,8 +135,22 @@ fn again(
     Ok((told.to < replay.to).then_some(Replay { previous, to: replay.to }))
 }
 
-fn new(tx: &WriteTx<'_>, say: &Say, body: &BodySettings, previous: Option<EventId>) -> New {
-    let id = say.event.id(tx.epoch(), previous);
+/// The event after which one that no change makes is numbered. What was told last may be an older one of the log where
+/// a shut was told ahead of it.
+fn numbered(
+    tx: &mut WriteTx<'_>,
+    name: &TargetName,
+    event: &Event,
+    previous: Option<EventId>,
+) -> Result<Option<EventId>, StoreError> {
+    let is_next = previous.is_some_and(|last| last.seq == event.seq && last.n >= event::DERIVED_N_FIRST);
+    if event.n.is_some() || is_next {
+        return Ok(previous);
+    }
+    Ok(delivery::last_of(tx, name, event.seq)?.or(previous))
+}
+
+fn new(say: &Say, body: &BodySettings, id: EventId, previous: Option<EventId>) -> New {
     // What cannot be written stops this event when its turn comes, where it parks with the reason, and nothing else.
     let body = body::render(&say.event, body, id, previous)
         .unwrap_or_else(|_later| event::keep(&say.event, body, id, previous));
