@@ -13,6 +13,7 @@
 //! | 2 | [`import`] | files of people that are moved in: SCIM, JSON Lines, LDIF, CSV to records; pure |
 //! | 3 | [`mirror`] | the store: resources, members, change log, tokens, run and delivery records |
 //! | 3 | [`downstream`] | one target: pure formats, the one way to write a file, one webhook request |
+//! | 3 | [`activity`] | the SCIM request log, its scrubber, traces made of it |
 //! | 4 | [`reconcile`] | plan, guard, apply, verify, schedule, drift, delivery order and backoff |
 //! | 5 | [`http`] | listeners, TLS, limits, authentication, the SCIM and the admin API |
 //! | 6 | [`config`] | reads TOML, gathers every module's settings, all complaints at once |
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod activity;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 9] = [
     &["model"],
     &["telemetry", "scim"],
     &["access", "import"],
-    &["mirror", "downstream"],
+    &["mirror", "downstream", "activity"],
     &["reconcile"],
     &["http"],
     &["config"],

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    access, approve, backup, check, delivery, demo, diff, directory, doctor, events, explain, export, grant,
-    group, history, import, installer, manual, open, plan, reject, reload, serve, shut, status, subject,
-    sync, target, token, user, verify,
+    access, approve, backup, capture, check, delivery, demo, diff, directory, doctor, events, explain,
+    export, grant, group, history, import, installer, manual, open, plan, reject, reload, replay, serve,
+    shut, status, subject, sync, target, token, user, verify,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
@@ -89,6 +89,10 @@ pub enum Command {
     Restore(backup::RestoreArgs),
     /// Move a file of people into a directory: SCIM, JSON Lines, LDIF or CSV, as one plan
     Import(import::Args),
+    /// Record what an identity provider sends, with made-up people, as a trace
+    Capture(capture::Args),
+    /// Play a trace against a throwaway daemon or a server, and compare
+    Replay(replay::Args),
     /// Look an installation over and say what to mend
     Doctor(doctor::Args),
     /// Completions for a shell

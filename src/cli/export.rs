@@ -111,20 +111,20 @@ fn print(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// The file of `--out`, opened and not yet touched.
-struct Out {
+pub(super) struct Out {
     file: File,
     path: PathBuf,
 }
 
 impl Out {
-    fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
         // A new file is for its owner alone; one that is there keeps its mode, and its content until the answer is in.
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = file.map_err(|cause| failed(path, &cause))?;
         Ok(Self { file, path: path.to_owned() })
     }
 
-    fn fill(mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn fill(mut self, bytes: &[u8]) -> Result<(), Error> {
         let filled = self.file.set_len(0).and_then(|()| self.file.write_all(bytes));
         filled.and_then(|()| self.file.sync_all()).map_err(|cause| failed(&self.path, &cause))
     }

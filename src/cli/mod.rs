@@ -12,6 +12,7 @@ pub mod output;
 mod access;
 mod approve;
 mod backup;
+mod capture;
 mod check;
 mod delivery;
 mod demo;
@@ -32,6 +33,7 @@ mod plan;
 mod progress;
 mod reject;
 mod reload;
+mod replay;
 mod review;
 mod serve;
 mod shut;
@@ -105,6 +107,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Error> {
         Command::Shut(args) => shut::run(args, config),
         Command::Open(args) => open::run(args, config),
         Command::Grant(args) => grant::run(args, config),
+        Command::Capture(args) => capture::run(args, config),
+        Command::Replay(args) => replay::run(args, config),
         Command::Doctor(args) => Ok(doctor::run(args, config)),
         Command::Completions(args) => Ok(manual::completions(args)),
         Command::Man(args) => manual::man(args),

@@ -78,6 +78,9 @@ pub fn between(old: &Config, new: &Config) -> Difference {
     if old.log.level != new.log.level {
         found.adds.push("log.level changes".to_owned());
     }
+    if old.activity != new.activity {
+        found.adds.push("log: requests or requests_age changes".to_owned());
+    }
     directories(&old.directories, &new.directories, &mut found);
     schemas(old, new, &mut found);
     roles(old, new, &mut found);

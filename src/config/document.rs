@@ -75,7 +75,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
     via::installer(root.table("installer"), files);
     let server = server::server(root.table("server"), files);
     let admin = admin::admin(root.table("admin"), files);
-    let log = server::log(root.table("log"));
+    let (log, activity) = server::log(root.table("log"));
 
     let asks_clients = server.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
     let sections = root.tables("directory");
@@ -131,6 +131,7 @@ fn sections(root: Table<'_>, files: &mut Files) -> Option<Config> {
             publish,
             readers,
             log,
+            activity,
             templates,
         }
     })

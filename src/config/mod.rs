@@ -58,7 +58,7 @@ use crate::http;
 use crate::reconcile::event::body::Hidden;
 use crate::reconcile::{self, DirectorySettings, TargetSettings};
 use crate::scim::schema::{Extension, Registry};
-use crate::{mirror, telemetry};
+use crate::{activity, mirror, telemetry};
 use problem::Source;
 use secret::Files;
 
@@ -93,6 +93,8 @@ pub struct Config {
     pub readers: Vec<Reader>,
     /// `[log]`.
     pub log: telemetry::Settings,
+    /// `[log]`: how many requests are kept.
+    pub activity: activity::Settings,
     /// The text of each template, by its name in the file: what [`change::between`] compares.
     templates: BTreeMap<String, String>,
 }

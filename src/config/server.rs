@@ -9,8 +9,8 @@ use super::value::{parse_duration, parse_size};
 use crate::http::listener::{self, Address};
 use crate::http::network::Network;
 use crate::http::{limits, scim_api, tls};
-use crate::mirror;
 use crate::telemetry;
+use crate::{activity, mirror};
 
 /// `[server]`: the listener for identity providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,9 +242,9 @@ fn history(value: &Value<'_>, mirror: &mut mirror::Settings) {
 }
 
 /// `[log]`.
-pub(super) fn log(section: Option<Table<'_>>) -> telemetry::Settings {
-    let mut log = telemetry::Settings::default();
-    let Some(section) = section else { return log };
+pub(super) fn log(section: Option<Table<'_>>) -> (telemetry::Settings, activity::Settings) {
+    let (mut log, mut activity) = (telemetry::Settings::default(), activity::Settings::default());
+    let Some(section) = section else { return (log, activity) };
     if let Some(value) = section.get("level")
         && let Some(level) = value.text()
     {
@@ -257,11 +257,18 @@ pub(super) fn log(section: Option<Table<'_>>) -> telemetry::Settings {
         let words = telemetry::Format::WORDS.map(|word| (word, word));
         log.format = value.word(&words).and_then(|word| word.parse().ok()).unwrap_or(log.format);
     }
+    if let Some(count) = section.get("requests").and_then(|value| value.integer(0..=100_000)) {
+        activity.requests = usize::try_from(count).unwrap_or(activity.requests);
+    }
+    let bounds = (Duration::from_mins(1), Duration::from_hours(24 * 400));
+    if let Some(age) = section.get("requests_age").and_then(|value| span(&value, bounds)) {
+        activity.age = age;
+    }
     if let Some(value) = section.get("otlp") {
         log.otlp = otlp(&value);
     }
     section.finish();
-    log
+    (log, activity)
 }
 
 /// `log.otlp`.

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::Method;
 
+use crate::activity::Activity;
 use crate::config::{self, Secrets};
 use crate::http::admin_api::{self, AdminState, Caller};
 use crate::http::health::Health;
@@ -41,6 +42,8 @@ impl Local {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mirror = Mirror::open(&config.mirror, Arc::clone(&clock))?;
         let base_url = wire::base_url(&config, None);
+        let activity =
+            Activity::at_rest(wire::activity_file(&config), config.activity.clone(), Arc::clone(&clock));
         let health = Health::starting();
         health.set_unready("no daemon runs");
         let resting = Arc::new(Resting { mirror: mirror.clone(), settings: config.reconcile(), clock });
@@ -52,6 +55,7 @@ impl Local {
             doctor: None,
             health: Arc::new(health),
             metrics: Arc::new(Metrics::new()),
+            activity,
             own_uid: rustix::process::geteuid().as_raw(),
             imports: crate::http::import::Imports::default(),
         };

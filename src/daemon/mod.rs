@@ -14,6 +14,7 @@ pub mod keeping;
 pub mod local;
 pub mod notify;
 pub mod owner;
+pub mod replay;
 mod run;
 mod service;
 mod targets;

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
+use crate::activity::Activity;
 use crate::config::{self, Config, Loaded, Secrets, change};
 use crate::http::acme::renew::{Outcome, Validity};
 use crate::http::admin::{AdminTcp, Site};
@@ -99,7 +100,7 @@ impl Service {
         let registry = Arc::clone(&config.registry);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::starting()));
         let base_url = wire::base_url(&config, bound.scim.first().map(String::as_str));
-        let scim = Arc::new(ScimApi::new(
+        let scim = ScimApi::new(
             mirror.clone(),
             config.server.scim.clone(),
             Arc::clone(&registry),
@@ -107,7 +108,10 @@ impl Service {
             Arc::new(config.server.limits.clone()),
             Arc::clone(&metrics),
             Arc::clone(&health),
-        ));
+        );
+        let activity =
+            Activity::start(&wire::activity_file(&config), config.activity.clone(), Arc::clone(&clock));
+        let scim = Arc::new(scim.telling(activity.clone()));
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let admin = Arc::new(AdminState {
             mirror: mirror.clone(),
@@ -117,6 +121,7 @@ impl Service {
             doctor: Some(doctor::of_daemon(path.clone())),
             health,
             metrics,
+            activity,
             own_uid: rustix::process::geteuid().as_raw(),
             imports: crate::http::import::Imports::default(),
         });
@@ -221,6 +226,7 @@ impl Service {
     /// Parks the targets: the step under way is finished, none is begun.
     pub(super) async fn shutdown(&self) {
         self.reconciler.shutdown().await;
+        self.admin.activity.close();
     }
 
     /// Reads the config again because of SIGHUP; the result is logged.
@@ -337,6 +343,7 @@ impl Service {
             notices.push(format!("the log level stays: {cause}"));
         }
         self.publish.reload(wire::publish(&new));
+        self.admin.activity.configure(new.activity.clone());
         if let Some(web) = &self.web {
             web.tcp.reload(wire::admin(&new, &web.bound));
             let (users, wanted) = (Arc::clone(&web.users), people(&new));

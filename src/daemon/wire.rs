@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
@@ -17,6 +18,11 @@ use crate::scim::schema::Registry;
 /// The quirks of directories that the config treats unlike their kind.
 pub(super) fn quirks(config: &Config) -> HashMap<DirectoryId, Quirks> {
     config.directories.iter().filter_map(|one| Some((one.id.clone(), one.quirks?))).collect()
+}
+
+/// Where the log of requests lies: beside the mirror.
+pub(super) fn activity_file(config: &Config) -> PathBuf {
+    config.state_dir().join("activity.jsonl")
 }
 
 /// What the admin API goes by.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::activity::Activity;
 use crate::mirror::token::Token;
 use crate::model::Timestamp;
 
@@ -43,6 +44,19 @@ pub(super) fn of_targets(status: &Value) -> String {
         }
     }
     state.text + &seq.text + &success.text
+}
+
+/// What the log of requests counts.
+pub(super) fn of_activity(activity: &Activity) -> String {
+    let counts = activity.counts();
+    let gauge = counts.len().saturating_sub(1);
+    let mut text = String::new();
+    for (n, (name, help, value)) in counts.into_iter().enumerate() {
+        let (kind, end) = if n == gauge { ("gauge", "") } else { ("counter", "_total") };
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name}{end} {value}");
+    }
+    text
 }
 
 /// When tokens end that can still be used.

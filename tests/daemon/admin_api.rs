@@ -241,6 +241,7 @@ fn every_endpoint_answers_as_the_document_says() {
     let receiver = Receiver::start();
     let mut town = Town::start(&receiver);
     reads(&mut town);
+    activity(&mut town);
     decides(&mut town);
     delivers(&mut town, &receiver);
     directories_and_tokens(&mut town);
@@ -366,6 +367,23 @@ fn reads(town: &mut Town) {
     }
     town.refuses(404, "GET", "no/such/thing", Value::Null);
     town.refuses(405, "PUT", "status", Value::Null);
+}
+
+fn activity(town: &mut Town) {
+    town.refuses(404, "GET", "activity/trace?directory=acme", Value::Null);
+    town.api.post("activity/bodies", json!({"directory": "acme", "for": "1h"})).expect(201);
+    town.scim.get("/Users?startIndex=1&count=1").expect(200);
+    wait_until("the request is in the log with its body", || {
+        town.api.get("activity?limit=1")["activity"][0]["has_bodies"] == true
+    });
+    let newest = town.api.get("activity")["newest"].as_u64().unwrap();
+    let shown = town.api.get(&format!("activity/{newest}"));
+    assert!(shown["answer"]["Resources"].is_array(), "{shown}");
+    town.api.get("activity/bodies");
+    town.api.get("activity/trace?directory=acme");
+    town.api.send("DELETE", "activity/bodies/acme", None).expect(200);
+    town.refuses(400, "GET", "activity?status=high", Value::Null);
+    town.refuses(404, "GET", "activity/7", Value::Null);
 }
 
 fn decides(town: &mut Town) {

@@ -17,6 +17,7 @@
 mod support;
 
 mod acme;
+mod activity;
 mod admin_api;
 mod bad_input;
 mod certificates;

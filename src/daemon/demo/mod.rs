@@ -7,10 +7,10 @@
 mod console;
 mod diff;
 mod okta;
-mod place;
+pub(super) mod place;
 mod receiver;
 mod story;
-mod supervised;
+pub(super) mod supervised;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -17,7 +17,7 @@ const LOG_LINES_SHOWN: usize = 20;
 
 /// The folder. A temporary one goes with this value.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::daemon) struct Place {
     dir: PathBuf,
     temporary: bool,
 }
@@ -43,6 +43,17 @@ impl Place {
         Ok(place)
     }
 
+    /// The same for a daemon without targets.
+    pub(in crate::daemon) fn bare(dir: Option<&Path>) -> Result<Self, DemoError> {
+        let place = match dir {
+            Some(dir) => Self { dir: kept(dir)?, temporary: false },
+            None => Self { dir: temporary()?, temporary: true },
+        };
+        place.folder("state")?;
+        place.file("rosterd.toml", &bare_config(&place.admin_socket()))?;
+        Ok(place)
+    }
+
     /// The folder itself.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
@@ -59,7 +70,7 @@ impl Place {
     }
 
     /// The daemon's admin socket.
-    pub(super) fn admin_socket(&self) -> PathBuf {
+    pub(in crate::daemon) fn admin_socket(&self) -> PathBuf {
         self.dir.join("admin.sock")
     }
 
@@ -168,6 +179,15 @@ const TEMPLATE: &str = r#"# Who may open the database console
 {% endfor %}{% endfor -%}
 # End of list
 "#;
+
+/// A config with nothing but where to listen and keep.
+fn bare_config(admin_socket: &Path) -> String {
+    let socket = toml::Value::String(admin_socket.display().to_string());
+    format!(
+        "# Written by `rosterd replay`.\n[server]\nlisten = [\"127.0.0.1:0\"]\n\n[admin]\nsocket = {socket}\n\n\
+         [mirror]\npath = \"state/mirror.db\"\n"
+    )
+}
 
 /// The demo's config. Paths are relative to the file, but a socket's must be absolute.
 fn config(admin_socket: &Path, webhook_url: &str, console: &Console) -> String {

@@ -18,14 +18,14 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The running child. It dies with this value.
 #[derive(Debug)]
-pub(super) struct Supervised {
+pub(in crate::daemon) struct Supervised {
     child: Child,
     took: Duration,
 }
 
 impl Supervised {
     /// Starts the daemon and waits until it is ready.
-    pub(super) async fn start(place: &Place) -> Result<Self, DemoError> {
+    pub(in crate::daemon) async fn start(place: &Place) -> Result<Self, DemoError> {
         let setup = |what: &str, cause: &dyn std::fmt::Display| DemoError::Setup(format!("{what}: {cause}"));
         let started = Instant::now();
         let socket = UnixDatagram::bind(place.notify_socket())
@@ -72,7 +72,7 @@ impl Supervised {
     }
 
     /// Ends the daemon in order and says whether it went well.
-    pub(super) async fn stop(&mut self) -> Result<(), DemoError> {
+    pub(in crate::daemon) async fn stop(&mut self) -> Result<(), DemoError> {
         let pid =
             self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {

@@ -45,6 +45,7 @@ fn state(store: &Store) -> Arc<AdminState> {
         doctor: None,
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
+        activity: crate::activity::Activity::off(),
         own_uid: 0,
         imports: crate::http::import::Imports::default(),
     })

@@ -193,6 +193,7 @@ pub(super) const TABLES: &[&[Endpoint]] = &[
     super::changes::ENDPOINTS,
     super::doctor::ENDPOINTS,
     super::export::ENDPOINTS,
+    super::activity::ENDPOINTS,
     super::imports::ENDPOINTS,
     super::openapi::ENDPOINTS,
 ];

@@ -4,6 +4,7 @@
 //! themselves both call it, so that there is one set of rules and one set of JSON shapes. Fields are only ever
 //! added; a list is `[]`, never null.
 
+mod activity;
 mod changes;
 mod decisions;
 mod deliveries;
@@ -44,6 +45,7 @@ use super::gauges;
 use super::health::Health;
 use super::metrics::{self, Metrics};
 use crate::access::{Entitlement, Role};
+use crate::activity::Activity;
 use crate::mirror::{self, Mirror, Refusal, StoreError};
 use crate::model::{Actor, DirectoryId, Origin, Seq, Subject, TargetName};
 use crate::reconcile::pull::streams;
@@ -308,6 +310,8 @@ pub struct AdminState {
     pub health: Arc<Health>,
     /// Counters, for `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// The SCIM request log.
+    pub activity: Activity,
     /// The user id this process runs as.
     pub own_uid: u32,
     /// Files that are being moved in.
@@ -341,6 +345,7 @@ impl AdminState {
         }
         let tokens = self.mirror.read_long::<_, StoreError, _>(|tx| mirror::token::list(tx, None)).await;
         more += &gauges::of_tokens(&tokens.unwrap_or_default(), self.mirror.now());
+        more += &gauges::of_activity(&self.activity);
         more += &gauges::of_process(self.health.is_ready(), self.mirror.disk(), self.mirror.opened_at());
         self.metrics.render(&more)
     }

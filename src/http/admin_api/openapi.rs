@@ -28,6 +28,7 @@ const SCHEMAS: &[&str] = &[
     include_str!("schema/past.json"),
     include_str!("schema/changes.json"),
     include_str!("schema/export.json"),
+    include_str!("schema/activity.json"),
     include_str!("schema/imports.json"),
 ];
 

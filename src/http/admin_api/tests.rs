@@ -82,6 +82,7 @@ fn state(store: &Store, own_uid: u32, targets: Option<Arc<dyn Targets>>) -> Admi
         doctor: Some(Arc::new(|_, _, _| Box::pin(async { Ok(json!([])) }))),
         health: Arc::new(Health::starting()),
         metrics: Arc::default(),
+        activity: crate::activity::Activity::off(),
         own_uid,
         imports: crate::http::import::Imports::default(),
     }

@@ -9,7 +9,8 @@ use percent_encoding::percent_decode_str;
 
 use super::call::{Call, Fault, Shown};
 use super::pages::{
-    deliveries, directories, directory, docs, grants, groups, health, history, overview, plan, styleguide, target, targets, tokens, users,
+    activity, deliveries, directories, directory, docs, grants, groups, health, history, overview, plan,
+    styleguide, target, targets, tokens, users,
 };
 use crate::http::admin_api::AdminRole;
 
@@ -123,6 +124,12 @@ pub(super) const PAGES: &[Page] = &[
     page!(GET "/shut/open" Operate grants::ask_open),
     page!(POST "/shut/open" Operate grants::open),
     // Activity.
+    page!(GET "/activity" View activity::show),
+    page!(GET "/activity/now" View activity::now),
+    page!(GET "/activity/trace" View activity::trace),
+    page!(POST "/activity/bodies" Operate activity::record),
+    page!(POST "/activity/bodies/stop" Operate activity::stop),
+    page!(GET "/activity/{id}" View activity::one),
 ];
 
 /// An entry of the navigation.

@@ -32,6 +32,7 @@ use super::limits::Settings as Limits;
 use super::metrics::Metrics;
 use super::network::Network;
 use super::request_id::RequestIds;
+use crate::activity::Activity;
 use crate::mirror::Mirror;
 use crate::model::{DirectoryId, Seq};
 use crate::scim::dialect::Quirks;
@@ -81,6 +82,7 @@ pub struct ScimApi {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     ids: RequestIds,
+    activity: Activity,
 }
 
 /// What a reload replaces, as one.
@@ -121,7 +123,14 @@ impl ScimApi {
             metrics,
             health,
             ids: RequestIds::new(),
+            activity: Activity::off(),
         }
+    }
+
+    /// The same, telling `activity` of each request.
+    #[must_use]
+    pub fn telling(self, activity: Activity) -> Self {
+        Self { activity, ..self }
     }
 
     /// Takes new settings and schemas over; requests under way finish with the old ones. The bounds of failing

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH, USER_AGENT,
+};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response};
 use tokio::sync::SemaphorePermit;
@@ -17,6 +19,7 @@ use tracing::Instrument as _;
 
 use super::route::{Route, query_pairs};
 use super::{Running, ScimApi, base, error};
+use crate::activity;
 use crate::http::answer::{Answer, BodyError, JSON, SCIM_JSON, discard, read_body};
 use crate::http::auth::{self, Denied};
 use crate::http::client_certificate::ClientCertificate;
@@ -62,12 +65,18 @@ impl Call {
     }
 }
 
-/// What the log line of a request says.
+/// What the log line of a request says, and the log of requests.
 #[derive(Default)]
 struct Noted {
     route: Option<&'static str>,
     directory: Option<Arc<Principal>>,
+    quirks: Vec<&'static str>,
+    /// Its size, where it was read.
+    body_bytes: usize,
+    /// The body itself, where a person asked for it.
+    body: Option<Bytes>,
     client: Client,
+    address: Option<IpAddr>,
 }
 
 impl Handler for ScimApi {
@@ -84,15 +93,15 @@ impl Handler for ScimApi {
         if answer.media_type == SCIM_JSON && wants_plain_json(&head.headers) {
             answer.media_type = JSON;
         }
-        self.note(&head, &answer, &noted, &id, started);
         let directory = noted.directory.as_ref().map_or("-", |who| who.directory.id.as_str());
         span::requested(&span, noted.route.unwrap_or("refused"), directory, answer.status);
+        self.note(&head, &answer, noted, &id, started);
         answer.with(HeaderName::from_static("x-request-id"), id.as_str()).into_response()
     }
 }
 
 impl ScimApi {
-    fn note(&self, head: &Parts, answer: &Answer, noted: &Noted, id: &RequestId, started: Instant) {
+    fn note(&self, head: &Parts, answer: &Answer, noted: Noted, id: &RequestId, started: Instant) {
         let took = started.elapsed();
         let route = noted.route.unwrap_or("refused");
         let directory = noted.directory.as_ref().map_or("-", |p| p.directory.id.as_str());
@@ -106,6 +115,57 @@ impl ScimApi {
         self.metrics.took(took.as_secs_f64());
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(request = %id, directory, method, route, status = answer.status, ms, "scim request");
+        if route != "health" {
+            self.activity.note(self.entry(head, answer, noted, id, took));
+        }
+    }
+
+    /// What the log of requests is told; it scrubs what it keeps.
+    fn entry(
+        &self,
+        head: &Parts,
+        answer: &Answer,
+        noted: Noted,
+        id: &RequestId,
+        took: Duration,
+    ) -> activity::Entry {
+        let header = |name: HeaderName| {
+            head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let target = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        let is_small = |bytes: &Bytes| bytes.len() <= activity::ONE_BYTES_MAX;
+        let directory = noted.directory.as_ref().map(|one| one.directory.id.clone());
+        let raw = noted.body.filter(|body| is_small(body) && is_small(&answer.body)).map(|body| {
+            let base = self.running.load();
+            let below = target.strip_prefix(base.settings.base_path.as_str()).unwrap_or(&target).to_owned();
+            let headers = [
+                ("User-Agent", USER_AGENT),
+                ("Accept", ACCEPT),
+                ("Content-Type", CONTENT_TYPE),
+                ("If-Match", IF_MATCH),
+                ("If-None-Match", IF_NONE_MATCH),
+            ];
+            let headers = headers.into_iter().filter_map(|(name, key)| Some((name, header(key)?))).collect();
+            activity::Raw { target: below, headers, body, answer: answer.body.clone() }
+        });
+        activity::Entry {
+            request: id.clone(),
+            at: self.mirror.now(),
+            took,
+            directory,
+            token: noted.directory.as_ref().map(|one| one.token.clone()),
+            client: noted.address,
+            method: method_name(&head.method),
+            route: noted.route.unwrap_or("refused"),
+            target,
+            agent: header(USER_AGENT),
+            status: answer.status,
+            quirks: noted.quirks,
+            request_bytes: noted.body_bytes as u64,
+            answer_bytes: answer.body.len() as u64,
+            error: (answer.status >= 400 && is_small(&answer.body)).then(|| answer.body.clone()),
+            raw,
+        }
     }
 
     /// Everything up to the token; whatever is refused here has not been looked at more closely.
@@ -137,6 +197,7 @@ impl ScimApi {
         } else {
             near
         };
+        noted.address = client;
         if !is_allowed(client, &running) {
             discard(body, &self.limits).await;
             return error::plain(403, "this address may not use this server");
@@ -228,6 +289,13 @@ impl ScimApi {
             Ok(body) => body,
             Err(failed) => return body_failed(failed, limit),
         };
+        noted.body_bytes = body.len();
+        if self.activity.wants_bodies(&principal.directory.id) {
+            if body.len() > activity::ONE_BYTES_MAX {
+                self.activity.body_too_large(&principal.directory.id);
+            }
+            noted.body = Some(body.clone());
+        }
         let Some(query) = query_pairs(head.uri.query()) else {
             return error::plain(400, "the query is not UTF-8");
         };
@@ -255,6 +323,7 @@ impl ScimApi {
         let answer = self.dispatch(&call, &mut used).await;
         for quirk in used.iter() {
             self.metrics.quirk(call.principal.directory.id.as_str(), quirk.name());
+            noted.quirks.push(quirk.name());
         }
         answer
     }

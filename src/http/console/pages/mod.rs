@@ -1,5 +1,6 @@
 //! The pages, a file each.
 
+pub(super) mod activity;
 pub(super) mod deliveries;
 pub(super) mod directories;
 pub(super) mod directory;
