@@ -35,6 +35,8 @@ pub struct Batch {
     pub(super) seq: u64,
     /// Heads of the chains touched so far.
     pub(super) heads: Vec<ChainHead>,
+    /// Statements run so far, those of commands under way included.
+    pub(super) progress: Arc<AtomicU64>,
 }
 
 /// What the writer did since the start; read at any time.
@@ -46,6 +48,7 @@ pub struct Counters {
     batch_sizes: [AtomicU64; 7],
     commit_micros: [AtomicU64; COMMIT_BOUNDS.len() + 1],
     commit_micros_sum: AtomicU64,
+    progress: Arc<AtomicU64>,
 }
 
 /// Upper bounds of the commit latency buckets, in microseconds; one more bucket is open above.
@@ -84,6 +87,12 @@ impl Counters {
     /// Time spent in commits.
     pub fn commit_time(&self) -> Duration {
         Duration::from_micros(self.commit_micros_sum.load(Ordering::Relaxed))
+    }
+
+    /// Statements the writer ran so far, counted while a command is under way: what the watchdog looks at while an
+    /// import keeps the writer from answering.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     fn note(&self, commands: usize, failed: usize, took: Duration) {
@@ -296,7 +305,7 @@ impl WriterThread {
         let began = Instant::now();
         let span = span::commit().entered();
         let mut next = Some(first);
-        let mut batch = match self.writer.begin().and_then(|()| Batch::load(self.writer.as_mut())) {
+        let mut batch = match self.begin() {
             Ok(batch) => batch,
             Err(error) => {
                 self.writer.rollback();
@@ -337,6 +346,11 @@ impl WriterThread {
         Ok(())
     }
 
+    fn begin(&mut self) -> Result<Batch, StoreError> {
+        self.writer.begin()?;
+        Ok(Batch { progress: self.counters.progress.clone(), ..Batch::load(self.writer.as_mut())? })
+    }
+
     /// Runs one command in its savepoint. `Err` means that the whole batch is lost.
     fn run_one(&mut self, job: &mut dyn Job, batch: &mut Batch) -> Result<bool, StoreError> {
         let saved = batch.clone();
@@ -365,7 +379,7 @@ impl Batch {
             seq = u64::try_from(row.int(0)?).unwrap_or(0);
             Ok(())
         })?;
-        Ok(Self { seq, heads: Vec::new() })
+        Ok(Self { seq, ..Self::default() })
     }
 
     /// Writes them back before the commit.
