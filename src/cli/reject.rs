@@ -38,7 +38,8 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     let admin = Admin::open(config, Need::MirrorOrDaemon)?;
-    let order = json!({ "target": args.target, "plan": args.plan, "window": args.window, "reason": args.reason });
+    let order =
+        json!({ "target": args.target, "plan": args.plan, "window": args.window, "reason": args.reason });
     let report = admin.call("POST", "/api/v1/reject", Some(&order))?;
     if args.output.json {
         output::json(&report);

@@ -89,11 +89,7 @@ impl Watchdog {
                 let pulse = scheduler.clone();
                 runtime.spawn(async move { pulse.beat() });
                 std::thread::sleep(turn);
-                let now = progress();
-                if now != reached {
-                    reached = now;
-                    writer.beat();
-                }
+                note_progress(progress(), &mut reached, &writer);
                 match silent(period, &[("runtime", &scheduler), ("writer", &writer)]) {
                     None => super::notify::alive(),
                     Some(part) => tracing::error!(part, "no sign of life; the watchdog stays silent"),
@@ -110,6 +106,13 @@ impl Drop for Watchdog {
     }
 }
 
+/// A writer that has come further since the last look is alive.
+fn note_progress(now: u64, reached: &mut u64, writer: &Pulse) {
+    if std::mem::replace(reached, now) != now {
+        writer.beat();
+    }
+}
+
 /// The first part that has been silent for longer than `period`.
 fn silent<'a>(period: Duration, parts: &[(&'a str, &Pulse)]) -> Option<&'a str> {
     parts.iter().find(|(_, pulse)| pulse.silence() > period).map(|(name, _)| *name)
@@ -118,6 +121,20 @@ fn silent<'a>(period: Duration, parts: &[(&'a str, &Pulse)]) -> Option<&'a str> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_writer_that_does_not_answer_but_gets_on_is_alive() {
+        let (probed, count) = (Pulse::new(), std::cell::Cell::new(0_u64));
+        let mut reached = 0;
+        for turn in 0..3 {
+            let past = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
+            let writer = Pulse { origin: past, beat_ms: Arc::default() };
+            count.set(turn / 2);
+            note_progress(count.get(), &mut reached, &writer);
+            let silent = silent(Duration::from_secs(30), &[("runtime", &probed), ("writer", &writer)]);
+            assert_eq!(silent, (turn < 2).then_some("writer"), "turn {turn}");
+        }
+    }
 
     #[test]
     fn one_silent_part_is_enough_to_stay_silent() {

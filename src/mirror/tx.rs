@@ -1,7 +1,6 @@
 //! What a command holds: a snapshot to read, or the writer's transaction.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
 
 use crate::model::{Epoch, Origin, Seq, Timestamp};
 
@@ -118,12 +117,10 @@ impl<'a> WriteTx<'a> {
     }
 
     pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
-        self.batch.progress.fetch_add(1, Ordering::Relaxed);
         self.read.sql.execute(sql, params)
     }
 
     pub(super) fn insert(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Option<i64>, StoreError> {
-        self.batch.progress.fetch_add(1, Ordering::Relaxed);
         self.read.sql.insert(sql, params)
     }
 

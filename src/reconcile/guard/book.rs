@@ -266,9 +266,8 @@ impl Book {
 
     fn reject(&mut self, guard: &Guard, plan: Option<&str>, window: bool) -> Result<Decided, Refused> {
         let upto = plan.map(|hash| self.batch_of(hash)).transpose()?;
-        let is_meant = |one: &Exception| {
-            one.verdict == Verdict::Held && upto.is_none_or(|upto| one.batch <= upto)
-        };
+        let is_meant =
+            |one: &Exception| one.verdict == Verdict::Held && upto.is_none_or(|upto| one.batch <= upto);
         let since = self.exceptions.values().filter(|one| is_meant(one)).map(|one| one.since).min();
         let since = since.ok_or(Refused::NothingHeld)?;
         let mut decided = Decided::default();
