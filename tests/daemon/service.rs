@@ -101,12 +101,16 @@ fn a_supervisor_that_reads_nothing_holds_nothing_up_and_hears_everything_in_orde
     }
     // Orders to targets are answered, too.
     assert!(daemon.cli(&["sync"]).status.success());
-    daemon.signal(Signal::TERM);
     let words = |note: &str| {
         let first = note.lines().next().unwrap_or_default();
         ["READY=1", "RELOADING=1", "STOPPING=1"].into_iter().find(|word| *word == first)
     };
     let mut heard = Vec::new();
+    wait_until("the supervisor hears of every reload", || {
+        heard.extend(daemon.next_note().as_deref().and_then(words));
+        heard.len() == 2 * turns
+    });
+    daemon.signal(Signal::TERM);
     wait_until("the supervisor hears of the stop", || {
         heard.extend(daemon.next_note().as_deref().and_then(words));
         heard.last() == Some(&"STOPPING=1")
