@@ -230,7 +230,8 @@ impl Scrubber {
                 .and_then(|(_, value)| value.as_str())
         };
         // Elsewhere what is called a path is somebody's value.
-        let is_operation = ["op", "method"].iter().any(|key| named(key).is_some_and(|word| is_kept(key, word)));
+        let is_operation =
+            ["op", "method"].iter().any(|key| named(key).is_some_and(|word| is_kept(key, word)));
         let of_path = named("path").filter(|_| is_operation).map(last_name);
         let mut out = Map::with_capacity(object.len());
         for (name, value) in object {
