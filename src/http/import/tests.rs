@@ -227,12 +227,14 @@ fn how_long_an_import_holds_the_writer() {
                 "displayName": format!("User {n}"), "name": { "givenName": "User", "familyName": format!("N{n}") },
                 "emails": [{ "value": format!("user{n}@example.com"), "type": "work", "primary": true }],
             });
-            text.push_str(&format!("{user}\n"));
+            text.push_str(&user.to_string());
+            text.push('\n');
         }
         for g in 0..count / 50 {
             let members: Vec<Value> =
                 (0..250).map(|m| json!({ "value": format!("e-{}", (g * 50 + m) % count) })).collect();
-            text.push_str(&format!("{}\n", json!({ "displayName": format!("G{g}"), "members": members })));
+            text.push_str(&json!({ "displayName": format!("G{g}"), "members": members }).to_string());
+            text.push('\n');
         }
         let (directory, began) = (acme(&store), std::time::Instant::now());
         let plan = planned(&store, &text, false);
