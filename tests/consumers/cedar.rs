@@ -8,7 +8,7 @@ const SCRIPT: &str = r#"
 import json, sys, cedarpy
 story = json.load(sys.stdin)
 def quoted(text):  # as Cedar itself prints an id
-    return '"' + "".join(c if c.isprintable() and c not in "\"\\'" else {"\n": "\\n", "\r": "\\r", '"': '\\"', "\\": "\\\\", "'": "\\'"}.get(c, "\\u{%x}" % ord(c)) for c in text) + '"'
+    return '"' + "".join(c if c.isprintable() and c not in "\"\\'" else {"\t": "\\t", "\0": "\\0", "\n": "\\n", "\r": "\\r", '"': '\\"', "\\": "\\\\", "'": "\\'"}.get(c, "\\u{%x}" % ord(c)) for c in text) + '"'
 policies = 'permit(principal in ' + story["role"] + ', action == Action::"enter", resource);'
 out = []
 for user in story["users"]:

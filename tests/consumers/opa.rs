@@ -45,6 +45,11 @@ for user in story["users"]:
 print(json.dumps(out))
 "#;
 
+/// rego-cpp compares texts as JSON writes them, and Python writes what needs an escape in another way than rosterd.
+fn cannot_ask(name: &str) -> bool {
+    name.contains(|c: char| !c.is_ascii() || c.is_ascii_control() || matches!(c, '"' | '\\'))
+}
+
 /// The same over HTTP, as the bundle plugin downloads it, from a target that has no file to read.
 fn pulled(stage: &Pulled, etag: &str, wait: &str) -> Option<(String, Vec<u8>)> {
     use crate::support::http::Client;
@@ -76,7 +81,8 @@ fn verdicts(answer: &Value) -> Vec<bool> {
 #[test]
 fn rego_lets_in_whom_the_data_file_says() {
     let Some(python) = Python::with(&["regopy"]) else { return };
-    story(Stage::start("format = \"opa-data\""), &|bytes, users| {
+    let stage = Stage { cannot_ask, ..Stage::start("format = \"opa-data\"") };
+    story(stage, &|bytes, users| {
         let data = String::from_utf8(bytes.to_vec()).unwrap();
         verdicts(&python.ask(ARRAYS, &json!({"data": data, "users": users})))
     });
@@ -86,7 +92,8 @@ fn rego_lets_in_whom_the_data_file_says() {
 fn rego_lets_in_whom_the_bundle_says() {
     use base64::Engine as _;
     let Some(python) = Python::with(&["regopy"]) else { return };
-    let stage = Stage::start("format = \"opa-bundle\"\noptions = { sets = true, root = \"acme.hr\" }");
+    let target = "format = \"opa-bundle\"\noptions = { sets = true, root = \"acme.hr\" }";
+    let stage = Stage { cannot_ask, ..Stage::start(target) };
     story(stage, &|bytes, users| {
         let bundle = base64::engine::general_purpose::STANDARD.encode(bytes);
         verdicts(&python.ask(SETS, &json!({"bundle": bundle, "users": users})))
