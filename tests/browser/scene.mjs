@@ -22,7 +22,8 @@ expect_every = "1s"
 [[target]]
 name = "vpn-allow-list-for-the-eu-central-gateways"
 type = "file"
-format = "csv"
+format = "nginx-map"
+roles = ["engineer"]
 path = "${this.file("out/vpn-allow-list-of-everybody-who-may-connect-from-outside.csv")}"
 drift = "report"
 wait = { revoke = "10ms", min = "20ms", max = "200ms" }

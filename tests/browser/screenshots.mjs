@@ -47,11 +47,11 @@ async function every(stage) {
   return async (page) => {
     const grants = await api(page, "/api/v1/grants").catch(() => ({}));
     const activity = await api(page, "/api/v1/activity").catch(() => ({}));
-    const tokens = await api(page, "/api/v1/directories/acme-okta/tokens").catch(() => ({}));
+    const tokens = await api(page, "/api/v1/tokens?directory=acme-okta").catch(() => ({}));
     const versions = await api(page, "/api/v1/targets/gateway").catch(() => ({}));
     const grant = (grants.grants ?? grants)[0];
     const token = (tokens.tokens ?? tokens)[0];
-    const requests = activity.requests ?? [];
+    const requests = activity.activity ?? [];
     const changing = requests.find((one) => one.method === "PATCH") ?? requests[0];
     return {
       overview: "/", health: "/health", directories: "/directories", "add-directory": "/add-directory",
