@@ -6,6 +6,7 @@ import { Stage, until } from "./stage.mjs";
 
 export class Scene extends Stage {
   answers({ url }) {
+    if (!this.isTroubled) return super.answers();
     if (url.startsWith("/hooks/audit")) return [422, '{"error":"unknown field \\"department\\"","trace":"7c9e6679-7425-40de-944b-e07fc1f90ae7"}'];
     if (url.startsWith("/hooks/billing")) return [503, "upstream connect error or disconnect/reset before headers"];
     return super.answers();
@@ -23,9 +24,9 @@ expect_every = "1s"
 name = "vpn-allow-list-for-the-eu-central-gateways"
 type = "file"
 format = "nginx-map"
-roles = ["engineer"]
 path = "${this.file("out/vpn-allow-list-of-everybody-who-may-connect-from-outside.csv")}"
 drift = "report"
+guard = { max_removals = ["100%"] }
 wait = { revoke = "10ms", min = "20ms", max = "200ms" }
 [[target]]
 name = "audit"
@@ -45,11 +46,12 @@ events = ["access.*"]
 
   async seed() {
     await super.seed();
+    this.isTroubled = true;
     const patch = (...operations) => ({ schemas: ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], Operations: operations });
     const legacy = { id: "hr-legacy", token: (await this.command("token", "new", "hr-legacy", "--expires", "9d", "--note", "made for the import")).token };
     const long = await this.user(legacy, "wolfeschlegelsteinhausenbergerdorff.maximiliane.elisabeth@subsidiary.emea.example.com", "Maximiliane Elisabeth", "Wolfeschlegelsteinhausenbergerdorff");
     await this.group(legacy, "CN=All employees of the EMEA region including contractors,OU=Distribution,DC=emea,DC=example,DC=com", [long]);
-    await this.command("directory", "disable", "lab-keycloak", "--yes").catch(() => this.command("directory", "disable", "lab-keycloak"));
+    await this.command("directory", "disable", "lab-keycloak");
     await this.command("shut", "jonas.haddad@example.com", "--reason", "laptop stolen at the airport, incident 4711").catch(async () => {
       const [one] = (await this.scim(this.okta, "GET", "/Users?filter=userName%20sw%20%22jonas%22")).Resources;
       this.shut = one.id;
@@ -64,7 +66,8 @@ events = ["access.*"]
     const file = this.file("out/vpn-allow-list-of-everybody-who-may-connect-from-outside.csv");
     await until("a file", () => readFile(file).catch(() => null));
     await appendFile(file, "mallory@example.com\n");
-    await this.command("sync", "vpn-allow-list-for-the-eu-central-gateways").catch(() => null);
+    // The next run finds it; a run that a person asks for would write it again.
+    await this.command("grant", "wanda.moreau@example.com", "on-call", "--for", "2d", "--reason", "holiday cover").catch(() => this.command("grant", long.userName, "on-call", "--for", "2d", "--reason", "holiday cover"));
     const named = async (name) => (await this.command("status")).targets.find((one) => one.name === name);
     await until("a drifted file", async () => (await named("vpn-allow-list-for-the-eu-central-gateways")).state === "drifted").catch((error) => console.log(error.message));
     await until("parked deliveries", async () => (await named("audit")).parked > 0).catch((error) => console.log(error.message));

@@ -98,7 +98,7 @@ try {
       }
       if (words.length) continue;
       await page.goto(`${stage.url}/targets/opa/plan`);
-      await page.getByRole("button", { name: "Let all" }).click();
+      await page.getByRole("button", { name: "Approve all" }).click();
       await shoot(page, `plan-ask-${look}`);
       await page.context().clearCookies();
       await signIn(page, empty);

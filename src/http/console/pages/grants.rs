@@ -143,7 +143,8 @@ pub(in crate::http::console) async fn shut(call: &Call<'_>) -> Result<Shown, Fau
     match call.send(Method::POST, "shut", &body).await {
         Ok(done) => {
             let still: Vec<&str> = view::list(&done, "still_in").iter().filter_map(Value::as_str).collect();
-            let told = format!("{} is shut out of every target until somebody lets them in again.", name(&done));
+            let told =
+                format!("{} is shut out of every target until somebody lets them in again.", name(&done));
             let flash = if still.is_empty() {
                 Flash { hint: "Every target has followed.".to_owned(), ..Flash::good(told) }
             } else {

@@ -73,9 +73,7 @@ pub(super) fn advice(state: &str) -> &'static str {
         "drifted" => {
             "Somebody changed the file, and drift = \"report\" leaves that as it is. Sync writes it again."
         }
-        "foreign" => {
-            "A file is there that rosterd never wrote. Look at it, then adopt it or move it away."
-        }
+        "foreign" => "A file is there that rosterd never wrote. Look at it, then adopt it or move it away.",
         "disabled" => "The receiver answered 410 Gone. Mend it, then resume.",
         "pinned" => {
             "It was rolled back and stays there: removals are applied, additions wait until it is let go."
