@@ -62,11 +62,11 @@ events = ["access.*"]
     await this.scim({ token: "wrong" }, "GET", "/ServiceProviderConfig").catch(() => null);
     await this.command("grant", "wanda.lindqvist@example.com", "on-call", "--for", "2d", "--reason", "holiday cover");
     const file = this.file("out/vpn-allow-list-of-everybody-who-may-connect-from-outside.csv");
-    await until("a file", () => readFile(file).catch(() => null));
-    await appendFile(file, "mallory@example.com\n");
     const named = async (name) => (await this.command("status")).targets.find((one) => one.name === name);
-    await this.command("reload");
-    await until("a drifted file", async () => (await named("vpn-allow-list-for-the-eu-central-gateways")).state === "drifted").catch((error) => console.log(error.message));
-    await until("parked deliveries", async () => (await named("audit")).parked > 0).catch((error) => console.log(error.message));
+    const vpn = "vpn-allow-list-for-the-eu-central-gateways";
+    await until("a file with everything in it", async () => (await named(vpn)).state === "in_sync" && (await readFile(file, "utf8")).includes("wanda"));
+    await appendFile(file, "mallory@example.com\n");
+    await until("a drifted file", async () => (await named(vpn)).state === "drifted");
+    await until("parked deliveries", async () => (await named("audit")).parked > 0);
   }
 }
