@@ -37,7 +37,7 @@ export async function until(what, probe) {
 export class Stage {
   /** Starts a daemon; with `seed` there are people in it. */
   static async start({ seed = true } = {}) {
-    const stage = new Stage();
+    const stage = new this();
     stage.dir = await mkdtemp(path.join(os.tmpdir(), "rosterd-browser-"));
     [stage.port, stage.scimPort] = [await freePort(), await freePort()];
     stage.url = `http://127.0.0.1:${stage.port}`;
@@ -47,7 +47,8 @@ export class Stage {
       request.on("data", (piece) => { body += piece; });
       request.on("end", () => {
         stage.received.push(body);
-        response.writeHead(stage.refuses ? 503 : 204).end();
+        const [status, said] = stage.answers(request);
+        response.writeHead(status).end(said);
       });
     });
     await new Promise((done) => stage.receiver.listen(0, "127.0.0.1", done));
@@ -58,6 +59,9 @@ export class Stage {
   }
 
   file(name) { return path.join(this.dir, name); }
+
+  /** What the receiver of webhooks answers: status and body. */
+  answers() { return [this.refuses ? 503 : 204, ""]; }
 
   async configure(withTargets) {
     await Promise.all(["state", "out"].map((name) => mkdir(this.file(name), { recursive: true })));
@@ -110,8 +114,11 @@ listen = "127.0.0.1:${this.port}"
 ${people.join("")}
 [mirror]
 path = "${this.file("state/mirror.db")}"
-${withTargets ? targets : ""}`);
+${withTargets ? targets + this.more() : ""}`);
   }
+
+  /** More of the configuration. */
+  more() { return ""; }
 
   async run() {
     this.process = spawn(BINARY, ["--config", this.file("rosterd.toml"), "serve"], { stdio: ["ignore", "pipe", "pipe"] });

@@ -241,7 +241,7 @@ fn users_and_groups_are_found_by_words_and_by_filters() {
             "{wanted}: {person}"
         );
     }
-    assert!(!person.contains("Shut out</a>"), "who may only look is offered nothing");
+    assert!(!person.contains("Shut out…</a>"), "who may only look is offered nothing");
     let page = vic.page(&format!("/users/{evil_id}"));
     assert!(!page.contains("<script>alert"));
     let group = vic.page(&format!("/groups/{crew}"));

@@ -203,10 +203,10 @@ fn a_mass_removal_is_reviewed_approved_for_one_and_then_for_the_rest() {
     let fields = [("plan", hash.as_str()), ("what", "chosen"), ("subject", person.as_str())];
     let asked = olga.post_with("/targets/file/plan", &plan, &fields).expect(200);
     let asked = page(&asked);
-    assert!(asked.contains("Let 2 removals go") && asked.contains(&last), "a role and a group: {asked}");
+    assert!(asked.contains("Approve 2 removals") && asked.contains(&last), "a role and a group: {asked}");
     let fields = [("plan", hash.as_str()), ("subject", person.as_str()), ("reason", "left on Friday")];
     let done = olga.post("/targets/file/approve", &asked, &fields);
-    assert!(done.contains("2 removals let go") && done.contains("To undo it"), "{done}");
+    assert!(done.contains("2 removals approved") && done.contains("To undo it"), "{done}");
     assert!(done.contains("left on Friday"), "who noted why is shown");
     assert_eq!(stage.held(), held - 2);
 
@@ -233,7 +233,7 @@ fn a_mass_removal_is_reviewed_approved_for_one_and_then_for_the_rest() {
     assert!(approved.iter().all(|one| one["actor"] == "admin:olga"), "{approved:?}");
     assert_eq!(approved[0]["after"]["reason"], "left on Friday");
     let shown = olga.get("/history?kind=guard.*&actor=olga");
-    assert!(shown.contains("Held removals let go") && shown.contains("<strong>olga</strong>"), "{shown}");
+    assert!(shown.contains("Held removals approved") && shown.contains("<strong>olga</strong>"), "{shown}");
     assert!(!shown.contains("Removals held"), "the guard's own are another actor's");
     let target = olga.get("/targets/file");
     assert!(target.contains("a decision") && target.contains("by olga"), "the run says who: {target}");
@@ -345,7 +345,7 @@ fn a_drifted_file_shows_who_touched_it_and_what_differs() {
     wait_until("it is noticed", || stage.daemon.target("file")["state"] == "drifted");
     let mut ada = stage.browser("ada");
     let page = ada.get("/targets/file");
-    assert!(page.contains("was changed") && page.contains("Who touched it last"), "{page}");
+    assert!(page.contains("was changed") && page.contains("Changed by somebody else"), "{page}");
     assert!(page.contains("not what rosterd wrote") && page.contains("What somebody else changed"), "{page}");
     assert!(page.contains("intruder") && page.contains("mallory"), "the difference");
     assert!(!page.contains("abcdefghijklmnop"), "a secret is hidden");

@@ -19,7 +19,6 @@ pub(super) struct Call<'a> {
     pub(super) user: SignedIn,
     pub(super) visitor: Visitor,
     pub(super) session: SessionKey,
-    pub(super) method: &'a Method,
     pub(super) path: &'a str,
     pub(super) parts: Vec<(&'static str, String)>,
     pub(super) query: Vec<(String, String)>,

@@ -8,8 +8,6 @@
 //! INVARIANT: a GET changes nothing. Nothing a person or an identity provider wrote reaches a page unescaped, and the
 //! policy in `headers` would not run it if it did.
 
-#![allow(dead_code, reason = "pages that come will use the rest")]
-
 mod assets;
 mod call;
 mod csrf;
@@ -154,7 +152,7 @@ impl Console {
             Found::Nothing => (Vec::new(), Err(Vec::new())),
         };
         let query = query_pairs(head.uri.query()).unwrap_or_default();
-        let call = Call { console: self, user, visitor, session, method, path, parts, query, form };
+        let call = Call { console: self, user, visitor, session, path, parts, query, form };
         let shown = match page {
             Ok(page) if call.may(page.least) => (page.show)(&call).await,
             Ok(page) => Err(refused(&call, page.least)),

@@ -45,6 +45,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("user_ask.html", include_str!("templates/user_ask.html")),
     ("group.html", include_str!("templates/group.html")),
     ("changes.html", include_str!("templates/changes.html")),
+    ("change_parts.html", include_str!("templates/change_parts.html")),
     ("resource_history.html", include_str!("templates/resource_history.html")),
     ("attributes.html", include_str!("templates/attributes.html")),
     ("docs.html", include_str!("templates/docs.html")),

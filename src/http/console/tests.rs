@@ -239,3 +239,22 @@ fn times_and_numbers_are_said_as_people_do() {
         assert_eq!(said(text), wanted, "{text}");
     }
 }
+
+#[test]
+fn the_style_and_the_macros_hold_nothing_that_no_page_uses() {
+    let style = include_str!("assets/console.css");
+    let style = regex::Regex::new(r"(?s)/\*.*?\*/|\{[^{}]*\}").unwrap().replace_all(style, "");
+    let word = regex::Regex::new(r"[A-Za-z][A-Za-z0-9_-]*").unwrap();
+    let texts: String = TEMPLATES.iter().map(|(_, text)| *text).collect();
+    // Classes that a filter or a script writes.
+    let made = include_str!("assets/console.js").to_owned() + include_str!("guide.rs");
+    let used: std::collections::BTreeSet<&str> =
+        word.find_iter(&texts).chain(word.find_iter(&made)).map(|found| found.as_str()).collect();
+    for class in regex::Regex::new(r"\.([A-Za-z][A-Za-z0-9_-]*)").unwrap().captures_iter(&style) {
+        assert!(used.contains(&class[1]), "no page has the class `{}`", &class[1]);
+    }
+    for name in regex::Regex::new(r"macro ([a-z_]+)\(").unwrap().captures_iter(&texts) {
+        let calls = texts.matches(&format!("{}(", &name[1])).count();
+        assert!(calls > 1, "nobody calls the macro `{}`", &name[1]);
+    }
+}

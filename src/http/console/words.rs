@@ -1,6 +1,6 @@
-//! What the API's values are called on pages: states of directories and targets, changes as sentences.
+//! What the API's values are called on pages: states of directories and targets.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::model::Timestamp;
 
@@ -99,111 +99,10 @@ pub(super) fn tone(state: &str) -> &'static str {
     }
 }
 
-/// A change of the log as a sentence, with where to read more: `{"seq","at","text","about","href","by"}`.
-pub(super) fn change(one: &Value) -> Value {
-    let kind = text(one, "kind");
-    let inside = |part: &str| one.pointer(part).and_then(Value::as_str).unwrap_or_default();
-    let person = [inside("/after/user_name"), inside("/before/user_name")];
-    let person = person.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
-    let about = [text(one, "name"), person, text(one, "object"), text(one, "resource")]
-        .into_iter()
-        .find(|name| !name.is_empty())
-        .unwrap_or_else(|| text(one, "directory"));
-    let told = match kind {
-        "user.created" => "came",
-        "user.updated" | "group.updated" => "was changed",
-        "user.deactivated" => "was deactivated",
-        "user.reactivated" => "was reactivated",
-        "user.deleted" | "group.deleted" => "was deleted",
-        "group.created" => "was created",
-        "directory.added" => "was added",
-        "directory.renamed" => "was renamed",
-        "directory.enabled" => "was enabled",
-        "directory.disabled" => "was disabled",
-        "directory.removed" => "was removed",
-        "token.created" => "was made",
-        "token.revoked" => "was revoked",
-        "config.accepted" => "The configuration was accepted",
-        "target.drifted" => "was changed by somebody else",
-        "guard.held" => "has removals held",
-        "guard.approved" => "had its held removals approved",
-        "guard.rejected" => "had its held removals rejected",
-        "subject.shut" => "was shut out",
-        "subject.opened" => "was let in again",
-        "subject.released" => "was let go of",
-        "subject.reclaimed" => "was given back",
-        "delivery.retried" => "had deliveries tried again",
-        "delivery.skipped" => "had a delivery skipped",
-        "delivery.replayed" => "had events sent again",
-        "delivery.snapshot" => "is sent the present state",
-        "role.bound" => "found its group",
-        "role.unbound" => "lost its group",
-        "grant.created" => "was granted for a time",
-        "grant.expired" => "ran out",
-        "grant.revoked" => "was ended early",
-        "rebaseline.opened" => "began a re-baseline",
-        "rebaseline.closed" => "ended a re-baseline",
-        "rebaseline.confirmed" => "was named again",
-        "history.pruned" => "Old history was pruned",
-        "mirror.restored" => "The mirror was restored from a backup",
-        "restore.approved" => "follows the restored mirror",
-        "target.rolled_back" => "was rolled back",
-        "target.unpinned" => "follows again",
-        "target.adopted" => "was adopted",
-        "user.forgotten" | "target.forgotten" => "was forgotten",
-        other => other,
-    };
-    let (subject, href) = match kind.split('.').next().unwrap_or_default() {
-        "user" => ("User", format!("/users/{}", super::template::encoded(text(one, "resource")))),
-        "group" => ("Group", format!("/groups/{}", super::template::encoded(text(one, "resource")))),
-        "directory" => ("Directory", format!("/directories/{}", super::template::encoded(about))),
-        "target" | "guard" | "delivery" => {
-            ("Target", format!("/targets/{}", super::template::encoded(about)))
-        }
-        "restore" => ("Target", format!("/targets/{}", super::template::encoded(about))),
-        "token" => ("Token", String::new()),
-        "subject" => ("Subject", String::new()),
-        "role" => ("Role", String::new()),
-        "grant" => ("A role of", "/grants".to_owned()),
-        "rebaseline" if kind == "rebaseline.confirmed" => ("User", String::new()),
-        "rebaseline" => ("Directory", String::new()),
-        _ => ("", String::new()),
-    };
-    let is_gone = matches!(
-        kind,
-        "user.deleted" | "user.forgotten" | "group.deleted" | "directory.removed" | "target.forgotten"
-    );
-    let is_whole = matches!(kind, "config.accepted" | "history.pruned" | "mirror.restored");
-    let is_told = told != kind && !is_whole;
-    json!({
-        "seq": one.get("seq"), "at": one.get("at"), "actor": one.get("actor"), "kind": kind,
-        "subject": if is_told { subject } else { "" },
-        "about": if is_whole { "" } else { about },
-        "text": told, "href": if is_gone { "" } else { &href }, "members": members(one),
-    })
-}
-
-/// `3 came, 1 went`, for a group's change.
-fn members(one: &Value) -> String {
-    let rows = list(one, "members");
-    let count = |op: &str| rows.iter().filter(|row| text(row, "op") == op).count();
-    let total = usize::try_from(number(one, "members_total")).unwrap_or(usize::MAX);
-    if rows.is_empty() {
-        return String::new();
-    }
-    if total > rows.len() {
-        return format!("{total} memberships");
-    }
-    match (count("add"), count("remove")) {
-        (0, 0) => String::new(),
-        (came, 0) => format!("{came} came"),
-        (0, went) => format!("{went} went"),
-        (came, went) => format!("{came} came, {went} went"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn at(days: i64) -> (Timestamp, String) {
@@ -240,20 +139,5 @@ mod tests {
         assert_eq!(lag(&json!({"state": "in_sync", "applied_seq": 7, "traffic": null}), 9), "");
         let webhook = json!({"state": "failing", "traffic": {"lag_events": 3, "lag_seconds": 300}});
         assert_eq!(lag(&webhook, 9), "3 events, 5 min");
-    }
-
-    #[test]
-    fn a_change_is_a_sentence() {
-        let made = change(&json!({"seq": 4, "kind": "group.updated", "name": "Ops", "resource": "g1",
-            "members": [{"op": "add"}, {"op": "remove"}], "members_total": 2}));
-        assert_eq!(
-            (made["subject"].as_str(), made["about"].as_str(), made["members"].as_str()),
-            (Some("Group"), Some("Ops"), Some("1 came, 1 went"))
-        );
-        assert_eq!(made["href"], "/groups/g1");
-        assert_eq!(change(&json!({"kind": "user.deleted", "name": "dana"}))["href"], "");
-        let grant = json!({"kind": "grant.created", "object": "acme/1", "after": {"user_name": "dana"}});
-        assert_eq!(change(&grant)["about"], "dana");
-        assert_eq!(change(&json!({"kind": "something.new", "object": "x"}))["text"], "something.new");
     }
 }

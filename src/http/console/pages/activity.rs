@@ -3,6 +3,7 @@
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::view;
 use crate::http::console::call::{Call, Fault, Shown};
 use crate::http::console::template::encoded;
 
@@ -10,7 +11,7 @@ use crate::http::console::template::encoded;
 const SHOWN: &str = "50";
 
 /// Filters, by the names they have in the query.
-const FILTERS: [&str; 3] = ["directory", "status", "method"];
+const FILTERS: [&str; 4] = ["directory", "status", "method", "request"];
 
 /// `GET /activity`.
 pub(in crate::http::console) async fn show(call: &Call<'_>) -> Result<Shown, Fault> {
@@ -68,7 +69,7 @@ fn context(call: &Call<'_>, found: &Value, directories: &Value) -> Value {
         .collect();
     json!({
         "requests": rows(found, "activity"),
-        "filter": { "directory": filter[0].1, "status": filter[1].1, "method": filter[2].1 },
+        "filter": { "directory": filter[0].1, "status": filter[1].1, "method": filter[2].1, "request": filter[3].1 },
         "is_filtered": filter.iter().any(|(_, value)| !value.is_empty()),
         "directories": options,
         "recordings": running,
@@ -97,7 +98,11 @@ pub(in crate::http::console) async fn one(call: &Call<'_>) -> Result<Shown, Faul
         .map(|change| {
             let seq = change.get("seq").and_then(Value::as_u64).unwrap_or_default();
             // The history goes back from its cursor: this one is then its first.
-            json!({ "seq": seq, "kind": change.get("kind"), "href": format!("/history?after={}", seq.saturating_add(1)) })
+            let kind = change.get("kind").and_then(Value::as_str).unwrap_or_default();
+            json!({
+                "seq": seq, "kind": kind, "words": view::words(kind),
+                "href": format!("/history?after={}#c{seq}", seq.saturating_add(1)),
+            })
         })
         .collect();
     let context = json!({

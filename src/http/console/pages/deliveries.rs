@@ -129,7 +129,7 @@ pub(in crate::http::console) async fn retry(call: &Call<'_>) -> Result<Shown, Fa
 /// `GET /deliveries/{target}/{event}/skip`: asks once more.
 pub(in crate::http::console) async fn ask_skip(call: &Call<'_>) -> Result<Shown, Fault> {
     let found = call.get(&api(call), &[]).await?;
-    Ok(Shown::page(format!("Pass over {}", id(call)), "delivery_skip.html", delivery(&found)))
+    Ok(Shown::page(format!("Skip {}", id(call)), "delivery_skip.html", delivery(&found)))
 }
 
 /// `POST /deliveries/{target}/{event}/skip`.
@@ -141,7 +141,7 @@ pub(in crate::http::console) async fn skip(call: &Call<'_>) -> Result<Shown, Fau
             call.part("target"),
             call.part("event").split('-').nth(1).unwrap_or_default()
         ),
-        ..Flash::good(format!("{} is passed over; its target goes on.", id(call)))
+        ..Flash::good(format!("{} is skipped; its target goes on.", id(call)))
     };
     Ok(Shown::SeeOther(page(call), Some(flash)))
 }

@@ -79,7 +79,7 @@ pub(in crate::http::console) async fn grant(call: &Call<'_>) -> Result<Shown, Fa
         Ok(made) => Ok(Shown::SeeOther(
             "/grants".to_owned(),
             Some(Flash {
-                hint: "To undo it, end the grant in the list.".to_owned(),
+                hint: "To undo it, revoke the grant in the list.".to_owned(),
                 ..Flash::good(format!(
                     "{} holds {} for {}.",
                     name(&made),
@@ -112,7 +112,7 @@ pub(in crate::http::console) async fn ask_revoke(call: &Call<'_>) -> Result<Show
     let Some(found) = found else {
         return Err(Fault::new(404, "That grant does not run", "It may have ended by itself."));
     };
-    Ok(Shown::page("End a grant", "grant_revoke.html", json!({ "grant": found })))
+    Ok(Shown::page("Revoke a grant", "grant_revoke.html", json!({ "grant": found })))
 }
 
 /// `POST /grants/{id}/revoke`.
@@ -143,7 +143,8 @@ pub(in crate::http::console) async fn shut(call: &Call<'_>) -> Result<Shown, Fau
     match call.send(Method::POST, "shut", &body).await {
         Ok(done) => {
             let still: Vec<&str> = view::list(&done, "still_in").iter().filter_map(Value::as_str).collect();
-            let told = format!("{} is shut out of every target until somebody opens it again.", name(&done));
+            let told =
+                format!("{} is shut out of every target until somebody lets them in again.", name(&done));
             let flash = if still.is_empty() {
                 Flash { hint: "Every target has followed.".to_owned(), ..Flash::good(told) }
             } else {
@@ -174,7 +175,7 @@ pub(in crate::http::console) async fn ask_open(call: &Call<'_>) -> Result<Shown,
 pub(in crate::http::console) async fn open(call: &Call<'_>) -> Result<Shown, Fault> {
     let subject = call.form("subject").unwrap_or_default();
     let was = call.send(Method::POST, "open", &json!({ "subject": subject })).await?;
-    let told = format!("{} is open again and holds what the directory services give.", name(&was));
+    let told = format!("{} is let in again and holds what the directory services give.", name(&was));
     Ok(Shown::done("/grants", told))
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::view;
 use crate::http::console::call::{Call, Fault, Shown};
 use crate::http::console::template::plural_of;
 use crate::http::console::words::{self, list, number, text};
@@ -44,7 +45,7 @@ async fn state(call: &Call<'_>) -> Result<Value, Fault> {
         "grants": list(&status, "grants").len(),
         "late": { "count": number(&late, "count"), "first": named },
         "problems": status.get("problems"),
-        "changes": list(&history, "changes").iter().map(words::change).collect::<Vec<_>>(),
+        "changes": list(&history, "changes").iter().map(view::change).collect::<Vec<_>>(),
         "steps": steps(&directories, &targets),
     }))
 }
@@ -95,7 +96,7 @@ fn verdict(status: &Value, directories: &[Value], targets: &[Value]) -> Value {
     add(failing, "target", "fails", "fail");
     add(late, "revocation", "is not enforced yet", "are not enforced yet");
     add(odd, "target", "wants a look", "want a look");
-    add(quiet, "directory", "wants a look", "want a look");
+    add(quiet, "directory service", "wants a look", "want a look");
     if !parts.is_empty() {
         return told(if failing > 0 { "bad" } else { "warn" }, parts.join(", "));
     }
@@ -140,7 +141,7 @@ mod tests {
             said(&quiet, &targets, 2),
             (
                 "bad".into(),
-                "1 target fails, 2 revocations are not enforced yet, 1 target wants a look, 1 directory wants a look"
+                "1 target fails, 2 revocations are not enforced yet, 1 target wants a look, 1 directory service wants a look"
                     .into()
             )
         );

@@ -20,7 +20,7 @@ const DECIDED: &str = "decided";
 pub(in crate::http::console) async fn show(call: &Call<'_>) -> Result<Shown, Fault> {
     let name = call.part("name");
     let context = state(call, "", None).await?;
-    Ok(Shown::page(format!("Held at {name}"), "plan.html", context))
+    Ok(Shown::page(format!("Held removals at {name}"), "plan.html", context))
 }
 
 async fn state(call: &Call<'_>, seen: &str, stale: Option<Value>) -> Result<Value, Fault> {
@@ -169,9 +169,9 @@ pub(in crate::http::console) async fn ask(call: &Call<'_>) -> Result<Shown, Faul
     let target = call.get(&api(name), &[]).await?;
     let context = asked(&target, &held, what, &chosen)?;
     let title = if what == "reject" {
-        format!("Keep what is held at {name}")
+        format!("Reject what is held at {name}")
     } else {
-        format!("Let removals go at {name}")
+        format!("Approve removals at {name}")
     };
     Ok(Shown::page(title, "plan_ask.html", context))
 }
@@ -252,7 +252,7 @@ async fn again(call: &Call<'_>, fault: Fault, stale: Option<(&str, Value)>) -> R
     let context = state(call, seen, changed).await?;
     Ok(Shown::Again {
         fault,
-        title: format!("Held at {}", call.part("name")),
+        title: format!("Held removals at {}", call.part("name")),
         template: "plan.html",
         context,
     })

@@ -16,7 +16,7 @@ pub(in crate::http::console) async fn show(call: &Call<'_>) -> Result<Shown, Fau
     let file = call.get(&format!("{}/file", api(name)), &[]).await;
     let decisions = decisions(call, name).await;
     let context = context(&target, plan.as_ref(), file.as_ref(), &decisions);
-    Ok(Shown::page(format!("Target {name}"), "target.html", context))
+    Ok(Shown::page(name.to_owned(), "target.html", context))
 }
 
 /// `GET /targets/{name}/now`: its state.
@@ -33,7 +33,7 @@ pub(in crate::http::console) async fn file(call: &Call<'_>) -> Result<Shown, Fau
     let file = call.get(&format!("{}/file", api(name)), &[("member", member), ("after", after)]).await?;
     let context =
         json!({ "target": view::target(&target), "file": presented(&file, member), "after": after });
-    Ok(Shown::page(format!("What lies at {name}"), "target_file.html", context))
+    Ok(Shown::page(format!("Files of {name}"), "target_file.html", context))
 }
 
 /// The path of a target in the API.
@@ -237,7 +237,7 @@ pub(in crate::http::console) fn asked(
 
 fn title(order: &str, name: &str) -> Option<String> {
     Some(match order {
-        "adopt" => format!("Take over the file of {name}"),
+        "adopt" => format!("Adopt the file of {name}"),
         "rollback" => format!("Roll {name} back"),
         "unpin" => format!("Let {name} follow again"),
         "forget" => format!("Forget {name}"),

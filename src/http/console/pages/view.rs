@@ -73,9 +73,7 @@ pub(super) fn advice(state: &str) -> &'static str {
         "drifted" => {
             "Somebody changed the file, and drift = \"report\" leaves that as it is. Sync writes it again."
         }
-        "foreign" => {
-            "A file is there that rosterd never wrote. Look at it, then take it over or move it away."
-        }
+        "foreign" => "A file is there that rosterd never wrote. Look at it, then adopt it or move it away.",
         "disabled" => "The receiver answered 410 Gone. Mend it, then resume.",
         "pinned" => {
             "It was rolled back and stays there: removals are applied, additions wait until it is let go."
@@ -178,8 +176,10 @@ pub(super) fn change(of: &Value) -> Value {
     let then =
         ["after", "before"].into_iter().filter_map(|key| of.get(key)).map(|part| text(part, "user_name"));
     let names = ["name", "object", "resource"].into_iter().map(|key| text(of, key));
-    let what = then.chain(names).find(|one| !one.is_empty());
     let kind = text(of, "kind");
+    let bound = bound(kind, text(of, "object"));
+    let what = then.chain(names).find(|one| !one.is_empty());
+    let what = bound.as_deref().or(what);
     let resource = text(of, "resource");
     let href = match kind.split('.').next().unwrap_or_default() {
         "user" if !resource.is_empty() => format!("/users/{resource}"),
@@ -201,7 +201,18 @@ pub(super) fn change(of: &Value) -> Value {
         "values": values(of), "members": members,
         "members_more": total.saturating_sub(MEMBERS_MAX as u64), "members_total": total,
         "few": (1..=3).contains(&total), "reason": reason(of),
+        "is_short": kind.ends_with(".updated") && (1..=VALUES_IN_LINE_MAX).contains(&values(of).len()),
     })
+}
+
+/// So many altered values stand in the line itself.
+const VALUES_IN_LINE_MAX: usize = 3;
+
+/// A role and the group it found, of `ROLE/DIRECTORY/GROUP`.
+fn bound(kind: &str, object: &str) -> Option<String> {
+    let mut parts = object.splitn(3, '/');
+    let (role, directory, group) = (parts.next()?, parts.next()?, parts.next()?);
+    kind.starts_with("role.").then(|| format!("{role}: {group} in {directory}"))
 }
 
 fn enc(text: &str) -> String {
@@ -250,7 +261,7 @@ fn values(of: &Value) -> Vec<Value> {
 }
 
 /// What a kind of change means.
-fn words(kind: &str) -> &'static str {
+pub(super) fn words(kind: &str) -> &'static str {
     match kind {
         "user.created" => "User created",
         "user.updated" => "User changed",
@@ -260,28 +271,28 @@ fn words(kind: &str) -> &'static str {
         "group.created" => "Group created",
         "group.updated" => "Group changed",
         "group.deleted" => "Group deleted",
-        "directory.added" => "Directory added",
-        "directory.renamed" => "Directory renamed",
-        "directory.enabled" => "Directory enabled",
-        "directory.disabled" => "Directory disabled",
-        "directory.removed" => "Directory removed",
+        "directory.added" => "Directory service added",
+        "directory.renamed" => "Directory service renamed",
+        "directory.enabled" => "Directory service enabled",
+        "directory.disabled" => "Directory service disabled",
+        "directory.removed" => "Directory service removed",
         "token.created" => "Token made",
         "token.revoked" => "Token revoked",
         "config.accepted" => "Configuration accepted",
-        "target.drifted" => "File was changed by somebody",
+        "target.drifted" => "File changed by somebody else",
         "target.rolled_back" => "Rolled back",
-        "target.unpinned" => "Let go of a rollback",
-        "target.adopted" => "File taken over",
+        "target.unpinned" => "Follows again after a rollback",
+        "target.adopted" => "File adopted",
         "target.forgotten" => "Target forgotten",
         "guard.held" => "Removals held",
-        "guard.approved" => "Held removals let go",
+        "guard.approved" => "Held removals approved",
         "guard.rejected" => "Held removals rejected",
         "delivery.retried" => "Deliveries tried again",
-        "delivery.skipped" => "Delivery passed over",
+        "delivery.skipped" => "Delivery skipped",
         "delivery.replayed" => "Events sent again",
         "delivery.snapshot" => "Present state sent",
         "subject.shut" => "Shut out",
-        "subject.opened" => "Opened again",
+        "subject.opened" => "Let in again",
         "subject.released" => "Name released",
         "subject.reclaimed" => "Name given back",
         "role.bound" => "Role bound to a group",
@@ -290,8 +301,8 @@ fn words(kind: &str) -> &'static str {
         "grant.expired" => "Grant ran out",
         "grant.revoked" => "Grant ended early",
         "rebaseline.opened" => "Re-baseline begun",
-        "rebaseline.closed" => "Re-baseline closed",
-        "rebaseline.confirmed" => "User confirmed by a re-baseline",
+        "rebaseline.closed" => "Re-baseline ended",
+        "rebaseline.confirmed" => "User named again in a re-baseline",
         "history.pruned" => "Oldest part of the log pruned",
         "user.forgotten" => "Values of a user erased",
         "mirror.restored" => "Mirror restored from a backup",
