@@ -80,6 +80,17 @@ fn each_role_may_do_its_own_and_log_and_chain_bear_the_name() {
 }
 
 #[test]
+fn the_log_names_the_client_behind_a_proxy() {
+    let (daemon, listen) = api::start("admin: trusted_proxies = [\"127.0.0.1\"]\n");
+    let headers = [("Authorization", &*basic("ops", "no password")), ("X-Forwarded-For", "192.0.2.77")];
+    assert_eq!(Client::new(listen).send("GET", "/api/v1/status", &headers, None).unwrap().status, 401);
+    wait_until("the line", || daemon.log().contains("192.0.2.77"));
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("192.0.2.77")).unwrap();
+    assert!(line.contains("admin request") && line.contains("status=401"), "{line}");
+}
+
+#[test]
 fn users_and_passwords_change_with_a_reload_and_a_bad_file_changes_nothing() {
     let (daemon, listen) = api::start("");
     let (old, new) = (basic("ops", PASSWORD), basic("ops", "another long password"));

@@ -131,6 +131,24 @@ fn an_ambiguous_a_wrong_and_an_own_name_are_mistakes() {
 }
 
 #[test]
+fn a_name_that_everybody_bears_is_found_ambiguous_without_a_look_at_everybody() {
+    let store = Store::new();
+    let mut text = String::new();
+    for n in 0..4_000 {
+        text += &format!("{{\"userName\":\"u{n}\",\"displayName\":\"Same\"}}\n");
+    }
+    for n in 0..200 {
+        text += &format!("{{\"displayName\":\"G{n}\",\"members\":[{{\"value\":\"same\"}}]}}\n");
+    }
+    let found = problems(&store, &text);
+    assert_eq!(found.len(), 200);
+    assert!(
+        found.iter().all(|one| one.ends_with("member `same` is the name of several in the file")),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn nested_groups_are_made_from_the_inside_and_circles_are_closed_afterwards() {
     let store = Store::new();
     // A chain of a thousand, the outermost first, and a circle with a tail.
