@@ -72,6 +72,22 @@ const TYPES: [&str; 24] = [
     "external",
     "ascending",
 ];
+/// Keywords of errors (RFC 7644 table 9, RFC 9865 §2.1).
+const KEYWORDS: [&str; 13] = [
+    "invalidfilter",
+    "toomany",
+    "uniqueness",
+    "mutability",
+    "invalidsyntax",
+    "invalidpath",
+    "notarget",
+    "invalidvalue",
+    "invalidvers",
+    "sensitive",
+    "invalidcursor",
+    "expiredcursor",
+    "invalidcount",
+];
 /// Words of the protocol that may stand in a text or a path.
 const PROTOCOL: [&str; 60] = [
     "schemas",
@@ -427,7 +443,7 @@ fn is_kept(key: &str, text: &str) -> bool {
         "type" | "resourcetype" | "usertype" | "schema" => {
             one_of(&TYPES) || text.starts_with("urn:ietf:params:scim:")
         }
-        "scimtype" => text.len() <= 20 && text.chars().all(|c| c.is_ascii_alphabetic()),
+        "scimtype" => one_of(&KEYWORDS),
         "status" => text.len() == 3 && text.chars().all(|c| c.is_ascii_digit()),
         "version" => is_version(text),
         _ => false,
