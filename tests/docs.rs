@@ -153,6 +153,21 @@ fn every_test_that_the_page_of_attacks_names_exists() {
     assert!(rows > 40, "only {rows} rows: has the table changed its form?");
 }
 
+#[test]
+fn the_page_of_architecture_names_every_folder() {
+    let page = read("docs/architecture.md");
+    let source = root().join("src");
+    for module in std::fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path()) {
+        let inner = std::fs::read_dir(&module).map(|all| all.map(|entry| entry.unwrap().path()).collect());
+        let inner: Vec<PathBuf> = inner.unwrap_or_default();
+        for folder in inner.iter().filter(|path| path.is_dir()).chain(module.is_dir().then_some(&module)) {
+            let name = folder.strip_prefix(&source).unwrap().display().to_string();
+            // Tests of a module are no part of it.
+            assert!(name.ends_with("/tests") || page.contains(&format!("`{name}`")), "`{name}` is not there");
+        }
+    }
+}
+
 /// The daemon's `/metrics` after a bit of everything, so that no family is left out for having no rows.
 fn exposition() -> String {
     let readers = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
