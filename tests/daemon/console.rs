@@ -38,7 +38,7 @@ impl Stage {
 
     /// A browser that nobody has signed in with.
     fn browser(&self) -> Browser {
-        Browser { client: Client::new(self.address), address: self.address, cookie: None }
+        Browser { client: Client::new(self.address), cookie: None }
     }
 
     fn signed_in(&self, name: &str) -> Browser {
@@ -58,7 +58,6 @@ fn configure(daemon: &Daemon, address: SocketAddr, roles: &[(&str, &str)], extra
 
 struct Browser {
     client: Client,
-    address: SocketAddr,
     cookie: Option<String>,
 }
 
