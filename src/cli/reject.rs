@@ -15,7 +15,7 @@ use crate::model::TargetName;
 #[command(
     after_help = "Example: the identity provider was misconfigured; give back what went before it was noticed, too\n  \
     rosterd reject opa --window --reason 'a wrong assignment'\n\n\
-    A rejected removal stays rejected until the identity provider grants that access again, or until\n\
+    A rejected removal stays rejected until the identity provider grants that access again, or until \
     `rosterd approve TARGET --subject S`."
 )]
 pub struct Args {

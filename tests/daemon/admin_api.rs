@@ -463,6 +463,9 @@ fn directories_and_tokens(town: &mut Town) {
     town.refuses(400, "PATCH", "directories/second", json!({}));
     town.refuses(404, "PATCH", "directories/none", json!({"name": "x"}));
     town.api.post("rebaselines", json!({"directory": "acme", "seconds": 3_600})).expect(201);
+    for seconds in [0, 400 * 86_400, u64::MAX] {
+        town.refuses(400, "POST", "rebaselines", json!({"directory": "acme", "seconds": seconds}));
+    }
     town.api.get("directories/acme");
     let token = town.api.post("tokens", json!({"directory": "acme", "note": "rotation"})).expect(201).json();
     town.api.post("tokens", json!({"reader": "fleet", "expires": "2999-01-01T00:00:00Z"})).expect(201);

@@ -262,7 +262,8 @@ fn each_command_prints_what_the_page_of_json_says() {
     held.daemon.stop();
     let copy = held.daemon.path("copy.db").display().to_string();
     held.run("restore", &[&copy, "--yes"]);
-    let missed: Vec<_> = COMMANDS.iter().map(|(words, _)| *words).filter(|w| !held.seen.contains(w)).collect();
+    let missed: Vec<_> =
+        COMMANDS.iter().map(|(words, _)| *words).filter(|w| !held.seen.contains(w)).collect();
     assert!(missed.is_empty(), "never run: {missed:?}");
 }
 
@@ -274,14 +275,17 @@ fn people_and_tokens(held: &mut Held) {
         base_url: made["base_url"].as_str().unwrap().to_owned(),
     };
     let mut scim = held.daemon.scim(&directory);
-    let people = ["alice", "bob", "carol", "dave", "erin"].map(|n| scim.create_user(&format!("{n}@example.com")));
+    let people =
+        ["alice", "bob", "carol", "dave", "erin"].map(|n| scim.create_user(&format!("{n}@example.com")));
     let members: Vec<&str> = people.iter().map(String::as_str).collect();
     let crew = scim.create_group("Crew", &members);
     let gone = scim.create_user("gone@example.com");
     scim.send("DELETE", &format!("/Users/{gone}"), None).expect(204);
     wait_until("all are in", || held.daemon.read("access.json").contains("erin@example.com"));
     held.wait("app", "in_sync");
-    for words in ["status", "directory list", "token list", "user list", "group list", "access", "history", "verify"] {
+    for words in
+        ["status", "directory list", "token list", "user list", "group list", "access", "history", "verify"]
+    {
         held.run(words, &[]);
     }
     held.run("directory show", &["acme"]);
@@ -346,7 +350,8 @@ fn targets(held: &mut Held, receiver: &Receiver) {
 
 fn files(held: &mut Held) {
     let path = |name: &str| held.daemon.path(name).display().to_string();
-    let (copy, people, trace, token) = (path("copy.db"), path("people.jsonl"), path("trace.json"), path("token"));
+    let (copy, people, trace, token) =
+        (path("copy.db"), path("people.jsonl"), path("trace.json"), path("token"));
     std::fs::write(&people, "{\"userName\":\"moved@example.com\"}\n").unwrap();
     std::fs::write(
         &trace,
@@ -387,11 +392,9 @@ fn words(schema: &Value, used: &mut BTreeSet<String>) -> String {
     };
     match &schema["type"] {
         Value::String(kind) => of(kind, used),
-        Value::Array(kinds) => kinds
-            .iter()
-            .map(|kind| of(kind.as_str().unwrap(), used))
-            .collect::<Vec<_>>()
-            .join(" or "),
+        Value::Array(kinds) => {
+            kinds.iter().map(|kind| of(kind.as_str().unwrap(), used)).collect::<Vec<_>>().join(" or ")
+        }
         _ => "anything".to_owned(),
     }
 }
@@ -425,13 +428,15 @@ fn the_page_of_json_is_made_of_the_table_and_the_document() {
         if let More(_, properties) | Own(properties, _) = shape {
             let all: Value = properties.parse::<Value>().unwrap();
             let required: Vec<&String> = all.as_object().unwrap().keys().collect();
-            let all_fields = fields(&all, &json!(required), &mut used).replace("[@Problem](#@problem)", "[Problem](#problem)");
+            let all_fields = fields(&all, &json!(required), &mut used)
+                .replace("[@Problem](#@problem)", "[Problem](#problem)");
             write!(own, "\n### rosterd {command}\n\n{all_fields}").unwrap();
         }
     }
     used.remove("@Problem");
     let problem: Value = PROBLEM.parse().unwrap();
-    write!(own, "\n### Problem\n\n{}", fields(&problem["properties"], &problem["required"], &mut used)).unwrap();
+    write!(own, "\n### Problem\n\n{}", fields(&problem["properties"], &problem["required"], &mut used))
+        .unwrap();
     let mut told = BTreeSet::new();
     let mut parts = std::collections::BTreeMap::new();
     while let Some(name) = used.iter().find(|name| !told.contains(*name)).cloned() {
@@ -444,7 +449,12 @@ fn the_page_of_json_is_made_of_the_table_and_the_document() {
         parts.insert(name.clone(), format!("\n### {name}\n\n{about}{body}"));
         told.insert(name);
     }
-    write!(text, "\n## Of a command's own\n{own}\n## Answers of the API\n{}\n", parts.into_values().collect::<String>()).unwrap();
+    write!(
+        text,
+        "\n## Of a command's own\n{own}\n## Answers of the API\n{}\n",
+        parts.into_values().collect::<String>()
+    )
+    .unwrap();
     let path = root().join("docs/json.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let begin = page.find(": begin -->\n").expect("the mark `begin`") + 12;
