@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use rosterd::cli::Exit;
 use serde_json::{Map, Value, json};
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, Directory, Scim};
 use crate::support::receiver::Receiver;
 use crate::support::wait_until;
 
@@ -253,8 +254,8 @@ fn each_command_prints_what_the_page_of_json_says() {
     daemon.secret("hook-secret", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=");
     daemon.run();
     let mut held = Held { daemon, seen: BTreeSet::new() };
-    people_and_tokens(&mut held);
-    targets(&mut held, &receiver);
+    let people = people_and_tokens(&mut held);
+    targets(&mut held, &receiver, people);
     files(&mut held);
     held.daemon.write_config(&format!("{REST}{hook}"));
     held.run("reload", &[]);
@@ -267,9 +268,9 @@ fn each_command_prints_what_the_page_of_json_says() {
     assert!(missed.is_empty(), "never run: {missed:?}");
 }
 
-fn people_and_tokens(held: &mut Held) {
+fn people_and_tokens(held: &mut Held) -> (Scim, String) {
     let made = held.run("directory add", &["Acme", "--kind", "generic"]);
-    let directory = crate::support::daemon::Directory {
+    let directory = Directory {
         id: "acme".to_owned(),
         token: made["token"].as_str().unwrap().to_owned(),
         base_url: made["base_url"].as_str().unwrap().to_owned(),
@@ -314,27 +315,16 @@ fn people_and_tokens(held: &mut Held) {
     held.run("sync", &["opa"]);
     held.run("target list", &[]);
     held.run("target show", &["opa"]);
-    scim.patch(&format!("/Groups/{crew}"), json!([{"op": "replace", "path": "members", "value": []}]));
-    held.wait("opa", "held");
+    (scim, crew)
 }
 
-fn targets(held: &mut Held, receiver: &Receiver) {
-    held.run("plan", &["opa"]);
-    held.run("approve", &["opa", "--subject", "bob@example.com"]);
-    held.run("reject", &["opa"]);
-    held.run("target rollback", &["opa"]);
+fn targets(held: &mut Held, receiver: &Receiver, (mut scim, crew): (Scim, String)) {
     held.wait("app", "in_sync");
     let list = held.run("delivery list", &[]);
     held.run("delivery show", &[list["deliveries"][0]["id"].as_str().unwrap()]);
     held.run("delivery retry", &["--all", "--target", "app"]);
     receiver.answer_next(&["500 Oops"]);
-    let made = held.run("directory add", &["Third", "--kind", "generic"]);
-    let third = crate::support::daemon::Directory {
-        id: "third".to_owned(),
-        token: made["token"].as_str().unwrap().to_owned(),
-        base_url: made["base_url"].as_str().unwrap().to_owned(),
-    };
-    held.daemon.scim(&third).create_user("late@example.com");
+    scim.create_user("late@example.com");
     let mut open = None;
     wait_until("a delivery waits", || {
         let all = held.daemon.cli_json(&["delivery", "list", "--state", "pending"]);
@@ -346,6 +336,12 @@ fn targets(held: &mut Held, receiver: &Receiver) {
     held.run("delivery replay", &["app", "--from", "1"]);
     held.wait("app", "in_sync");
     held.run("delivery snapshot", &["app"]);
+    scim.patch(&format!("/Groups/{crew}"), json!([{"op": "replace", "path": "members", "value": []}]));
+    held.wait("opa", "held");
+    held.run("plan", &["opa"]);
+    held.run("approve", &["opa", "--subject", "bob@example.com"]);
+    held.run("reject", &["opa"]);
+    held.run("target rollback", &["opa"]);
 }
 
 fn files(held: &mut Held) {
@@ -415,7 +411,11 @@ fn the_page_of_json_is_made_of_the_table_and_the_document() {
     let document = document();
     let components = &document["components"]["schemas"];
     let mut used = BTreeSet::new();
-    let mut text = String::from("\n| command | prints |\n| --- | --- |\n");
+    let mut text = String::from("\n## Exit codes\n\n| code | means |\n| --- | --- |\n");
+    for (exit, what) in Exit::TABLE {
+        writeln!(text, "| {} | {what} |", exit.code()).unwrap();
+    }
+    text += "\n## Commands\n\n| command | prints |\n| --- | --- |\n";
     let mut own = String::new();
     for (command, shape) in COMMANDS {
         let anchor = format!("rosterd-{}", command.replace(' ', "-"));
