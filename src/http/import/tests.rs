@@ -133,13 +133,10 @@ fn an_ambiguous_a_wrong_and_an_own_name_are_mistakes() {
 #[test]
 fn a_name_that_everybody_bears_is_found_ambiguous_without_a_look_at_everybody() {
     let store = Store::new();
-    let mut text = String::new();
-    for n in 0..4_000 {
-        text += &format!("{{\"userName\":\"u{n}\",\"displayName\":\"Same\"}}\n");
-    }
-    for n in 0..200 {
-        text += &format!("{{\"displayName\":\"G{n}\",\"members\":[{{\"value\":\"same\"}}]}}\n");
-    }
+    let users = (0..4_000).map(|n| json!({"userName": format!("u{n}"), "displayName": "Same"}).to_string());
+    let groups =
+        (0..200).map(|n| json!({"displayName": format!("G{n}"), "members": [{"value": "same"}]}).to_string());
+    let text = users.chain(groups).collect::<Vec<_>>().join("\n");
     let found = problems(&store, &text);
     assert_eq!(found.len(), 200);
     assert!(
