@@ -281,3 +281,30 @@ fn a_recording_becomes_a_trace_that_makes_what_was_there_before() {
     let text = trace.to_string();
     assert!(!text.contains("dana") && !text.contains("erin") && !text.contains("0197a3b0"), "{text}");
 }
+
+#[test]
+fn a_disk_that_hangs_keeps_no_request_waiting_and_what_is_left_out_is_counted() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
+    let path = folder.path().join("activity.jsonl");
+    let settings = Settings { requests: 1_000_000, ..Settings::default() };
+    let activity = Activity::start(&path, settings, clock.clone());
+    // To open a pipe waits until somebody reads it: so hangs a network disk.
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let dropped = |activity: &Activity| activity.counts()[0].2;
+    let mut told = 0;
+    until("too much waits", || {
+        for _ in 0..500 {
+            activity.note(entry(told, &*clock));
+            told += 1;
+        }
+        dropped(&activity) > 0
+    });
+    let kept = all(&activity).len() as u64;
+    assert!(told > WAITING_MAX as u64, "{told}");
+    // Somebody reads: it goes on, and each request was kept or counted.
+    let reader = std::thread::spawn(move || std::fs::read(path).map(|bytes| bytes.len()));
+    until("those that waited are in", || all(&activity).len() as u64 + dropped(&activity) == told);
+    assert!(kept < all(&activity).len() as u64);
+    drop(activity);
+    assert!(reader.join().unwrap().unwrap() > 0);
+}

@@ -90,7 +90,7 @@ pub(super) fn render(plan: &Value) -> String {
             out.push(format!("  {} removals are held by the guard, as plan {hash}", held.len()));
             let name = clean(output::text(target, "name"));
             out.push(format!(
-                "  let them go: rosterd approve {name} --plan {hash}   keep them: rosterd reject {name}"
+                "  let them go: rosterd approve {name} --plan {hash}   keep them: rosterd reject {name} --plan {hash}"
             ));
         }
         if ["add", "change", "remove", "held_removals"].iter().all(|key| output::list(target, key).is_empty())
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(
             plain,
             "opa\n  + dana@example.com  role db-admin  member of Database Admins\n  ~ kim → kim.lee\n  \
-             ! erin  role:db-admin  gone\n  1 removals are held by the guard, as plan 3f9a\n  let them go: rosterd approve opa --plan 3f9a   keep them: rosterd reject opa\n\
+             ! erin  role:db-admin  gone\n  1 removals are held by the guard, as plan 3f9a\n  let them go: rosterd approve opa --plan 3f9a   keep them: rosterd reject opa --plan 3f9a\n\
              Plan: 1 to add, 1 to change, 0 to remove, 1 held."
         );
     }

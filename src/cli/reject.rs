@@ -15,6 +15,7 @@ use crate::model::TargetName;
 #[command(
     after_help = "Example: the identity provider was misconfigured; give back what went before it was noticed, too\n  \
     rosterd reject opa --window --reason 'a wrong assignment'\n\n\
+    Example: only what I looked at\n  rosterd reject opa --plan 3f9a…\n\n\
     A rejected removal stays rejected until the identity provider grants that access again, or until \
     `rosterd approve TARGET --subject S`."
 )]
@@ -22,6 +23,9 @@ pub struct Args {
     /// The target
     #[arg(value_name = "TARGET", value_parser = parse_target)]
     target: TargetName,
+    /// Only what the plan with this hash held, as `rosterd plan` shows it; what came to be held since waits
+    #[arg(long, value_name = "HASH")]
+    plan: Option<String>,
     /// Give back, too, what the guard's window let through before the hold began
     #[arg(long)]
     window: bool,
@@ -34,7 +38,8 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     let admin = Admin::open(config, Need::MirrorOrDaemon)?;
-    let order = json!({ "target": args.target, "window": args.window, "reason": args.reason });
+    let order =
+        json!({ "target": args.target, "plan": args.plan, "window": args.window, "reason": args.reason });
     let report = admin.call("POST", "/api/v1/reject", Some(&order))?;
     if args.output.json {
         output::json(&report);

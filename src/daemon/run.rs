@@ -176,6 +176,7 @@ async fn run(parts: Parts, mut inherited: Inherited) -> Result<(), Error> {
         }
     }
     drop(watchdog);
+    notify::last_words();
     ended
 }
 
@@ -368,13 +369,14 @@ fn bind_publish(
 fn start_watchdog(mirror: &Mirror) -> Result<Option<Watchdog>, Error> {
     let Some(period) = watchdog::period() else { return Ok(None) };
     let (runtime, mirror) = (tokio::runtime::Handle::current(), mirror.clone());
-    let asking = runtime.clone();
+    let (asking, working) = (runtime.clone(), mirror.clone());
     // Any answer is a sign of life, also "the disk is full": a restart would not mend that.
     let probe = Box::new(move || {
         let _ = asking.block_on(mirror.probe_writer());
         true
     });
-    Watchdog::start(period, runtime, probe).map(Some).map_err(Error::System)
+    let progress = Box::new(move || working.counters().progress());
+    Watchdog::start(period, runtime, probe, progress).map(Some).map_err(Error::System)
 }
 
 /// What a signal asks for.

@@ -161,12 +161,21 @@ async fn accept_unix<H: Handler>(
         }
     }
     if holder == Holder::Daemon {
+        close_to_new(&listener);
         while let Poll::Ready(Ok((stream, _))) = at_once(|cx| listener.poll_accept(cx)).await {
             entrance.unix(stream);
         }
     }
     drop(listener);
     drain(entrance.tasks, entrance.serving.limits.drain_timeout).await;
+}
+
+/// From here on who connects is refused, and who waits in the backlog still comes out of it: nobody can slip in between
+/// the last look at the backlog and the end of the socket. Unix sockets only: to a TCP socket Linux does the same as when
+/// it is closed, backlog and all.
+fn close_to_new(listener: &tokio::net::UnixListener) {
+    // If the system refuses, the gap is what it is for TCP.
+    let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Read);
 }
 
 /// What `poll` says now, ready or not.

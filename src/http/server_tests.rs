@@ -247,3 +247,17 @@ async fn a_unix_socket_tells_who_is_there() {
     done.await.unwrap().unwrap();
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn a_unix_socket_that_stops_refuses_who_comes_and_lets_in_who_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let _waits = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    super::close_to_new(&listener);
+    let late = std::os::unix::net::UnixStream::connect(&path).unwrap_err();
+    assert_eq!(late.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(listener.accept().await.is_ok(), "who waited is let in");
+    let end = super::at_once(|cx| listener.poll_accept(cx)).await;
+    assert!(!matches!(end, std::task::Poll::Ready(Ok(_))), "and nobody else");
+}

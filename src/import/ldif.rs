@@ -1,7 +1,7 @@
 //! LDIF content records (RFC 2849): people and groups of an LDAP server or of Active Directory.
 //!
-//! A reader of our own: the one crate there is for LDIF comes with an LDAP client. It knows folding, comments,
-//! base64 and options; it follows no URL, and refuses change records other than `add`.
+//! A reader of our own: crates.io has no crate `ldif` (looked for in November 2026), and little of RFC 2849 is needed. It
+//! knows folding, comments, base64 and options; it follows no URL, and refuses change records other than `add`.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};

@@ -18,7 +18,7 @@ use crate::model::{Clock, Epoch, Origin, Seq};
 use crate::telemetry::span;
 
 use super::change::ChainHead;
-use super::engine::{Param, Sql, StoreError, Writer};
+use super::engine::{EachRow, Flavor, Param, Sql, StoreError, Writer};
 use super::tx::{ReadTx, WriteTx};
 
 /// Commands that may wait; one more is answered [`StoreError::Overloaded`].
@@ -46,6 +46,7 @@ pub struct Counters {
     batch_sizes: [AtomicU64; 7],
     commit_micros: [AtomicU64; COMMIT_BOUNDS.len() + 1],
     commit_micros_sum: AtomicU64,
+    progress: AtomicU64,
 }
 
 /// Upper bounds of the commit latency buckets, in microseconds; one more bucket is open above.
@@ -84,6 +85,12 @@ impl Counters {
     /// Time spent in commits.
     pub fn commit_time(&self) -> Duration {
         Duration::from_micros(self.commit_micros_sum.load(Ordering::Relaxed))
+    }
+
+    /// Statements the writer ran so far, counted while a command is under way: what the watchdog looks at while an
+    /// import keeps the writer from answering.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     fn note(&self, commands: usize, failed: usize, took: Duration) {
@@ -342,7 +349,8 @@ impl WriterThread {
         let saved = batch.clone();
         self.writer.savepoint()?;
         let moment = Moment { clock: self.clock.as_ref(), epoch: self.epoch };
-        let good = job.run(self.writer.as_mut(), &moment, batch);
+        let mut counted = Counted { sql: self.writer.as_mut(), progress: &self.counters.progress };
+        let good = job.run(&mut counted, &moment, batch);
         if let Some(error) = self.writer.lost() {
             return Err(error);
         }
@@ -354,6 +362,33 @@ impl WriterThread {
             self.writer.release()?;
         }
         Ok(good)
+    }
+}
+
+/// The engine, with each statement counted as a sign of life.
+struct Counted<'a> {
+    sql: &'a mut dyn Writer,
+    progress: &'a AtomicU64,
+}
+
+impl Sql for Counted<'_> {
+    fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.sql.execute(sql, params)
+    }
+
+    fn query(&mut self, sql: &str, params: &[Param<'_>], each: &mut EachRow<'_>) -> Result<(), StoreError> {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.sql.query(sql, params, each)
+    }
+
+    fn insert(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Option<i64>, StoreError> {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.sql.insert(sql, params)
+    }
+
+    fn flavor(&self) -> Flavor {
+        self.sql.flavor()
     }
 }
 
@@ -385,7 +420,6 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::engine::{EachRow, Flavor};
     use crate::model::SystemClock;
 
     /// An engine whose disk fails at the commit, or whose transaction breaks under a statement.
@@ -453,6 +487,28 @@ mod tests {
             assert_eq!(write(&handle), Err(error.clone()), "nothing is tried again");
             assert_eq!(*handle.newest().borrow(), Seq(0));
         }
+    }
+
+    #[test]
+    fn a_long_command_shows_signs_of_life_before_it_ends() {
+        let handle = start(None, None);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let before = handle.counters().progress();
+        let answer = handle
+            .submit(Origin::daemon(), move |tx| {
+                while wait.try_recv().is_err() {
+                    tx.execute("UPDATE counter SET value = 1", &[])?;
+                }
+                Ok::<_, StoreError>(())
+            })
+            .unwrap();
+        while handle.counters().progress() < before + 100 {
+            std::thread::yield_now();
+        }
+        assert_eq!(handle.counters().commits(), 0, "it is under way");
+        go.send(()).unwrap();
+        assert_eq!(answer.blocking_recv().unwrap(), Ok(()));
+        std::mem::forget(handle);
     }
 
     #[test]

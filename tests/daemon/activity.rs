@@ -210,6 +210,35 @@ fn a_log_that_cannot_be_written_fails_no_request() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+#[test]
+fn a_disk_that_hangs_holds_no_request_up_and_the_metric_counts_what_was_left_out() {
+    let mut daemon = Daemon::start("");
+    let directory = daemon.add_directory("Acme", "okta");
+    // To open a pipe waits until somebody reads it: so hangs a network disk.
+    let log = daemon.path("state/activity.jsonl");
+    assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success());
+    let mut scim = daemon.scim(&directory);
+    let dropped = || {
+        let line = super::certificates::metric(&daemon, "rosterd_activity_dropped_total")?;
+        line.rsplit(' ').next()?.parse::<u64>().ok()
+    };
+    for _ in 0..50 {
+        for _ in 0..100 {
+            scim.get("/ServiceProviderConfig").expect(200);
+        }
+        if dropped().is_some_and(|count| count > 0) {
+            break;
+        }
+    }
+    assert!(dropped().is_some_and(|count| count > 0), "the metric counts");
+    scim.create_user("alice@example.com");
+    assert!(daemon.cli(&["status"]).status.success());
+    // The disk is back: the daemon ends without haste.
+    let reader = std::thread::spawn(move || std::fs::read(log));
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(!reader.join().unwrap().unwrap().is_empty());
+}
+
 fn load(name: &str) -> Value {
     let path = format!("{}/tests/traces/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()

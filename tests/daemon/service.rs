@@ -90,3 +90,34 @@ fn a_saved_config_that_takes_away_is_held_until_reload() {
     assert!(daemon.cli(&["reload"]).status.success());
     wait_until("reload takes the role away", || !daemon.read("late.json").contains("\"crew\""));
 }
+
+#[test]
+fn a_supervisor_that_reads_nothing_holds_nothing_up_and_hears_everything_in_order_later() {
+    let mut daemon = Daemon::start("");
+    let turns = 25;
+    for _ in 0..turns {
+        let reloaded = daemon.cli(&["reload"]);
+        assert!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+    }
+    // Orders to targets are answered, too.
+    assert!(daemon.cli(&["sync"]).status.success());
+    let words = |note: &str| {
+        let first = note.lines().next().unwrap_or_default();
+        ["READY=1", "RELOADING=1", "STOPPING=1"].into_iter().find(|word| *word == first)
+    };
+    let mut heard = Vec::new();
+    wait_until("the supervisor hears of every reload", || {
+        heard.extend(daemon.next_note().as_deref().and_then(words));
+        heard.len() == 2 * turns
+    });
+    daemon.signal(Signal::TERM);
+    wait_until("the supervisor hears of the stop", || {
+        heard.extend(daemon.next_note().as_deref().and_then(words));
+        heard.last() == Some(&"STOPPING=1")
+    });
+    // The READY of the start was taken by the test's own waiting for it.
+    let wanted: Vec<&str> =
+        (0..turns).flat_map(|_| ["RELOADING=1", "READY=1"]).chain(["STOPPING=1"]).collect();
+    assert_eq!(heard, wanted);
+    assert_eq!(daemon.wait_exit(), Some(0));
+}

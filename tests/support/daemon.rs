@@ -198,12 +198,21 @@ impl Daemon {
         panic!("no {line} within 30 s; notes {:?}\n{}", self.notes, self.log());
     }
 
+    /// The next message to the service manager that nobody waited for yet, if one comes soon.
+    pub fn next_note(&mut self) -> Option<String> {
+        if !self.notes.is_empty() {
+            return Some(self.notes.remove(0));
+        }
+        let mut buffer = [0; 4096];
+        let length = self.notify.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(self.process.as_ref().expect("the daemon is not running"))
     }
 
-    /// Takes what the process tells its supervisor from now on and forgets it: nobody else would, and a queue that is
-    /// full stops who writes to it.
+    /// Takes what the process tells its supervisor from now on and forgets it: nobody else would.
     pub fn forget_notes(&self) {
         let (socket, path) = (self.notify.try_clone().unwrap(), self.path("notify.sock"));
         std::thread::spawn(move || {

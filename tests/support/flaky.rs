@@ -18,6 +18,8 @@ pub struct Flaky {
 struct Life {
     stop: Arc<AtomicBool>,
     mute: Arc<AtomicBool>,
+    /// Something was taken while mute.
+    unanswered: Arc<AtomicBool>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
     thread: JoinHandle<()>,
 }
@@ -50,15 +52,20 @@ impl Flaky {
         }
     }
 
-    /// The same, but only after it took something that it never answers. Answers whether something came for that.
+    /// From now on it answers nothing that it takes, until it is killed.
+    pub fn mute(&self) {
+        self.life.as_ref().expect("it runs").mute.store(true, Ordering::SeqCst);
+    }
+
+    /// [`Self::kill`], but only after it took something that it never answers; [`Self::mute`] comes first. Answers
+    /// whether something came for that.
     pub fn kill_unanswered(&mut self) -> bool {
-        let life = self.life.as_ref().expect("it runs");
-        life.mute.store(true, Ordering::SeqCst);
-        let (before, began) = (self.count(), std::time::Instant::now());
-        while self.count() == before && began.elapsed() < std::time::Duration::from_millis(500) {
+        let unanswered = self.life.as_ref().expect("it runs").unanswered.clone();
+        let began = std::time::Instant::now();
+        while !unanswered.load(Ordering::SeqCst) && began.elapsed() < std::time::Duration::from_secs(2) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let is_taken = self.count() > before;
+        let is_taken = unanswered.load(Ordering::SeqCst);
         self.kill();
         is_taken
     }
@@ -71,7 +78,8 @@ impl Flaky {
     fn live(&mut self, listener: TcpListener) {
         let (stop, streams) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let mute = Arc::new(AtomicBool::new(false));
-        let muted = mute.clone();
+        let unanswered = Arc::new(AtomicBool::new(false));
+        let (muted, left) = (mute.clone(), unanswered.clone());
         let (stopped, kept, log) = (stop.clone(), streams.clone(), self.log.clone());
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -82,13 +90,14 @@ impl Flaky {
                 let _ = stream.set_nodelay(true);
                 kept.lock().unwrap().push(stream.try_clone().unwrap());
                 let (log, stopped, muted) = (log.clone(), stopped.clone(), muted.clone());
+                let left = left.clone();
                 std::thread::spawn(move || {
                     let mut reader = BufReader::new(stream);
-                    while take(&mut reader, &log, &stopped, &muted).is_some() {}
+                    while take(&mut reader, &log, &stopped, (&muted, &left)).is_some() {}
                 });
             }
         });
-        self.life = Some(Life { stop, mute, streams, thread });
+        self.life = Some(Life { stop, mute, unanswered, streams, thread });
     }
 }
 
@@ -104,7 +113,7 @@ fn take(
     reader: &mut BufReader<TcpStream>,
     log: &Log,
     stopped: &AtomicBool,
-    muted: &AtomicBool,
+    (muted, unanswered): (&AtomicBool, &AtomicBool),
 ) -> Option<()> {
     let (mut id, mut length) = (String::new(), 0);
     let mut line = String::new();
@@ -126,6 +135,7 @@ fn take(
     }
     log.lock().unwrap().push((id, body));
     if muted.load(Ordering::SeqCst) {
+        unanswered.store(true, Ordering::SeqCst);
         // Left open: the sender waits for an answer until the connection is cut.
         while !stopped.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(1));

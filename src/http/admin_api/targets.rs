@@ -137,11 +137,12 @@ pub(super) async fn approve(request: &Request<'_>) -> Result<Value, AdminError> 
     decide(request, &body, Decision::Approve { plan, subjects }).await
 }
 
-/// Body `{"target","window"?,"reason"?}`: keeps what is held.
+/// Body `{"target","plan"?,"window"?,"reason"?}`: keeps what is held; with a plan's hash only what that covered.
 pub(super) async fn reject(request: &Request<'_>) -> Result<Value, AdminError> {
-    let body = request.object(&["target", "window", "reason"])?;
+    let body = request.object(&["target", "plan", "window", "reason"])?;
+    let plan = text(&body, "plan")?.map(str::to_owned);
     let window = truth(&body, "window")?.unwrap_or(false);
-    decide(request, &body, Decision::Reject { window }).await
+    decide(request, &body, Decision::Reject { plan, window }).await
 }
 
 async fn decide(

@@ -228,3 +228,37 @@ fn gathered_files_are_few_bounded_and_forgotten() {
     assert_eq!(imports.add("more", Page::default(), BYTES_MAX + 1), Err(Refused::TooLarge));
     assert_eq!(imports.add("gone", Page::default(), 1), Err(Refused::Absent));
 }
+
+/// How long the writer is held, by how many people: `cargo test --lib -- --ignored how_long_an_import --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn how_long_an_import_holds_the_writer() {
+    for count in [2_500_u32, 5_000, 10_000, 20_000] {
+        let store = Store::new();
+        let mut text = String::new();
+        for n in 0..count {
+            let user = json!({
+                "userName": format!("user{n}@example.com"), "externalId": format!("e-{n}"),
+                "displayName": format!("User {n}"), "name": { "givenName": "User", "familyName": format!("N{n}") },
+                "emails": [{ "value": format!("user{n}@example.com"), "type": "work", "primary": true }],
+            });
+            text.push_str(&user.to_string());
+            text.push('\n');
+        }
+        for g in 0..count / 50 {
+            let members: Vec<Value> =
+                (0..250).map(|m| json!({ "value": format!("e-{}", (g * 50 + m) % count) })).collect();
+            text.push_str(&json!({ "displayName": format!("G{g}"), "members": members }).to_string());
+            text.push('\n');
+        }
+        let (directory, began) = (acme(&store), std::time::Instant::now());
+        let plan = planned(&store, &text, false);
+        assert_eq!(plan.problems, []);
+        let made = began.elapsed();
+        let began = std::time::Instant::now();
+        let done: Result<Done, Failed> = store
+            .mirror
+            .write_blocking(Origin::daemon(), move |tx| apply(tx, &directory, &Registry::standard(), &plan));
+        println!("{count} people: plan {made:?}, writer held {:?}, {:?}", began.elapsed(), done.unwrap());
+    }
+}

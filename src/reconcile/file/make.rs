@@ -65,11 +65,9 @@ pub(crate) fn held<T>(
     why: &str,
     render: Renders<'_, T>,
 ) -> Result<Rendering<T>, String> {
-    let refused = Some(format!("{why}; additions wait until it can be written"));
-    let now = plan::only_held(view, holdings);
-    let then = plan::as_last_shown(&now, holdings);
+    let refused = Some(waiting(why));
     let mut first = None;
-    for view in [now, then] {
+    for view in left(view, holdings) {
         match render(&view) {
             Ok((done, left_out)) => return Ok(Rendering { view, done, left_out, refused }),
             Err(error) => first = first.or(Some(error)),
@@ -77,6 +75,19 @@ pub(crate) fn held<T>(
     }
     let still = first.filter(|error| error != why).map(|error| format!("; without them {error}"));
     Err(format!("{why}{}; whoever was revoked since is still in the file", still.unwrap_or_default()))
+}
+
+/// What of the view the target held already: by today's names, then by those it was last shown under, which were
+/// taken before.
+pub(crate) fn left(view: &View, holdings: &[Holding]) -> [View; 2] {
+    let now = plan::only_held(view, holdings);
+    let then = plan::as_last_shown(&now, holdings);
+    [now, then]
+}
+
+/// What is said of a target that shows no more than is left of what it held.
+pub(crate) fn waiting(why: &str) -> String {
+    format!("{why}; additions wait until it can be written")
 }
 
 /// What the file said so far, and what it will.

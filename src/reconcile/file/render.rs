@@ -45,15 +45,25 @@ impl FileRun<'_> {
         }
     }
 
-    /// Renders what is left of what was held, since what should be there was refused because of `why`.
-    pub(super) fn make_held(&self, at: &At<'_>, limit: Option<&[Holding]>, why: &str) -> Option<Made> {
+    /// The view that should be there, of a pinned target no more than `limit`, and what is wrong with it.
+    pub(super) fn view_due(&self, at: &At<'_>, limit: Option<&[Holding]>) -> (View, Vec<String>) {
         let wish = wish(self.settings, at.snapshot, at.stored, Some(&at.stored.book));
         let view = match limit {
             Some(limit) => plan::only_held(&wish.view, limit),
             None => wish.view,
         };
-        let fill = |view: &View| filled(self.mirror, self.settings, self.file, at.stored, view, false);
-        let done = make::held(&view, &at.stored.holdings, why, &fill).ok()?;
-        Some(Made::of(done, wish.problems))
+        (view, wish.problems)
+    }
+
+    /// Renders what is left of what was held, since what should be there was refused because of `why`.
+    pub(super) fn made_left(
+        &self,
+        at: &At<'_>,
+        view: View,
+        problems: Vec<String>,
+        why: &str,
+    ) -> Result<Made, Failed> {
+        let made = self.made_whole(at.stored, view, problems)?;
+        Ok(Made { refused: Some(make::waiting(why)), ..made })
     }
 }

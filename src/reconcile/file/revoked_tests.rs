@@ -204,7 +204,7 @@ impl World {
 }
 
 fn no_capitals() -> Argv {
-    Argv::parse(["/bin/sh", "-c", "! grep -q '[A-Z]Q7' \"$0\"", "{file}"].map(str::to_owned).to_vec())
+    Argv::parse(["/bin/sh", "-c", "! grep -q 'M[0-9]Q7' \"$0\"", "{file}"].map(str::to_owned).to_vec())
         .unwrap()
 }
 
@@ -434,6 +434,34 @@ fn what_a_check_refuses_loses_the_revoked_all_the_same() {
     assert!(!text().contains("3q7") && !text().contains("2Q7"), "additions wait: {}", text());
     assert_eq!(outcome.state, State::Failing);
     assert!(outcome.error.unwrap().contains("additions wait"));
+}
+
+#[test]
+fn a_check_that_refuses_a_new_name_keeps_nobody_who_was_revoked_in() {
+    let world = World::new();
+    let format = crate::downstream::format::find("apache-groups").unwrap();
+    let mut single = world.target("apache", format, OnIllegal::Skip);
+    let TargetKind::File(file) = &mut single.kind else { panic!("a file") };
+    file.spec.check = Some(no_capitals());
+    let set = world.set(true);
+    // 0 gets a name that the check refuses; 2 goes.
+    let first = people([(0, true, true), (0, false, true), (0, true, true), (0, false, true)]);
+    let second = people([(1, true, true), (0, false, true), (0, false, true), (0, false, true)]);
+    for (target, file) in [(single, "apache"), (set, "set-true/second")] {
+        let text = || std::fs::read_to_string(world.folder.path().join(file)).unwrap();
+        assert_eq!(world.run(&target, &snapshot(&first, 1)).state, State::InSync);
+        let outcome = world.run(&target, &snapshot(&second, 2));
+        assert_eq!(text(), "admin: \"m0q7\"\n", "{outcome:?}");
+        assert_eq!(outcome.state, State::Failing);
+        assert!(outcome.error.unwrap().contains("additions wait"));
+    }
+    // A check that takes nothing at all leaves the revoked in, and the error says so.
+    let mut target = world.target("broken", format, OnIllegal::Skip);
+    assert_eq!(world.run(&target, &snapshot(&first, 1)).state, State::InSync);
+    let TargetKind::File(file) = &mut target.kind else { panic!("a file") };
+    file.spec.check = Some(Argv::parse(vec!["/bin/false".to_owned()]).unwrap());
+    let error = world.run(&target, &snapshot(&second, 2)).error.unwrap();
+    assert!(error.contains("whoever was revoked since is still in it"), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::access::Entitlement;
+use crate::access::{Entitlement, View};
 use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
 use crate::mirror::change::Kind;
 use crate::mirror::loaded;
@@ -28,6 +28,7 @@ use crate::reconcile::snapshot::Snapshot;
 
 use super::drift;
 use super::look::{self, Evidence, Known, Seen, There};
+use super::make;
 use super::outcome::{Cause, Failed, Outcome};
 use super::parts::Content;
 use super::pin;
@@ -155,26 +156,42 @@ impl FileRun<'_> {
         {
             let (stored, saved, in_sync) = (&stored, &saved, State::Pending);
             let at = At { snapshot, stored, saved, started, in_sync, is_sync: true, adopt };
-            return self.place(&at, less);
+            let due = (less.view.clone(), less.problems.clone());
+            return self.land(&at, less, |_| due);
         }
         let at = At { snapshot, stored: &stored, saved: &saved, started, in_sync, is_sync, adopt };
-        self.land(&at, made, limit.as_deref())
+        self.land(&at, made, |run| run.view_due(&at, limit.as_deref()))
     }
 
     /// Puts it in place. Where somebody's check refuses what should be there, revocations land all the same (DESIGN
-    /// §6.4).
-    fn land(&mut self, at: &At<'_>, made: Made, limit: Option<&[Holding]>) -> Result<Outcome, Failed> {
-        let (digest, is_whole) = (made.digest, made.refused.is_none());
-        match self.place(at, made) {
-            Err(failed) if failed.is_rejected && is_whole && at.saved.record.adopted => {
-                let held = self.make_held(at, limit, &failed.error);
-                match held.filter(|made| made.digest != digest) {
-                    Some(made) => self.place(at, made),
-                    None => Err(failed),
-                }
+    /// §6.4): then what is left of what was held is tried, by today's names and by those that were taken before.
+    fn land(
+        &mut self,
+        at: &At<'_>,
+        made: Made,
+        due: impl FnOnce(&Self) -> (View, Vec<String>),
+    ) -> Result<Outcome, Failed> {
+        let (mut tried, refused) = (vec![made.digest], made.refused.clone());
+        let is_revoked = at.stored.holdings.iter().any(|one| !made.wanted.contains_key(&plan::key_of(one)));
+        let failed = match self.place(at, made) {
+            Err(failed) if failed.is_rejected && at.saved.record.adopted => failed,
+            done => return done,
+        };
+        let why = refused.unwrap_or_else(|| failed.error.clone());
+        let (view, problems) = due(self);
+        for view in make::left(&view, &at.stored.holdings) {
+            let Ok(made) = self.made_left(at, view, problems.clone(), &why) else { continue };
+            if tried.contains(&made.digest) {
+                continue;
             }
-            done => done,
+            tried.push(made.digest);
+            match self.place(at, made) {
+                Err(again) if again.is_rejected => {}
+                done => return done,
+            }
         }
+        let still = if is_revoked { "; whoever was revoked since is still in it" } else { "" };
+        Err(Failed { error: format!("{}{still}", failed.error), ..failed })
     }
 
     pub(super) fn place(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {

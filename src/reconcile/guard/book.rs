@@ -65,8 +65,10 @@ pub enum Decision {
         /// was rejected or is protected.
         subjects: Vec<String>,
     },
-    /// Keep everything that is held.
+    /// Keep what is held.
     Reject {
+        /// Only those of the plan with this hash that are still held. `None`: everything.
+        plan: Option<String>,
         /// Give back too what the window let through before the hold began.
         window: bool,
     },
@@ -201,7 +203,7 @@ impl Book {
     pub fn decide(&mut self, guard: &Guard, decision: &Decision, now: Timestamp) -> Result<Decided, Refused> {
         let decided = match decision {
             Decision::Approve { plan, subjects } => self.approve(plan.as_deref(), subjects, now)?,
-            Decision::Reject { window } => self.reject(guard, *window)?,
+            Decision::Reject { plan, window } => self.reject(guard, plan.as_deref(), *window)?,
             // What follows from it is the run's, which knows what access is.
             Decision::Restored => Decided::default(),
         };
@@ -262,17 +264,21 @@ impl Book {
             .filter(move |one| one.how == How::Allowed && one.at <= began && began.since(one.at) < window)
     }
 
-    fn reject(&mut self, guard: &Guard, window: bool) -> Result<Decided, Refused> {
-        if self.held().next().is_none() {
-            return Err(Refused::NothingHeld);
-        }
+    fn reject(&mut self, guard: &Guard, plan: Option<&str>, window: bool) -> Result<Decided, Refused> {
+        let upto = plan.map(|hash| self.batch_of(hash)).transpose()?;
+        let is_meant =
+            |one: &Exception| one.verdict == Verdict::Held && upto.is_none_or(|upto| one.batch <= upto);
+        let since = self.exceptions.values().filter(|one| is_meant(one)).map(|one| one.since).min();
+        let since = since.ok_or(Refused::NothingHeld)?;
         let mut decided = Decided::default();
-        let since = self.held().map(|one| one.since).min().unwrap_or(Seq::ZERO);
-        for exception in self.exceptions.values_mut().filter(|one| one.verdict == Verdict::Held) {
+        for exception in self.exceptions.values_mut().filter(|one| is_meant(one)) {
             exception.verdict = Verdict::Rejected;
             decided.rejected += 1;
         }
-        let began = self.hold.take().map(|hold| hold.began).filter(|_| window);
+        let began = self.hold.as_ref().map(|hold| hold.began).filter(|_| window);
+        if self.held().next().is_none() {
+            self.hold = None;
+        }
         let before: Vec<Holding> = began
             .map(|began| self.given_back(guard, began).map(|one| one.holding.clone()).collect())
             .unwrap_or_default();

@@ -101,7 +101,7 @@ async fn a_hold_and_a_reject_survive_a_restart_and_are_changes_with_a_number() {
     let reconciler = world.start(vec![target.clone()]);
     assert_eq!(sync(&reconciler).await.state, State::Held);
     assert_eq!(reconciler.plan(&name("opa")).await.unwrap().hash, hash);
-    let report = decide(&reconciler, Decision::Reject { window: false }).await;
+    let report = decide(&reconciler, Decision::Reject { plan: None, window: false }).await;
     assert_eq!((report.decided.rejected, report.state), (20, Some(State::InSync)));
     reconciler.shutdown().await;
     let reconciler = world.start(vec![target]);
@@ -467,7 +467,7 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Reject(window) => {
                 let _nothing_held = reconciler
-                    .decide(&name("opa"), Decision::Reject { window }, None, Origin::daemon())
+                    .decide(&name("opa"), Decision::Reject { plan: None, window }, None, Origin::daemon())
                     .await;
             }
         }

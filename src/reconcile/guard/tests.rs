@@ -380,7 +380,7 @@ fn subject_lets_single_people_out_at_any_time() {
     assert!(!target.shown(7) && target.shown(8));
     assert_eq!(target.decide(&out), Err(Refused::UnknownSubject(name)));
     // Also after a reject.
-    target.decide(&Decision::Reject { window: false }).unwrap();
+    target.decide(&Decision::Reject { plan: None, window: false }).unwrap();
     let out = Decision::Approve { plan: None, subjects: vec![subject(8).user.to_string()] };
     assert_eq!(target.decide(&out).unwrap().released, 1);
     assert!(!target.shown(8) && target.shown(9));
@@ -390,11 +390,42 @@ fn subject_lets_single_people_out_at_any_time() {
 fn a_rejected_removal_stays_and_is_no_longer_held() {
     let mut target = Target::of(100);
     target.revoke(0..30);
-    assert_eq!(target.decide(&Decision::Reject { window: false }).unwrap().rejected, 30);
+    assert_eq!(target.decide(&Decision::Reject { plan: None, window: false }).unwrap().rejected, 30);
     assert_eq!((target.count(), target.book.held_count(), target.book.hold.is_none()), (100, 0, true));
     target.wait(1_000 * MINUTE);
     assert_eq!(target.count(), 100);
-    assert_eq!(target.decide(&Decision::Reject { window: false }), Err(Refused::NothingHeld));
+    assert_eq!(target.decide(&Decision::Reject { plan: None, window: false }), Err(Refused::NothingHeld));
+}
+
+#[test]
+fn a_decision_about_an_older_plan_touches_only_what_that_covered() {
+    for keeps in [false, true] {
+        let mut target = Target::of(150);
+        target.revoke(0..30);
+        let shown = target.book.hash();
+        // More comes to be held while a person looks at the first.
+        target.revoke(40..60);
+        assert_ne!(target.book.hash(), shown);
+        if keeps {
+            let decision = Decision::Reject { plan: Some(shown.clone()), window: false };
+            assert_eq!(target.decide(&decision).unwrap().rejected, 30);
+            assert!(target.shown(0));
+            // Of that plan nothing is held any more.
+            assert_eq!(target.decide(&decision), Err(Refused::NothingHeld));
+        } else {
+            assert_eq!(target.approve(&shown), 30);
+            assert!(!target.shown(0));
+        }
+        assert_eq!((target.book.held_count(), target.book.hold.is_some()), (20, true));
+        assert!((40..60).all(|n| target.shown(n)));
+        target.decide(&Decision::Reject { plan: None, window: false }).unwrap();
+        assert!(target.book.hold.is_none());
+    }
+    let mut target = Target::of(100);
+    target.revoke(0..30);
+    let unknown = Decision::Reject { plan: Some("00".into()), window: false };
+    assert_eq!(target.decide(&unknown), Err(Refused::UnknownPlan("00".into())));
+    assert_eq!(target.book.held_count(), 30);
 }
 
 #[test]
@@ -408,7 +439,7 @@ fn reject_window_also_gives_back_what_went_before_the_hold_began() {
     target.revoke([50]);
     // Decided long after the window passed: what counts is when the hold began.
     target.wait(600 * MINUTE);
-    let done = target.decide(&Decision::Reject { window: true }).unwrap();
+    let done = target.decide(&Decision::Reject { plan: None, window: true }).unwrap();
     assert_eq!((done.rejected, done.given_back), (30, 4));
     assert!((0..4).all(|n| target.shown(n)));
     // Neither what went before the window nor what was urgent during the hold comes back.
@@ -416,7 +447,7 @@ fn reject_window_also_gives_back_what_went_before_the_hold_began() {
     let mut without = Target::of(100);
     without.revoke([0, 1]);
     without.revoke(10..40);
-    without.decide(&Decision::Reject { window: false }).unwrap();
+    without.decide(&Decision::Reject { plan: None, window: false }).unwrap();
     assert!(!without.shown(0));
 }
 
@@ -424,7 +455,7 @@ fn reject_window_also_gives_back_what_went_before_the_hold_began() {
 fn a_reject_ends_when_the_entitlement_is_granted_again() {
     let mut target = Target::of(100);
     target.revoke(0..30);
-    target.decide(&Decision::Reject { window: false }).unwrap();
+    target.decide(&Decision::Reject { plan: None, window: false }).unwrap();
     target.grant([3]);
     assert!(!target.book.exceptions.contains_key(&key(3, "admin")));
     assert_eq!(target.revoke([3]).held, 0);
@@ -550,7 +581,7 @@ proptest! {
                         released.extend(before.exceptions.keys().filter(|(who, _)| *who == subject(n)).cloned());
                     }
                 }
-                Step::Reject(window) => { let _nothing_held = target.decide(&Decision::Reject { window }); }
+                Step::Reject(window) => { let _nothing_held = target.decide(&Decision::Reject { plan: None, window }); }
             }
             plans.extend(target.book.plans.last().map(|(hash, _)| hash.clone()));
             // No approved one missed.
@@ -609,7 +640,7 @@ fn a_persons_word_passes_reject_and_protection() {
 
     let mut target = Target::of(20);
     target.revoke(0..15);
-    target.decide(&Decision::Reject { window: false }).unwrap();
+    target.decide(&Decision::Reject { plan: None, window: false }).unwrap();
     assert!(target.shown(3));
     target.word.insert(subject(3));
     target.run();
@@ -644,7 +675,7 @@ fn what_nobody_asked_for_goes_with_an_approved_plan_and_stays_with_a_reject() {
     let mut target = Target::of(100);
     target.nobody.insert(subject(1));
     target.revoke([1]);
-    target.decide(&Decision::Reject { window: false }).unwrap();
+    target.decide(&Decision::Reject { plan: None, window: false }).unwrap();
     target.run();
     assert!(target.shown(1));
     assert_eq!(target.book.held_count(), 0);

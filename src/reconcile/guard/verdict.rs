@@ -329,9 +329,9 @@ pub(crate) fn decide(
                 Kind::GuardApproved,
                 json!({"plan": plan, "subjects": released(subjects, &before, &after), "released": decided.released}),
             ),
-            Decision::Reject { window } => (
+            Decision::Reject { plan, window } => (
                 Kind::GuardRejected,
-                json!({"window": window, "rejected": decided.rejected, "given_back": decided.given_back}),
+                json!({"plan": plan, "window": window, "rejected": decided.rejected, "given_back": decided.given_back}),
             ),
             Decision::Restored => (Kind::RestoreApproved, json!({"epoch": tx.epoch()})),
         };

@@ -278,7 +278,9 @@ pub(in crate::http::console) async fn reject(call: &Call<'_>) -> Result<Shown, F
         return Ok(refused);
     }
     let window = call.form("window").is_some();
-    let body = json!({ "target": call.part("name"), "window": window, "reason": call.form("reason") });
+    let body = json!({
+        "target": call.part("name"), "plan": shown, "window": window, "reason": call.form("reason"),
+    });
     decide(call, "reject", &body).await
 }
 
