@@ -131,6 +131,43 @@ fn every_test_that_the_page_of_rules_names_exists() {
     assert!(rows > 50, "only {rows} rows: has the table changed its form?");
 }
 
+#[test]
+fn every_test_that_the_page_of_attacks_names_exists() {
+    let mut known = BTreeSet::new();
+    tests_of(&root().join("src"), &mut known);
+    tests_of(&root().join("tests"), &mut known);
+    let page = read("docs/security.md");
+    let (_, attacks) = page.split_once("## Attacks").unwrap();
+    let mut rows = 0;
+    for line in attacks.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        if cells[0] == "attack" {
+            continue;
+        }
+        rows += 1;
+        assert_eq!(cells.len(), 3, "{line}");
+        for name in cells[2].split(", ").map(|name| name.trim_matches('`')) {
+            assert!(known.contains(name), "docs/security.md: there is no test `{name}`:\n{line}");
+        }
+    }
+    assert!(rows > 40, "only {rows} rows: has the table changed its form?");
+}
+
+#[test]
+fn the_page_of_architecture_names_every_folder() {
+    let page = read("docs/architecture.md");
+    let source = root().join("src");
+    for module in std::fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path()) {
+        let inner = std::fs::read_dir(&module).map(|all| all.map(|entry| entry.unwrap().path()).collect());
+        let inner: Vec<PathBuf> = inner.unwrap_or_default();
+        for folder in inner.iter().filter(|path| path.is_dir()).chain(module.is_dir().then_some(&module)) {
+            let name = folder.strip_prefix(&source).unwrap().display().to_string();
+            // Tests of a module are no part of it.
+            assert!(name.ends_with("/tests") || page.contains(&format!("`{name}`")), "`{name}` is not there");
+        }
+    }
+}
+
 /// The daemon's `/metrics` after a bit of everything, so that no family is left out for having no rows.
 fn exposition() -> String {
     let readers = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

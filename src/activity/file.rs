@@ -6,7 +6,7 @@
 //! which the daemon's log has. A line that cannot be read is skipped.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use super::Settings;
 use super::entry::Row;
 use super::ring::Ring;
 
-/// Longest line that is read: a row with both bodies.
+/// Longest line that is read: a row with both bodies. A longer one is read as several that are none.
 const LINE_BYTES_MAX: usize = 4 << 20;
 /// Lines beyond twice the bound are worth a rewrite, and at least so many.
 const SLACK_LINES: usize = 256;
@@ -37,7 +37,9 @@ impl Log {
     /// What the file holds.
     pub(super) fn read(&mut self, settings: &Settings) -> io::Result<Ring> {
         let mut ring = Ring::default();
-        let file = match File::open(&self.path) {
+        // A pipe in its place would keep the daemon from starting.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let file = match OpenOptions::new().read(true).custom_flags(bits(flags)).open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ring),
             Err(error) => return Err(error),
@@ -47,13 +49,12 @@ impl Log {
         let mut line = Vec::new();
         loop {
             line.clear();
-            if reader.read_until(b'\n', &mut line)? == 0 {
+            let mut bounded = reader.by_ref().take(LINE_BYTES_MAX as u64);
+            if bounded.read_until(b'\n', &mut line)? == 0 {
                 return Ok(ring);
             }
             self.lines = self.lines.saturating_add(1);
-            if line.len() <= LINE_BYTES_MAX
-                && let Ok(row) = serde_json::from_slice::<Row>(&line)
-            {
+            if let Ok(row) = serde_json::from_slice::<Row>(&line) {
                 ring.push(row, settings);
             }
         }
@@ -103,11 +104,11 @@ impl Log {
 fn open(path: &Path, is_new: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = if is_new { options.write(true).truncate(true) } else { options.append(true) };
-    options.create(true).mode(0o600).custom_flags(nofollow()).open(path)
+    options.create(true).mode(0o600).custom_flags(bits(rustix::fs::OFlags::NOFOLLOW)).open(path)
 }
 
-fn nofollow() -> i32 {
-    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default()
+fn bits(flags: rustix::fs::OFlags) -> i32 {
+    i32::try_from(flags.bits()).unwrap_or_default()
 }
 
 /// `rows` as the file holds them.

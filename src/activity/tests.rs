@@ -139,6 +139,29 @@ fn an_unwritable_file_costs_nothing_but_the_file() {
 }
 
 #[test]
+fn a_link_or_a_pipe_in_its_place_is_not_read() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
+    let other = folder.path().join("other");
+    let activity = Activity::start(&other, Settings::default(), clock.clone());
+    activity.note(entry(1, &*clock));
+    activity.close();
+    let path = folder.path().join("activity.jsonl");
+    std::os::unix::fs::symlink(&other, &path).unwrap();
+    let before = std::fs::read(&other).unwrap();
+    assert!(!before.is_empty());
+    let activity = Activity::start(&path, Settings::default(), clock.clone());
+    assert!(all(&activity).is_empty(), "read through the link");
+    activity.note(entry(2, &*clock));
+    activity.close();
+    assert_eq!(std::fs::read(&other).unwrap(), before, "written through the link");
+    std::fs::remove_file(&path).unwrap();
+    let pipe = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RWXU, 0).unwrap();
+    // Nobody writes to it: a daemon that opened it like a file would wait for ever.
+    assert!(all(&Activity::at_rest(path, Settings::default(), clock)).is_empty());
+}
+
+#[test]
 fn a_torn_line_is_skipped() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
     let path = folder.path().join("activity.jsonl");

@@ -41,7 +41,7 @@ pub enum Command {
     Reload(reload::Args),
     /// One screen of state: directories, targets, what is wrong
     Status(status::Args),
-    /// Check that change log and mirror agree
+    /// Check that log, mirror and what lies at the targets agree
     Verify(verify::Args),
     /// Identity-provider integrations: add, list, show, rename, enable, disable, remove, rebaseline
     Directory(directory::Args),

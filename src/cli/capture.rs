@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 #[command(after_help = "Example: what does Okta send while you press its buttons?\n  \
     rosterd capture --directory acme-okta --for 10m --out trace.json\n  \
     rosterd replay trace.json\n\n\
-    The daemon keeps bodies for that long; Ctrl-C ends it earlier. Every name, address, number and id of a person is\n\
+    The daemon keeps bodies for that long; Ctrl-C ends it earlier. Every name, address, number and id of a person is \
     replaced by a made-up one, passwords and tokens are taken out. Read the file before you send it anywhere.")]
 pub struct Args {
     /// Whose requests: a directory's id; all directories unless given

@@ -16,7 +16,7 @@ use crate::model::TargetName;
     after_help = "Example: the identity provider was misconfigured; give back what went before it was noticed, too\n  \
     rosterd reject opa --window --reason 'a wrong assignment'\n\n\
     Example: only what I looked at\n  rosterd reject opa --plan 3f9a…\n\n\
-    A rejected removal stays rejected until the identity provider grants that access again, or until\n\
+    A rejected removal stays rejected until the identity provider grants that access again, or until \
     `rosterd approve TARGET --subject S`."
 )]
 pub struct Args {

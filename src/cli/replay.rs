@@ -18,7 +18,7 @@ const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_hours(1);
 #[command(after_help = "Example: does a captured conversation go as it went?\n  \
     rosterd replay trace.json\n  \
     rosterd replay trace.json --url https://scim.example.com/scim/v2 --token-file token\n\n\
-    Unless told otherwise it plays against a throwaway daemon on loopback. Against a server it makes, changes and\n\
+    Unless told otherwise it plays against a throwaway daemon on loopback. Against a server it makes, changes and \
     deletes users and groups there: use a directory made for it. Ends with 0 if every step went as the trace says.")]
 pub struct Args {
     /// The trace, as `capture` writes it, or several in one array

@@ -14,7 +14,7 @@ use crate::model::{Clock as _, SystemClock};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: out everywhere at once, whatever the identity provider says\n  \
     rosterd shut alice@example.com --reason \"laptop stolen, ticket 4711\"\n\n\
-    Past `wait`, the guard, protected roles and `apply = \"manual\"`; until `rosterd open`. A user who is renamed, or\n\
+    Past `wait`, the guard, protected roles and `apply = \"manual\"`; until `rosterd open`. A user who is renamed, or \
     deleted and made anew under the same userName in the same directory, stays out.")]
 pub struct Args {
     /// Who: a userName, an e-mail address, an id or DIRECTORY/ID

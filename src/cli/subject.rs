@@ -26,7 +26,7 @@ enum Verb {
     /// Make a subject's directory let go of its name, so that the next directory that has it owns it
     #[command(after_help = "Example: alice moved from acme-okta to acme-entra\n  \
         rosterd subject release acme-okta/01890a5d-ac96-774b-bcce-b302099a8057 --reason \"moved\"\n\n\
-        A name belongs to the directory that stands first, also while the user is inactive there. Name the subject by\n\
+        A name belongs to the directory that stands first, also while the user is inactive there. Name the subject by \
         DIRECTORY/ID, since both directories know the name.")]
     Release {
         /// Whose name: DIRECTORY/ID, or a name that only one directory has

@@ -1,6 +1,6 @@
 //! A table of people (RFC 4180): one line of headings, one user in each row, with a column of group names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use ::csv::{ByteRecord, ReaderBuilder, Trim};
 use serde_json::Map;
@@ -64,6 +64,9 @@ pub(super) fn rows(bytes: &[u8], mapping: &Mapping) -> Reading {
         if row.iter().all(<[u8]>::is_empty) {
             continue;
         }
+        if reading.is_enough(reading.records.len(), &at) {
+            break;
+        }
         match user(&row, &roles, mapping, &at, &mut groups, &mut reading) {
             Ok(record) => reading.records.push(record),
             Err(problem) => reading.problems.push(problem),
@@ -121,8 +124,9 @@ fn roles(
     if let Some(missing) = missing {
         return Err(format!("the mapping names a column `{missing}`, which the first line does not have"));
     }
-    for (n, heading) in headings.iter().enumerate() {
-        if !heading.is_empty() && headings.iter().take(n).any(|other| other == heading) {
+    let mut seen = HashSet::with_capacity(headings.len());
+    for heading in headings {
+        if !heading.is_empty() && !seen.insert(heading) {
             return Err(format!("column `{}` is there twice", short(heading)));
         }
     }
@@ -201,7 +205,7 @@ fn user(
         }
         if is_formula(cell) && !matches!(role, Role::Ignored) {
             let heading = short(heading);
-            reading.notes.push(format!("{at}, `{heading}`: looks like a formula; it is taken as text"));
+            reading.note(format!("{at}, `{heading}`: looks like a formula; it is taken as text"));
         }
         match role {
             Role::Ignored => {}

@@ -25,7 +25,12 @@ pub(super) fn documents(bytes: &[u8]) -> Reading {
     let mut lines = Lines::new(bytes);
     for document in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         match document {
-            Ok(document) => items(text, document, &mut lines, &mut reading),
+            Ok(document) => {
+                items(text, document, &mut lines, &mut reading);
+                if reading.is_cut {
+                    break;
+                }
+            }
             Err(error) => {
                 let at = format!("line {}", error.line());
                 let why = format!("this is not valid JSON (column {})", error.column());
@@ -43,6 +48,9 @@ pub(super) fn lines(bytes: &[u8]) -> Reading {
     for (n, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = line.trim_ascii();
         if !line.is_empty() {
+            if reading.is_enough(reading.records.len(), format_args!("line {}", n + 1)) {
+                break;
+            }
             item(line, &format!("line {}", n + 1), &mut reading);
         }
     }
@@ -70,6 +78,9 @@ fn items<'a>(text: &'a str, document: &'a RawValue, lines: &mut Lines<'_>, readi
         Ok(found) => {
             for one in found {
                 let line = lines.of(position(one));
+                if reading.is_enough(reading.records.len(), format_args!("line {line}")) {
+                    break;
+                }
                 item(one.get().as_bytes(), &format!("line {line}"), reading);
             }
         }

@@ -3,6 +3,7 @@
 //! A reader of our own: crates.io has no crate `ldif` (looked for in November 2026), and little of RFC 2849 is needed. It
 //! knows folding, comments, base64 and options; it follows no URL, and refuses change records other than `add`.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 
 use base64::Engine as _;
@@ -15,6 +16,9 @@ use crate::model::ResourceType;
 
 /// Values of one entry by attribute in lower case, without options.
 type Values = BTreeMap<String, Vec<Vec<u8>>>;
+
+/// Most lines of one entry: a group with more members is more than one import may change.
+const LINES_MAX: usize = 1_000_000;
 
 struct Entry {
     line: usize,
@@ -32,11 +36,15 @@ struct Logical {
 pub(super) fn entries(bytes: &[u8], mapping: &Mapping) -> Reading {
     let mut reading = Reading::default();
     let mut found = Vec::new();
+    let found_so_far = Cell::new(0);
     let mut block: Vec<Logical> = Vec::new();
     let mut finish = |block: &mut Vec<Logical>, reading: &mut Reading| {
         let lines = std::mem::take(block);
         match entry(&lines) {
-            Ok(Some(entry)) => found.push(entry),
+            Ok(Some(entry)) => {
+                found.push(entry);
+                found_so_far.set(found.len());
+            }
             Ok(None) => {}
             Err(problem) => reading.problems.push(problem),
         }
@@ -56,14 +64,22 @@ pub(super) fn entries(bytes: &[u8], mapping: &Mapping) -> Reading {
             }
             continue;
         }
+        if reading.is_enough(found_so_far.get(), format_args!("line {}", n + 1)) {
+            break;
+        }
         in_comment = line.starts_with(b"#");
         if in_comment {
             continue;
         }
         if line.is_empty() {
             finish(&mut block, &mut reading);
-        } else {
+        } else if block.len() < LINES_MAX {
             block.push(Logical { line: n + 1, bytes: line.to_vec() });
+        } else {
+            let why = format!("an entry may have {LINES_MAX} lines; reading ends here");
+            reading.problems.push(Problem::new(format!("line {}", n + 1), "", why));
+            reading.is_cut = true;
+            break;
         }
     }
     finish(&mut block, &mut reading);

@@ -24,6 +24,12 @@ pub use map::{Mapping, MappingError};
 
 /// Largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Most users and groups that one file is read for. What is read takes several times its bytes as memory.
+const RECORDS_MAX: usize = 1_000_000;
+/// Mistakes after which nothing more is read: nobody reads more either.
+const PROBLEMS_MAX: usize = 10_000;
+/// Most notes.
+const NOTES_MAX: usize = 1_000;
 
 /// What a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +139,34 @@ pub struct Reading {
     pub problems: Vec<Problem>,
     /// What was left out on purpose, for a person.
     pub notes: Vec<String>,
+    /// Whether reading ended before the file did; the last problem says why.
+    pub is_cut: bool,
+}
+
+impl Reading {
+    /// Whether nothing more is to be read, from `at` on; says so once. `records` is how many there are.
+    fn is_enough(&mut self, records: usize, at: impl fmt::Display) -> bool {
+        if self.is_cut {
+            return true;
+        }
+        let why = if self.problems.len() >= PROBLEMS_MAX {
+            format!("reading ends here, after {PROBLEMS_MAX} mistakes")
+        } else if records >= RECORDS_MAX {
+            format!("a file may name {RECORDS_MAX} users and groups; split it, users first")
+        } else {
+            return false;
+        };
+        self.problems.push(Problem::new(at.to_string(), "", why));
+        self.is_cut = true;
+        true
+    }
+
+    /// Notes something, if there is not too much of it already.
+    fn note(&mut self, note: String) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(note);
+        }
+    }
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -35,6 +35,9 @@ pub(super) struct Path {
 const MANY: [&str; 7] =
     ["emails", "phoneNumbers", "ims", "photos", "entitlements", "roles", "x509Certificates"];
 
+/// Most values of one attribute: each is compared with those before it, and no person has so many.
+const VALUES_MAX: usize = 1_000;
+
 /// Attributes of the Enterprise User, which may be named without their URN.
 const ENTERPRISE: [&str; 5] = ["employeeNumber", "costCenter", "organization", "division", "department"];
 
@@ -124,6 +127,9 @@ impl Path {
             let Value::Array(list) = list else { return Err("two columns fill it differently".to_owned()) };
             if list.iter().any(|one| one.get("value") == Some(&value)) {
                 return Ok(());
+            }
+            if list.len() >= VALUES_MAX {
+                return Err(format!("it has more than {VALUES_MAX} values"));
             }
             let mut one = Map::new();
             one.insert("value".to_owned(), value);

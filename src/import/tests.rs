@@ -196,6 +196,36 @@ fn a_formula_is_text_and_told_but_a_phone_number_is_none() {
 }
 
 #[test]
+fn a_bomb_is_read_up_to_a_bound_in_every_format() {
+    let mistakes = |lines: &str| lines.repeat(PROBLEMS_MAX + 50);
+    for (format, text) in [
+        (Format::Csv, format!("userName,title\n{}", mistakes("a\n"))),
+        (Format::Jsonl, mistakes("1\n")),
+        (Format::Scim, mistakes("{}")),
+        (Format::Scim, format!("[{}1]", mistakes("1,"))),
+        (Format::Ldif, mistakes("x: y\n\n")),
+    ] {
+        let reading = read_text(format, &text);
+        assert_eq!(reading.problems.len(), PROBLEMS_MAX + 1, "{format}");
+        let last = &reading.problems[PROBLEMS_MAX].message;
+        assert!(reading.is_cut && last.contains("reading ends here"), "{format}: {last}");
+    }
+    let formulas = format!("userName,title\n{}", "a,=1\n".repeat(NOTES_MAX + 50));
+    assert_eq!(read_text(Format::Csv, &formulas).notes.len(), NOTES_MAX);
+}
+
+#[test]
+fn values_and_headings_without_number_cost_no_quadratic_time() {
+    let mails: Vec<String> = (0..200_000).map(|n| format!("mail: a{n}@example.com\n")).collect();
+    let mails = mails.concat();
+    let entry = format!("dn: uid=a,dc=x\nobjectClass: person\nuid: a\n{mails}");
+    assert_eq!(mistakes(&read_text(Format::Ldif, &entry)), ["line 1|mail|it has more than 1000 values"]);
+    let headings: Vec<String> = (0..300_000).map(|n| format!("h{n}")).collect();
+    let reading = read_text(Format::Csv, &format!("userName,{}\n", headings.join(",")));
+    assert!(reading.problems[0].message.contains("no user"), "{:?}", reading.problems);
+}
+
+#[test]
 fn a_mapping_says_what_columns_become() {
     let mapping = Mapping::parse(
         "separator = \"|\"\ngroups = \"G\"\n[columns]\n\"A\" = [\"userName\", \"emails[type eq \\\"home\\\"].value\"]\n\

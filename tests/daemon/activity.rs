@@ -386,3 +386,26 @@ fn replay_says_what_is_otherwise_and_ends_with_1() {
     assert_eq!(unheard.status.code(), Some(1), "nothing came: {}", String::from_utf8_lossy(&unheard.stderr));
     assert_eq!(daemon.cli(&["capture", "--directory", "nobody"]).status.code(), Some(1));
 }
+
+#[test]
+fn a_trace_cannot_have_the_token_shown() {
+    let daemon = Daemon::start("");
+    let directory = daemon.add_directory("Acme", "okta");
+    let file = daemon.path("trace.json");
+    let trace = json!({"name": "one", "idp": "okta", "steps": [
+        {"name": "show it", "request": {"method": "GET", "path": "/Users?x=${token}", "body": null}, "expect": {"status": [404]}},
+        {"name": "keep it", "request": {"method": "POST", "path": "/Users", "body": {"userName": "${token}"}}, "expect": {"status": [404]}}]});
+    std::fs::write(&file, trace.to_string()).unwrap();
+    std::fs::write(daemon.path("token"), &directory.token).unwrap();
+    let token = daemon.path("token");
+    let url = ["--url", &directory.base_url, "--token-file", token.to_str().unwrap()];
+    for more in ["--verbose", "--json"] {
+        let mut args = vec!["replay", file.to_str().unwrap(), more];
+        args.extend(url);
+        let out = daemon.cli(&args);
+        let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{text}");
+        assert!(!text.contains(&directory.token) && text.contains("unresolved ${token}"), "{text}");
+    }
+    assert_eq!(daemon.scim(&directory).get("/Users").expect(200).json()["totalResults"], 0);
+}

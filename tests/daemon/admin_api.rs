@@ -80,6 +80,17 @@ fn each_role_may_do_its_own_and_log_and_chain_bear_the_name() {
 }
 
 #[test]
+fn the_log_names_the_client_behind_a_proxy() {
+    let (daemon, listen) = api::start("admin: trusted_proxies = [\"127.0.0.1\"]\n");
+    let headers = [("Authorization", &*basic("ops", "no password")), ("X-Forwarded-For", "192.0.2.77")];
+    assert_eq!(Client::new(listen).send("GET", "/api/v1/status", &headers, None).unwrap().status, 401);
+    wait_until("the line", || daemon.log().contains("192.0.2.77"));
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("192.0.2.77")).unwrap();
+    assert!(line.contains("admin request") && line.contains("status=401"), "{line}");
+}
+
+#[test]
 fn users_and_passwords_change_with_a_reload_and_a_bad_file_changes_nothing() {
     let (daemon, listen) = api::start("");
     let (old, new) = (basic("ops", PASSWORD), basic("ops", "another long password"));
@@ -452,6 +463,9 @@ fn directories_and_tokens(town: &mut Town) {
     town.refuses(400, "PATCH", "directories/second", json!({}));
     town.refuses(404, "PATCH", "directories/none", json!({"name": "x"}));
     town.api.post("rebaselines", json!({"directory": "acme", "seconds": 3_600})).expect(201);
+    for seconds in [0, 400 * 86_400, u64::MAX] {
+        town.refuses(400, "POST", "rebaselines", json!({"directory": "acme", "seconds": seconds}));
+    }
     town.api.get("directories/acme");
     let token = town.api.post("tokens", json!({"directory": "acme", "note": "rotation"})).expect(201).json();
     town.api.post("tokens", json!({"reader": "fleet", "expires": "2999-01-01T00:00:00Z"})).expect(201);

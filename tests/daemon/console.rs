@@ -175,6 +175,18 @@ fn a_new_session_is_made_at_every_sign_in() {
 }
 
 #[test]
+fn a_stranger_is_read_no_more_than_the_form_that_signs_in() {
+    let stage = Stage::start("");
+    let mut stranger = stage.browser();
+    let large = format!("name={}", "a".repeat(64 << 10));
+    assert_eq!(stranger.send("POST", "/sign-in", OURS, Some(&large)).status, 413);
+    assert_eq!(stranger.send("POST", "/add-directory", OURS, Some(&large)).status, 413);
+    // Whoever is signed in may send more: a list of people, ticked one by one.
+    let mut olga = stage.signed_in("olga");
+    assert_eq!(olga.send("POST", "/shut", OURS, Some(&large)).status, 403, "read, and its token is missing");
+}
+
+#[test]
 fn another_sites_form_does_nothing() {
     let stage = Stage::start("");
     let mut browser = stage.signed_in("ada");

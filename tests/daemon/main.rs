@@ -41,6 +41,7 @@ mod import;
 mod incident;
 mod installation;
 mod installer;
+mod json;
 mod keeping;
 mod lifecycle;
 mod listeners;

@@ -99,6 +99,14 @@ fn secrets_go_wherever_a_patch_names_them() {
 }
 
 #[test]
+fn under_the_key_of_an_errors_keyword_nothing_stays_but_a_keyword() {
+    let mut scrubber = Scrubber::inventing([3; 16]);
+    let made = scrubber.body(br#"[{"scimType":"uniqueness"},{"scimType":"Alexandra"}]"#).unwrap();
+    assert_eq!(made[0]["scimType"], "uniqueness");
+    assert!(!made.to_string().contains("Alexandra"), "{made}");
+}
+
+#[test]
 fn our_own_ids_stay_and_others_do_not() {
     let ours = "0197a3b0-1234-7abc-8def-0123456789ab";
     let mut scrubber = scrubber();

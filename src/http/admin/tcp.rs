@@ -16,7 +16,7 @@ use hyper::{Method, Request, Response};
 
 use super::{Session, Settings, Site, Visit};
 use crate::http::admin_api::{self, AdminError, AdminState, Caller, Refused, Reply, Users};
-use crate::http::answer::{Answer, discard, read_body};
+use crate::http::answer::{Answer, BodyError, discard, read_body};
 use crate::http::content::Content;
 use crate::http::limits::Settings as Limits;
 use crate::http::metrics::{OPENMETRICS, RequestLabels};
@@ -26,6 +26,9 @@ use crate::http::{framing, network};
 
 /// Largest body of a page's form.
 const FORM_BYTES_MAX: usize = 1 << 20;
+/// The same of somebody who is not signed in, who has nothing to send but the form that signs in. Many strangers at
+/// once must not fill the memory.
+const STRANGER_BYTES_MAX: usize = 16 << 10;
 
 /// The admin listener on TCP.
 pub struct AdminTcp {
@@ -57,6 +60,8 @@ struct From {
 struct Noted {
     route: Option<&'static str>,
     user: Option<String>,
+    /// The client's address, which behind a proxy is not the peer's.
+    address: Option<IpAddr>,
 }
 
 impl AdminTcp {
@@ -107,6 +112,7 @@ impl AdminTcp {
         }
         let running = self.running.load_full();
         let (from, asked) = Self::from(head, peer, &running);
+        noted.address = from.address;
         let refused = if !running.hosts.allows(head, asked.as_deref()) {
             Some((421, "this server does not go by that name", "name it in `[admin] public_url`"))
         } else if !running.allow_from.is_empty()
@@ -142,12 +148,17 @@ impl AdminTcp {
             return fault(path, 404, "there is nothing here", "the API stands below /api/v1/");
         };
         noted.route = Some("console");
-        match read_body(body, FORM_BYTES_MAX, &self.limits).await {
+        let is_stranger = !reads && site.session(head, from.address) == Session::None;
+        let limit = if is_stranger { STRANGER_BYTES_MAX } else { FORM_BYTES_MAX };
+        match read_body(body, limit, &self.limits).await {
             Ok(body) => {
                 let visit = Visit { head, body, address: from.address, secure: from.secure };
                 site.answer(visit).await
             }
-            Err(_) => fault(path, 400, "the body is too large, too slow or broken", ""),
+            Err(BodyError::TooLarge) => fault(path, 413, "the body is too large", ""),
+            Err(BodyError::TooSlow | BodyError::Broken) => {
+                fault(path, 400, "the body is too slow or broken", "")
+            }
         }
     }
 
@@ -261,7 +272,8 @@ impl AdminTcp {
         });
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let user = noted.user.as_deref().unwrap_or("-");
-        let address = peer.address.map_or_else(|| "-".to_owned(), |address| address.ip().to_string());
+        let address = noted.address.or_else(|| peer.address.map(|address| address.ip()));
+        let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
         if (method == "GET" || method == "HEAD") && status < 400 {
             tracing::debug!(request = %id, user, address, method, route, status, ms, "admin request");
         } else {
@@ -309,7 +321,11 @@ impl Handler for AdminTcp {
         let mut noted = Noted::default();
         let answer = survive(self.guarded(&head, body, peer, &mut noted), head.uri.path(), id.as_str()).await;
         self.note(&head, peer, &answer, &noted, id.as_str(), started);
-        answer.with(HeaderName::from_static("x-request-id"), id.as_str()).into_response()
+        answer
+            .with(HeaderName::from_static("x-request-id"), id.as_str())
+            // No page of another origin may load an answer, not even to look away from it.
+            .with(HeaderName::from_static("cross-origin-resource-policy"), "same-origin")
+            .into_response()
     }
 }
 

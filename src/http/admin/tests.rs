@@ -276,7 +276,8 @@ async fn metrics_are_for_this_machine_and_for_people_reasons_for_people_only() {
     assert_eq!((plain.status, plain.body.as_str()), (503, "not ready\n"));
     let told = web.send("GET", "/readyz", &[("authorization", &ops)], "").await;
     assert_eq!(told.body, "not ready: disk full\n");
-    assert_eq!(web.send("GET", "/metrics", &[], "").await.status, 200);
+    let metrics = web.send("GET", "/metrics", &[], "").await;
+    assert_eq!((metrics.status, metrics.header("cross-origin-resource-policy")), (200, Some("same-origin")));
     let through = [("x-forwarded-for", "192.0.2.1")];
     assert_eq!(web.send("GET", "/metrics", &through, "").await.status, 401, "a proxy is not this machine");
     let through = [("x-forwarded-for", "192.0.2.1"), ("authorization", ops.as_str())];

@@ -92,7 +92,7 @@ fn span(name: &str, text: &str) -> Result<Duration, AdminError> {
 
 async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
     let activity = &request.state.activity;
-    let wanted = wanted(request)?;
+    let mut wanted = wanted(request)?;
     let limit = usize::try_from(request.number("limit", 50)?.clamp(1, LIMIT_MAX)).unwrap_or(50);
     let wait = request.param("wait").map(|text| span("wait", text)).transpose()?.unwrap_or_default();
     let mut newest = activity.newest();
@@ -104,6 +104,8 @@ async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
         if !page.rows.is_empty() || wait.is_zero() {
             break page;
         }
+        // What was looked through once cannot match later: many who wait must not cost a look at everything each time.
+        wanted.after = wanted.after.max(Some(page.newest));
         tokio::select! {
             // Without a writer nothing will ever come.
             changed = newest.changed() => if changed.is_err() { break page },

@@ -58,8 +58,9 @@ impl std::fmt::Debug for FormKey {
 /// Whether the browser says that one of our own pages sent this. Nothing said is a no.
 ///
 /// Browsers send `Origin: null` from pages under `Referrer-Policy: no-referrer`, so that it stands only together with
-/// `Sec-Fetch-Site`, which no page can forge.
-pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
+/// `Sec-Fetch-Site`, which no page can forge. Where the browser speaks TLS (`is_secure`), a page of the same name that
+/// came in plain is somebody else's: whoever sits on the wire can make one.
+pub(super) fn is_same_origin(headers: &HeaderMap, is_secure: bool) -> bool {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     if site.is_some_and(|site| site != b"same-origin") {
         return false;
@@ -69,7 +70,8 @@ pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
         return site.is_some();
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let theirs = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let theirs = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let theirs = theirs.filter(|(scheme, _)| !is_secure || *scheme == "https").map(|(_, host)| host);
     !host.is_empty() && theirs.is_some_and(|theirs| theirs.eq_ignore_ascii_case(host))
 }
 
@@ -112,7 +114,7 @@ mod tests {
                 let name: hyper::header::HeaderName = name.parse().unwrap();
                 headers.insert(name, value.parse().unwrap());
             }
-            is_same_origin(&headers)
+            is_same_origin(&headers, true)
         };
         assert!(ask(&[("sec-fetch-site", "same-origin")]));
         assert!(ask(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), "under no-referrer");
@@ -123,6 +125,7 @@ mod tests {
             &[("origin", "null")],
             &[("origin", "https://evil.example.com")],
             &[("origin", "https://console.example.com")],
+            &[("origin", "http://console.example.com:8081")],
             &[("origin", "https://console.example.com:8081.evil.example.com")],
             &[("sec-fetch-site", "cross-site")],
             &[("sec-fetch-site", "same-site")],
@@ -132,5 +135,10 @@ mod tests {
         ] {
             assert!(!ask(bad), "{bad:?}");
         }
+        // In plain, or behind a proxy that says nothing of TLS, either may be ours.
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "localhost:8081".parse().unwrap());
+        headers.insert(ORIGIN, "http://localhost:8081".parse().unwrap());
+        assert!(is_same_origin(&headers, false) && !is_same_origin(&headers, true));
     }
 }

@@ -109,7 +109,8 @@ impl Console {
     /// `X-CSRF-Token`, and the browser's word.
     fn is_from_page(&self, head: &HeaderMap, session: SessionKey) -> bool {
         let token = head.get(csrf::HEADER).and_then(|token| token.to_str().ok());
-        self.forms.is_token(Some(session), token) && csrf::is_same_origin(head)
+        let is_secure = session::cookie(head).is_some_and(|(_, is_secure)| is_secure);
+        self.forms.is_token(Some(session), token) && csrf::is_same_origin(head, is_secure)
     }
 
     /// Whose session a request carries, if it still holds.
@@ -128,7 +129,7 @@ impl Console {
             return self.plain_fault(&Fault::new(405, "pages are read and forms are sent, nothing else", ""));
         }
         let form = if is_get { Vec::new() } else { form_pairs(body) };
-        if !is_get && !csrf::is_same_origin(&head.headers) {
+        if !is_get && !csrf::is_same_origin(&head.headers, visitor.is_secure) {
             let hint = "open the console by its own address, in one tab, and try again";
             return self.plain_fault(&Fault::new(403, "the browser says that another site sent this", hint));
         }

@@ -149,7 +149,6 @@ pub fn make(
     for record in &gathered.records {
         maker.record(tx, record)?;
     }
-    maker.names.close();
     maker.members(tx)?;
     if gathered.options.replace {
         maker.unnamed(tx)?;
@@ -172,19 +171,17 @@ struct Maker<'a> {
 #[derive(Default)]
 struct Names {
     /// From the record on: id or DN, externalId, folded userName or a group's displayName, a user's displayName.
-    by: [HashMap<String, Vec<usize>>; 4],
+    /// Two steps of each type at most: that is enough to know that a name is several's.
+    by: [HashMap<String, Vec<(ResourceType, usize)>>; 4],
 }
 
 impl Names {
-    fn note(&mut self, level: usize, name: &str, step: usize) {
-        if let Some(by) = self.by.get_mut(level) {
-            by.entry(name.to_owned()).or_default().push(step);
-        }
-    }
-
-    fn close(&mut self) {
-        for steps in self.by.iter_mut().flat_map(HashMap::values_mut) {
-            steps.dedup();
+    fn note(&mut self, level: usize, name: &str, kind: ResourceType, step: usize) {
+        let Some(by) = self.by.get_mut(level) else { return };
+        let known = by.entry(name.to_owned()).or_default();
+        let is_noted = known.last() == Some(&(kind, step));
+        if !is_noted && known.iter().filter(|(other, _)| *other == kind).count() < 2 {
+            known.push((kind, step));
         }
     }
 }
@@ -244,14 +241,13 @@ impl Maker<'_> {
         };
         text(own).clone_into(&mut step.name);
         for name in &record.names {
-            self.names.note(0, name, n);
+            self.names.note(0, name, record.kind, n);
         }
         let external = text("externalId");
         let key = format!("{}:{}", record.kind, fold(text(own)));
-        let twice = |names: &HashMap<String, Vec<usize>>, key: &str, steps: &[Step]| {
-            let first =
-                names.get(key)?.iter().find_map(|n| steps.get(*n).filter(|one| one.kind == record.kind))?;
-            Some(first.at.clone())
+        let twice = |names: &HashMap<String, Vec<(ResourceType, usize)>>, key: &str, steps: &[Step]| {
+            let (_, first) = names.get(key)?.iter().find(|(kind, _)| *kind == record.kind)?;
+            Some(steps.get(*first)?.at.clone())
         };
         let [_, externals, owns, _] = &self.names.by;
         let mut problems = Vec::new();
@@ -271,13 +267,13 @@ impl Maker<'_> {
             self.problem(&record.at, attribute, format!("this {attribute} was given before, at {first}"));
         }
         if !external.is_empty() {
-            self.names.note(1, external, n);
+            self.names.note(1, external, record.kind, n);
         }
         if !text(own).is_empty() {
-            self.names.note(2, &key, n);
+            self.names.note(2, &key, record.kind, n);
         }
         if !display.is_empty() {
-            self.names.note(3, &fold(display), n);
+            self.names.note(3, &fold(display), record.kind, n);
         }
     }
 
@@ -406,13 +402,11 @@ impl Maker<'_> {
         ];
         for (level, key) in keys {
             let Some(steps) = self.names.by.get(level).and_then(|by| by.get(&key)) else { continue };
-            let fits = |n: &&usize| {
-                let kind = self.plan.steps.get(**n).map(|step| step.kind);
-                reference.kind.is_none() || kind == reference.kind
-            };
+            let fits =
+                |(kind, _): &&(ResourceType, usize)| reference.kind.is_none_or(|wanted| wanted == *kind);
             let mut fitting = steps.iter().filter(fits);
             match (fitting.next(), fitting.next()) {
-                (Some(n), None) => return Ok(Ok(self.own(*n))),
+                (Some((_, n)), None) => return Ok(Ok(self.own(*n))),
                 (Some(_), Some(_)) => {
                     return Ok(Err(format!("member `{shown}` is the name of several in the file")));
                 }

@@ -131,6 +131,21 @@ fn an_ambiguous_a_wrong_and_an_own_name_are_mistakes() {
 }
 
 #[test]
+fn a_name_that_everybody_bears_is_found_ambiguous_without_a_look_at_everybody() {
+    let store = Store::new();
+    let users = (0..4_000).map(|n| json!({"userName": format!("u{n}"), "displayName": "Same"}).to_string());
+    let groups =
+        (0..200).map(|n| json!({"displayName": format!("G{n}"), "members": [{"value": "same"}]}).to_string());
+    let text = users.chain(groups).collect::<Vec<_>>().join("\n");
+    let found = problems(&store, &text);
+    assert_eq!(found.len(), 200);
+    assert!(
+        found.iter().all(|one| one.ends_with("member `same` is the name of several in the file")),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn nested_groups_are_made_from_the_inside_and_circles_are_closed_afterwards() {
     let store = Store::new();
     // A chain of a thousand, the outermost first, and a circle with a tail.

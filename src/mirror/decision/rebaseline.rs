@@ -1,6 +1,8 @@
 //! Re-baselines: an identity provider has to name everybody again within a time; who was not named is unconfirmed and
 //! loses access only once a person approves.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::model::{DirectoryId, ResourceId, Seq, Subject, Timestamp};
@@ -12,6 +14,9 @@ use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::restored;
 use crate::mirror::tx::{ReadTx, WriteTx};
 use crate::mirror::{Error, Refusal};
+
+/// Longest that one may be open: one that never ends would never say who was not named.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// A window that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +32,14 @@ pub struct Window {
 /// Opens a window, or begins it afresh.
 ///
 /// # Errors
-/// [`Refusal::Absent`] for an unknown directory, [`Refusal::Invalid`] for an end that is not after now.
+/// [`Refusal::Absent`] for an unknown directory, [`Refusal::Invalid`] for an end that is not after now, or over a year away.
 pub fn begin(tx: &mut WriteTx<'_>, id: &DirectoryId, ends: Timestamp) -> Result<Seq, Error> {
     let now = tx.now();
     if ends <= now {
         return Err(Refusal::Invalid("a re-baseline ends after now".into()).into());
+    }
+    if ends.since(now) > LONGEST {
+        return Err(Refusal::Invalid("a re-baseline ends within a year".into()).into());
     }
     let found = directory::find(tx, id)?;
     let found = found.ok_or_else(|| Refusal::Absent(format!("no directory `{id}`")))?;
