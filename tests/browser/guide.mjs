@@ -30,9 +30,12 @@ export const fileNames = (stage, all, none) => until(`a file with ${all} and wit
   return all.every((name) => text.includes(name)) && !none.some((name) => text.includes(name));
 });
 
+/** A page by its entry in the navigation. */
+export const enter = (page, name) => page.getByRole("navigation", { name: "Main" }).getByRole("link", { name, exact: true }).click();
+
 /** Adds the directory by its form; gives base URL and token as the page shows them. */
 export async function addDirectory(page, provider) {
-  await page.getByRole("link", { name: "Directory services", exact: true }).first().click();
+  await enter(page, "Directory services");
   await page.getByRole("link", { name: "+ Add directory service" }).first().click();
   await page.getByLabel(provider.choice, { exact: true }).check();
   await page.getByLabel("Name", { exact: true }).fill(provider.name);
@@ -98,15 +101,15 @@ async function go(stage, player, kind, provider) {
   await provider.test(it);
   await heading("Connection test received", live);
   assert.equal(await live.getByRole("heading", { name: "First user received" }).count(), 0);
-  if (provider.agent) assert.ok((await live.innerText()).includes(provider.agent));
+  if (provider.agent) assert.ok((await live.innerText()).includes(provider.agent), `the panel names ${provider.agent}: ${await live.innerText()}`);
   await shot("connection-test-received");
   await provider.user(it);
   await heading("First user received", live);
-  assert.ok((await live.innerText()).includes(provider.first));
+  assert.ok((await live.innerText()).includes(provider.shown), `the panel names ${provider.shown}: ${await live.innerText()}`);
   await shot("first-user");
   await provider.group(it);
   await heading("First group received", live);
-  assert.ok((await live.innerText()).includes(provider.crew));
+  assert.ok((await live.innerText()).includes(provider.crew), `the panel names ${provider.crew}: ${await live.innerText()}`);
   await shot("first-group");
   assert.equal(await page.evaluate(() => window.stayed), true, "all of it without a reload");
   assert.equal(await page.getByLabel("Token", { exact: true }).inputValue(), token);
@@ -121,7 +124,7 @@ async function go(stage, player, kind, provider) {
   await shot("directory");
 
   // People and groups.
-  await page.getByRole("link", { name: "Users", exact: true }).click();
+  await enter(page, "Users");
   await page.getByRole("link", { name: provider.first }).waitFor();
   assert.equal(await page.locator("#found tbody tr").count(), 1 + people.length);
   await shot("users");
@@ -129,27 +132,27 @@ async function go(stage, player, kind, provider) {
   await page.getByRole("heading", { name: "Roles, and why" }).waitFor();
   await page.getByRole("link", { name: provider.crew }).first().waitFor();
   await shot("user");
-  await page.getByRole("link", { name: "Groups", exact: true }).click();
+  await enter(page, "Groups");
   await page.getByRole("link", { name: provider.crew }).click();
   await page.getByText(`${1 + people.length} direct members`).waitFor();
   await shot("group");
 
   // Too many leave at once: they are held, and keep what they have.
   await provider.leave(it, people);
-  await until("a held plan", async () => (await stage.command("status")).targets.some((one) => one.held_removals === people.length || one.held_removals > 2));
-  const held = (await stage.command("status")).targets[0].held_removals;
-  const kept = people.filter((one) => one).map((one) => one.name);
-  await page.getByRole("link", { name: "Groups", exact: true }).click();
+  // (One by one, the first two are within the guard's limits and go.)
+  const held = await until("a held plan", async () => {
+    const [{ held_removals: count }] = (await stage.command("status")).targets;
+    const text = await written(stage);
+    return count > 2 && count === people.filter((one) => text.includes(one.name)).length && count;
+  });
+  assert.ok(held >= people.length - 2);
+  await enter(page, "Groups");
   const banner = page.getByRole("link", { name: `opa: ${held} removals` });
   await banner.waitFor();
   await shot("banner");
   await banner.click();
   await page.getByRole("heading", { name: "Held at opa" }).waitFor();
-  const waiting = await page.getByRole("checkbox").count();
-  assert.equal(waiting, held);
-  const text = await written(stage);
-  const names = kept.filter((name) => text.includes(name));
-  assert.ok(names.length >= held, "who is held keeps the access");
+  assert.equal(await page.getByRole("checkbox").count(), held);
   await shot("held");
 
   // One, then the rest.
@@ -164,7 +167,7 @@ async function go(stage, player, kind, provider) {
   assert.equal(await page.getByRole("link", { name: /^opa: \d+ removals?$/ }).count(), 0, "the banner is gone");
 
   // Who did it.
-  await page.getByRole("link", { name: "History", exact: true }).click();
+  await enter(page, "History");
   for (const reason of ["left the crew in June", "the crew is dissolved"]) {
     const entry = page.locator("ol.changes > li").filter({ hasText: reason });
     assert.match(await entry.locator(".by").innerText(), /by ada$/);

@@ -28,8 +28,9 @@ export class Provider {
   async play(name, { change, token = this.token, status } = {}) {
     const found = this.steps.find((one) => one.name === name);
     assert.ok(found, `the trace has no step “${name}”`);
-    const { method, path, headers, body } = filled(found.request, this.known);
-    const sent = change ? change(structuredClone(body)) : body;
+    const asked = structuredClone(found.request);
+    if (change) asked.body = change(asked.body);
+    const { method, path, headers, body: sent } = filled(asked, this.known);
     const answer = await fetch(this.base + path, {
       method,
       headers: { Accept: "application/scim+json", Authorization: `Bearer ${token}`, ...headers },
@@ -62,9 +63,9 @@ const operation = (value) => (body) => ({ ...body, Operations: [{ ...body.Operat
 /** How each provider does the same things; the words are its trace's. */
 export const PROVIDERS = {
   okta: {
-    choice: "Okta", vendor: "Okta", name: "Globex Workforce", id: "globex-workforce", crew: "Okta Crew b7", first: "dana.b7@example.com",
+    choice: "Okta", vendor: "Okta", name: "Globex Workforce", id: "globex-workforce", crew: "Okta Crew b7", first: "dana.b7@example.com", shown: "Dana Sample",
     agent: "Okta SCIM Client 1.0.0",
-    guide: ["SCIM connector base URL", "Unique identifier field for users"],
+    guide: ["SCIM 2.0 Base Url", "OAuth Bearer Token", "Test API Credentials"],
     test: async (it) => {
       await it.play("test connector configuration");
       await it.play("a filter that matches nobody");
@@ -93,7 +94,7 @@ export const PROVIDERS = {
     leave: (it) => it.play("Group Push: push now, the whole list"),
   },
   entra: {
-    choice: "Microsoft Entra ID", vendor: "Microsoft Entra ID", name: "Initech", id: "initech", crew: "Field Crew b7", first: "mira.b7@example.com",
+    choice: "Microsoft Entra ID", vendor: "Microsoft Entra ID", name: "Initech", id: "initech", crew: "Field Crew b7", first: "mira.b7@example.com", shown: "Mira Vale",
     agent: "", guide: ["Tenant URL", "Secret Token"],
     test: async (it) => {
       await it.play("test connection: look up a user that cannot exist");
