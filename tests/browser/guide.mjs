@@ -16,14 +16,14 @@ name = "crew"
 groups = ["${provider.crew}"]
 directories = ["${provider.id}"]
 [[target]]
-name = "opa"
+name = "gateway"
 type = "file"
-format = "opa-data"
-path = "${stage.file("out/access.json")}"
+format = "nginx-map"
+path = "${stage.file("out/gateway.map")}"
 wait = { revoke = "10ms", min = "20ms", max = "200ms" }
 `;
 
-export const written = (stage) => readFile(stage.file("out/access.json"), "utf8").catch(() => "");
+export const written = (stage) => readFile(stage.file("out/gateway.map"), "utf8").catch(() => "");
 /** Waits until the file names all of some people and none of others. */
 export const fileNames = (stage, all, none) => until(`a file with ${all} and without ${none}`, async () => {
   const text = await written(stage);
@@ -44,6 +44,14 @@ export async function addDirectory(page, provider) {
   const [base, token] = await Promise.all(["Base URL", "Token"].map((label) => page.getByLabel(label, { exact: true }).inputValue()));
   return { base, token };
 }
+
+/** Waits until those of `people` that the file still names are all held, each with a group and a role; gives how many. */
+export const heldPeople = (stage, people) => until("a held plan", async () => {
+  const [{ held_removals: removals }] = (await stage.command("status")).targets;
+  const text = await written(stage);
+  const count = people.filter((one) => text.includes(one.name)).length;
+  return removals > 0 && removals === 2 * count && count;
+});
 
 /** On the page of what is held: ticks one person, or takes all, and says yes. */
 export async function letGo(page, who, reason) {
@@ -140,18 +148,14 @@ async function go(stage, player, kind, provider) {
   // Too many leave at once: they are held, and keep what they have.
   await provider.leave(it, people);
   // (One by one, the first two are within the guard's limits and go.)
-  const held = await until("a held plan", async () => {
-    const [{ held_removals: count }] = (await stage.command("status")).targets;
-    const text = await written(stage);
-    return count > 2 && count === people.filter((one) => text.includes(one.name)).length && count;
-  });
+  const held = await heldPeople(stage, people);
   assert.ok(held >= people.length - 2);
   await enter(page, "Groups");
-  const banner = page.getByRole("link", { name: `opa: ${held} removals` });
+  const banner = page.getByRole("link", { name: `gateway: ${2 * held} removals` });
   await banner.waitFor();
   await shot("banner");
   await banner.click();
-  await page.getByRole("heading", { name: "Held at opa" }).waitFor();
+  await page.getByRole("heading", { name: "Held at gateway" }).waitFor();
   assert.equal(await page.getByRole("checkbox").count(), held);
   await shot("held");
 
@@ -164,7 +168,7 @@ async function go(stage, player, kind, provider) {
   await page.getByText("Nothing is held any more.").first().waitFor();
   await shot("all-let-go");
   await fileNames(stage, [provider.first], [one, ...rest]);
-  assert.equal(await page.getByRole("link", { name: /^opa: \d+ removals?$/ }).count(), 0, "the banner is gone");
+  assert.equal(await page.getByRole("link", { name: /^gateway: \d+ removals?$/ }).count(), 0, "the banner is gone");
 
   // Who did it.
   await enter(page, "History");

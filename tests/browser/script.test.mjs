@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addDirectory, enter, fileNames, letGo, withFile } from "./guide.mjs";
+import { addDirectory, enter, fileNames, heldPeople, letGo, withFile } from "./guide.mjs";
 import { Provider, PROVIDERS } from "./idp.mjs";
 import { scene } from "./play.mjs";
-import { until } from "./stage.mjs";
 
 test("what the script adds: search as one types, a question first, looking on only while somebody looks", { timeout: 120_000 }, () =>
   scene("script", { as: "ada" }, async (stage, { page, shot, go }) => {
@@ -88,11 +87,10 @@ test("without JavaScript: a directory service is added, a plan is decided about"
     assert.equal(await page.locator("#found tbody tr").count(), 1);
     await shot("search");
     await provider.leave(it);
-    await page.waitForURL(`${stage.url}/users?**`);
-    await until("a held plan", async () => (await stage.command("status")).targets.some((one) => one.held_removals === names.length));
+    assert.equal(await heldPeople(stage, people), people.length);
     await page.reload();
-    await page.getByRole("link", { name: `opa: ${names.length} removals` }).click();
-    await page.getByRole("heading", { name: "Held at opa" }).waitFor();
+    await page.getByRole("link", { name: `gateway: ${2 * names.length} removals` }).click();
+    await page.getByRole("heading", { name: "Held at gateway" }).waitFor();
     await shot("held");
     await letGo(page, names[0], "one");
     await fileNames(stage, names.slice(1), [names[0]]);
