@@ -280,6 +280,10 @@ fn without_tests(file: &Path, text: &str) -> String {
     let mut from = 0;
     while let Some(at) = cut(&code, from..).find("#[cfg(test)]").map(|at| at + from) {
         let end = match (cut(&code, at..).find('{'), cut(&code, at..).find(';')) {
+            // A field, in a type or where one is made.
+            _ if is_field(cut(&code, at + "#[cfg(test)]".len()..)) => {
+                at + cut(&code, at..).find(',').map_or(0, |comma| comma + 1)
+            }
             (Some(open), semicolon) if semicolon.is_none_or(|semicolon| open < semicolon) => {
                 at + open + block_length(cut(&code, at + open..))
             }
@@ -291,6 +295,13 @@ fn without_tests(file: &Path, text: &str) -> String {
         from = at + blank.len();
     }
     code
+}
+
+/// Whether the code begins with `name:` and not with a path or an item.
+fn is_field(code: &str) -> bool {
+    let code = code.trim_start();
+    let rest = code.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+    rest.len() < code.len() && rest.starts_with(':') && !rest.starts_with("::")
 }
 
 /// Bytes from an opening brace to behind its closing one.

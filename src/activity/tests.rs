@@ -158,7 +158,7 @@ fn bodies_are_kept_only_while_somebody_asked() {
     let folder = tempfile::tempdir().unwrap();
     let activity = Activity::start(&folder.path().join("a.jsonl"), Settings::default(), clock.clone());
     assert!(!activity.wants_bodies(&directory()));
-    let shown = activity.record(directory(), Duration::from_secs(60), "uid:0".into()).unwrap();
+    let shown = activity.record(directory(), Duration::from_mins(1), "uid:0".into()).unwrap();
     assert_eq!(shown["running"], true);
     assert!(activity.wants_bodies(&directory()));
     let raw = |body: &str| Raw {
@@ -187,7 +187,7 @@ fn a_recording_becomes_a_trace_that_makes_what_was_there_before() {
     let clock = clock();
     let folder = tempfile::tempdir().unwrap();
     let activity = Activity::start(&folder.path().join("a.jsonl"), Settings::default(), clock.clone());
-    activity.record(directory(), Duration::from_secs(60), "uid:0".into()).unwrap();
+    activity.record(directory(), Duration::from_mins(1), "uid:0".into()).unwrap();
     let (new, group) = ("0197a3b0-1234-7abc-8def-aaaaaaaaaaaa", "0197a3b0-1234-7abc-8def-bbbbbbbbbbbb");
     let mut n = 0;
     let mut tell = |method, route, target: String, status, body: Value, answer: Value| {

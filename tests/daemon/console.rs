@@ -38,7 +38,7 @@ impl Stage {
 
     /// A browser that nobody has signed in with.
     fn browser(&self) -> Browser {
-        Browser { client: Client::new(self.address), address: self.address, cookie: None }
+        Browser { client: Client::new(self.address), cookie: None }
     }
 
     fn signed_in(&self, name: &str) -> Browser {
@@ -58,7 +58,6 @@ fn configure(daemon: &Daemon, address: SocketAddr, roles: &[(&str, &str)], extra
 
 struct Browser {
     client: Client,
-    address: SocketAddr,
     cookie: Option<String>,
 }
 
@@ -295,8 +294,8 @@ fn who_may_only_look_is_offered_nothing_else() {
     let stage = Stage::start("");
     let mut vic = stage.signed_in("vic");
     let page = vic.get("/").expect(200).text();
-    assert!(!page.contains("/directories/new") && page.contains("It takes the role"), "{page}");
-    assert!(stage.signed_in("ada").get("/").text().contains("/directories/new"));
+    assert!(!page.contains("/add-directory") && page.contains("It takes the role"), "{page}");
+    assert!(stage.signed_in("ada").get("/").text().contains("/add-directory"));
     assert!(!vic.get("/health").expect(200).text().contains("online=true"));
     assert!(stage.signed_in("olga").get("/health").text().contains("online=true"));
     vic.get("/api/v1/doctor?online=true").expect(403);

@@ -338,6 +338,8 @@ fn a_program_takes_events_in_order_and_is_tried_again() {
     let took = daemon.read("took");
     assert!(took.find("alice").unwrap() < took.find("bob").unwrap());
     assert_eq!(daemon.target("prog")["type"], "exec");
+    // What the program wrote is there a moment before its end is recorded.
+    wait_until("both are done", || deliveries(&daemon, &["--state", "done"]).len() == 2);
     let done = deliveries(&daemon, &["--state", "done"]);
     let shown = daemon.cli_json(&["delivery", "show", text(&done[0]["id"])]);
     assert_eq!(shown["tried"][0]["answer"], "thanks\n");

@@ -78,7 +78,9 @@ fn shown(daemon: &Daemon, name: &str) -> Value {
 
 #[test]
 fn every_format_moves_the_same_company_in_and_a_second_run_changes_nothing() {
-    let cases: [(&str, &[&str], &[&str], u64, u64); 6] = [
+    /// A file, further words of the command, names that must be there, users and groups.
+    type Case = (&'static str, &'static [&'static str], &'static [&'static str], u64, u64);
+    let cases: [Case; 6] = [
         ("company.json", &[], &["ada@example.com", "bob@example.com"], 3, 2),
         ("company.jsonl", &[], &["ada@example.com", "bob@example.com"], 3, 2),
         ("openldap.ldif", &[], &["ada", "bob"], 3, 3),

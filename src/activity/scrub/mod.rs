@@ -29,6 +29,23 @@ pub(crate) const ELIDED: &str = "…";
 /// A moment for every moment.
 const MOMENT: &str = "2026-01-02T03:04:05Z";
 
+/// What an error's `scimType` can be (RFC 7644 §3.12, RFC 9865 §2.1); anything else there is somebody's value.
+const SCIM_TYPES: [&str; 13] = [
+    "invalidFilter",
+    "tooMany",
+    "uniqueness",
+    "mutability",
+    "invalidSyntax",
+    "invalidPath",
+    "noTarget",
+    "invalidValue",
+    "invalidVers",
+    "sensitive",
+    "invalidCursor",
+    "expiredCursor",
+    "invalidCount",
+];
+
 /// Keys whose values are secrets, folded.
 const SECRETS: [&str; 9] = [
     "password",
@@ -212,12 +229,15 @@ impl Scrubber {
                 .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
                 .and_then(|(_, value)| value.as_str())
         };
-        let of_path = named("op").and(named("path")).map(last_name);
+        // Elsewhere what is called a path is somebody's value.
+        let is_operation =
+            ["op", "method"].iter().any(|key| named(key).is_some_and(|word| is_kept(key, word)));
+        let of_path = named("path").filter(|_| is_operation).map(last_name);
         let mut out = Map::with_capacity(object.len());
         for (name, value) in object {
             let folded = last_name(&name);
             let value = match (folded.as_str(), value) {
-                ("path", Value::String(path)) => Value::String(self.path(&path)),
+                ("path", Value::String(path)) if is_operation => Value::String(self.path(&path)),
                 ("value", value) => self.json(of_path.as_deref().unwrap_or(key), value),
                 (folded, value) => self.json(folded, value),
             };
@@ -427,7 +447,7 @@ fn is_kept(key: &str, text: &str) -> bool {
         "type" | "resourcetype" | "usertype" | "schema" => {
             one_of(&TYPES) || text.starts_with("urn:ietf:params:scim:")
         }
-        "scimtype" => text.len() <= 20 && text.chars().all(|c| c.is_ascii_alphabetic()),
+        "scimtype" => one_of(&SCIM_TYPES),
         "status" => text.len() == 3 && text.chars().all(|c| c.is_ascii_digit()),
         "version" => is_version(text),
         _ => false,

@@ -54,7 +54,7 @@ pub const CODES: [(&str, &str); 18] = [
     ("D007", "the state directory's disk has room"),
     ("D008", "the mirror's write-ahead log is not too long"),
     ("D009", "the clock can be believed"),
-    ("D010", "certificates are valid for a while"),
+    ("D010", "certificates of the listeners and their `client_ca` are valid for a while"),
     ("D011", "folders of file targets can be written"),
     ("D012", "the daemon answers"),
     ("D013", "targets hold what they should"),

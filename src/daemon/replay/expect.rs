@@ -184,7 +184,7 @@ mod tests {
         Answer { status, headers: vec![("content-type".into(), "application/scim+json".into())], body }
     }
 
-    fn problems(expect: Value, answer: &Answer) -> Vec<String> {
+    fn problems(expect: &Value, answer: &Answer) -> Vec<String> {
         let variables = Variables::from([("u".to_owned(), json!("7"))]);
         check(&json!({ "expect": expect }), answer, &variables).unwrap()
     }
@@ -194,7 +194,7 @@ mod tests {
         let found = answer(200, json!({"id": "7", "n": 1, "list": [{"a": 1, "b": "x"}], "none": []}));
         let good = json!({"status": [200, 204], "header": {"Content-Type": "^application/"}, "absent": ["/no", "/none"],
             "json": {"/id": "${u}", "/n": 1, "/list": {"$count": 1, "$contains": {"a": 1}}, "/none": {"$count": 0}, "/list/0/b": {"$regex": "^x$"}}});
-        assert_eq!(problems(good, &found), Vec::<String>::new());
+        assert_eq!(problems(&good, &found), Vec::<String>::new());
         for bad in [
             json!({"status": 201}),
             json!({"header": {"Location": "."}}),
@@ -205,9 +205,9 @@ mod tests {
             json!({"json": {"/list": {"$contains": {"a": 2}}}}),
             json!({"json": {"/gone": {"$regex": "."}}}),
         ] {
-            assert_eq!(problems(bad.clone(), &found).len(), 1, "{bad}");
+            assert_eq!(problems(&bad, &found).len(), 1, "{bad}");
         }
-        assert_eq!(problems(json!({"json": {"/id": 1}}), &answer(204, Value::Null)), Vec::<String>::new());
+        assert_eq!(problems(&json!({"json": {"/id": 1}}), &answer(204, Value::Null)), Vec::<String>::new());
     }
 
     #[test]

@@ -236,13 +236,11 @@ pub trait Targets: Send + Sync {
     /// What is remembered of one target besides its status; null if nothing.
     fn detail(&self, target: TargetName) -> Answering<'_>;
     /// Why it holds removals back, and which, by person; `seen` is the hash of a plan somebody was shown.
-    fn held(&self, target: TargetName, seen: Option<String>) -> Answering<'_> {
-        let _unused = (target, seen);
+    fn held(&self, _target: TargetName, _seen: Option<String>) -> Answering<'_> {
         Box::pin(async { Ok(json!({ "removals": 0, "people": 0, "persons": [], "scopes": [] })) })
     }
     /// What lies at its destination: `member` names a file of a tree or set, `after` where the list of files goes on.
-    fn file(&self, target: TargetName, member: Option<String>, after: Option<String>) -> Answering<'_> {
-        let _unused = (target, member, after);
+    fn file(&self, _target: TargetName, _member: Option<String>, _after: Option<String>) -> Answering<'_> {
         Box::pin(async { Ok(Value::Null) })
     }
     /// Pins one target to an earlier version: `{"target","to_seq","seq","state","added","removed","error"}`.

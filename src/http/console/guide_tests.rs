@@ -5,7 +5,9 @@ fn id(text: &str) -> DirectoryId {
 }
 
 fn whole(document: &Document) -> String {
-    document.sections.iter().map(|section| format!("{}\n{}\n", section.title, section.html)).collect()
+    let sections =
+        document.sections.iter().map(|section| [section.title.as_str(), section.html.as_str()].join("\n"));
+    sections.collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn tags(text: &str) -> Vec<(String, String)> {
 fn attribute(rest: &str, name: &str) -> Option<String> {
     // Expressions made anew for each attribute of each page would take minutes.
     let at = rest.find(&format!(" {name}=\"")).or_else(|| rest.find(&format!("\n{name}=\"")))?;
-    rest[at..].split('"').nth(1).map(|value| value.replace("&#x2f;", "/"))
+    rest.get(at..)?.split('"').nth(1).map(|value| value.replace("&#x2f;", "/"))
 }
 
 #[test]
@@ -165,6 +165,7 @@ fn every_form_that_sends_something_has_the_token() {
 
 #[test]
 fn every_input_has_a_name_for_people() {
+    let wrapped = regex::Regex::new(r"(?s)<label(?:\s[^>]*)?>.*?</label>").unwrap();
     for (name, text) in pages() {
         let tags = tags(&text);
         let labelled: Vec<String> = tags
@@ -172,7 +173,6 @@ fn every_input_has_a_name_for_people() {
             .filter(|(tag, _)| tag == "label")
             .filter_map(|(_, rest)| attribute(rest, "for"))
             .collect();
-        let wrapped = regex::Regex::new(r"(?s)<label(?:\s[^>]*)?>.*?</label>").unwrap();
         let inside: String = wrapped.find_iter(&text).map(|found| found.as_str()).collect();
         for (tag, rest) in &tags {
             let is_field = matches!(tag.as_str(), "input" | "select" | "textarea");

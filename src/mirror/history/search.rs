@@ -57,13 +57,14 @@ impl Marks {
         for (column, pattern) in &self.0 {
             params.push(Param::Text(pattern));
             let at = params.len();
-            text += &if outer.is_empty() {
+            let condition = if outer.is_empty() {
                 format!(" AND {column} LIKE ?{at} ESCAPE '!'")
             } else {
                 format!(
                     " AND EXISTS (SELECT 1 FROM change c WHERE c.seq = {outer}.seq AND c.{column} LIKE ?{at} ESCAPE '!')"
                 )
             };
+            text += &condition;
         }
         text
     }

@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn text_is_bounded_and_bytes_are_not_shown() {
         let mut shown = blank();
-        let long: String = (0..600).map(|n| format!("line {n}\n")).collect();
+        let long: String = (0..600).map(|n| ["line ", &n.to_string(), "\n"].concat()).collect();
         put_text(&mut shown, long.as_bytes());
         assert_eq!((shown.lines.len(), shown.truncated), (LINES_MAX, true));
         let mut shown = blank();
@@ -390,7 +390,7 @@ mod tests {
         assert!(lines.contains(&DiffLine { sign: '+', text: "evil".into() }));
         assert!(lines.iter().all(|line| !line.text.contains("one-one") && !line.text.contains("two-two")));
         assert!(lines.iter().all(|line| line.sign != '-'));
-        let huge: String = (0..2_000).map(|n| format!("{n}\n")).collect();
+        let huge: String = (0..2_000).map(|n| n.to_string() + "\n").collect();
         assert_eq!(difference("", &huge).len(), DIFF_LINES_MAX + 1);
     }
 }

@@ -208,12 +208,11 @@ pub(in crate::http::console) async fn replay(call: &Call<'_>) -> Result<Shown, F
         "" => Value::Null,
         text => moment(call, text).map_or_else(|| text.into(), |at| at.to_string().into()),
     };
-    let sent = match refused {
-        Some(message) => Err(Fault::new(400, message, "")),
-        None => {
-            let body = json!({ "target": name, "from": number, "since": since });
-            call.send(Method::POST, "deliveries/replay", &body).await
-        }
+    let sent = if let Some(message) = refused {
+        Err(Fault::new(400, message, ""))
+    } else {
+        let body = json!({ "target": name, "from": number, "since": since });
+        call.send(Method::POST, "deliveries/replay", &body).await
     };
     match sent {
         Ok(report) => {

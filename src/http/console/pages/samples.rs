@@ -114,7 +114,7 @@ fn file_json(kind: Kind, diff_of: Option<&str>) -> Value {
 fn change_json(kind: Kind, n: usize) -> Value {
     json!({
         "seq": n, "at": AT, "kind": (["guard.approved", "user.updated", "group.updated", "subject.shut"][n % 4]),
-        "directory": "acme", "resource": if n % 4 == 0 { Value::Null } else { json!("0199") }, "object": kind.name,
+        "directory": "acme", "resource": if n.is_multiple_of(4) { Value::Null } else { json!("0199") }, "object": kind.name,
         "name": kind.name, "actor": "admin:ops", "request": kind.name, "erased": n == 1,
         "before": {"title": kind.name, "emails": [{"value": kind.name}]}, "after": {"title": null, "reason": kind.name},
         "members": [{"op": "add", "group": "g", "member": "m", "type": "user", "group_name": kind.name,

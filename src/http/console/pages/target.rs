@@ -296,10 +296,10 @@ pub(in crate::http::console) async fn forget(call: &Call<'_>) -> Result<Shown, F
         call.send(Method::POST, &format!("{}/forget", api(name)), &json!({ "delete": delete })).await?;
     let paths =
         |key: &str| view::list(&report, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-    let mut told = format!("Forgot {name}.");
-    if !view::list(&report, "deleted").is_empty() {
-        told += &format!(" Removed: {}.", paths("deleted"));
-    }
+    let told = match paths("deleted") {
+        none if none.is_empty() => format!("Forgot {name}."),
+        deleted => format!("Forgot {name}. Removed: {deleted}."),
+    };
     let hint = match view::list(&report, "left").len() {
         0 => String::new(),
         _ => format!("These stay: {}", paths("left")),
