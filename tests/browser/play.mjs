@@ -50,7 +50,7 @@ export async function play(stage, name, { as, ...options } = {}) {
     close: async (failed) => {
       if (failed) await page.screenshot({ path: path.join(out, "failed.png"), fullPage: true }).catch(() => {});
       await browser.close();
-      if (failed) throw faults.length ? Object.assign(failed, { message: `${failed.message}\nand the browser saw: ${faults.join("; ")}` }) : failed;
+      if (failed) throw faults.length ? new Error(`${failed.message}\nand the browser saw: ${faults.slice(0, 5).join("; ")}`, { cause: failed }) : failed;
       assert.deepEqual(faults, [], "the browser saw what it should not");
     },
   };
