@@ -1,7 +1,7 @@
 //! Looking somebody up by the beginning of a name: what a person types into a search box.
 //!
 //! Cost: four short scans of indexes (userName or displayName, externalId, e-mail), each of at most
-//! [`NARROW`] entries, and then the rows of one page. No document is read that is not shown, so that the size of
+//! `NARROW` entries, and then the rows of one page. No document is read that is not shown, so that the size of
 //! the directory does not matter; where a beginning fits more than that, the answer says that it was cut.
 
 use crate::model::{ResourceId, ResourceType, Timestamp};

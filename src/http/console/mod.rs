@@ -1,12 +1,12 @@
 //! The console: pages for a browser, made on the server, that work without JavaScript.
 //!
 //! A request passes, in this order: assets (anybody), the session, and for everything but GET the browser's word that
-//! one of our own pages sent it and the form's token; then the role its row in [`routes`] asks for; then its page. A
+//! one of our own pages sent it and the form's token; then the role its row in `routes` asks for; then its page. A
 //! page speaks to nothing but the admin API, with the signed-in person as caller, so that the API's rules, roles and
 //! records hold here too.
 //!
 //! INVARIANT: a GET changes nothing. Nothing a person or an identity provider wrote reaches a page unescaped, and the
-//! policy in [`headers`] would not run it if it did.
+//! policy in `headers` would not run it if it did.
 
 #![allow(dead_code, reason = "pages that come will use the rest")]
 

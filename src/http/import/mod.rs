@@ -1,6 +1,6 @@
 //! Moving in: what a file says of a directory, gathered, made into one plan, and carried out in one transaction.
 //!
-//! A file comes in pages under one id ([`Imports`]). [`plan`] puts each record through the same validation as a
+//! A file comes in pages under one id ([`Imports`]). `plan` puts each record through the same validation as a
 //! push and says what would be created, changed and left; [`apply`] does it. INVARIANTS: nothing is written before
 //! every record is valid and every member found; what is written is what was shown, or nothing; targets see the
 //! state before or after, since it is one transaction.
