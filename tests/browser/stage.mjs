@@ -23,6 +23,11 @@ const freePort = () => new Promise((done, failed) => {
   server.listen(0, "127.0.0.1", () => { const { port } = server.address(); server.close(() => done(port)); });
 });
 
+const isFree = (port) => new Promise((done, failed) => {
+  const server = net.createServer().once("error", failed);
+  server.listen(port, "127.0.0.1", () => server.close(done));
+});
+
 /** Waits until `probe` gives something, at most 20 seconds. */
 export async function until(what, probe) {
   const end = Date.now() + 20_000;
@@ -35,9 +40,10 @@ export async function until(what, probe) {
 }
 
 export class Stage {
-  /** Starts a daemon; with `seed` there are people in it. */
-  static async start({ seed = true } = {}) {
+  /** Starts a daemon; with `seed` there are people in it. `more` makes further configuration of the stage. */
+  static async start({ seed = true, more = () => "" } = {}) {
     const stage = new this();
+    stage.further = more;
     stage.dir = await mkdtemp(path.join(os.tmpdir(), "rosterd-browser-"));
     [stage.port, stage.scimPort] = [await freePort(), await freePort()];
     stage.url = `http://127.0.0.1:${stage.port}`;
@@ -52,9 +58,14 @@ export class Stage {
       });
     });
     await new Promise((done) => stage.receiver.listen(0, "127.0.0.1", done));
-    await stage.configure(seed);
-    await stage.run();
-    if (seed) await stage.seed();
+    try {
+      await stage.configure(seed);
+      await stage.run();
+      if (seed) await stage.seed();
+    } catch (error) {
+      await stage.stop();
+      throw error;
+    }
     return stage;
   }
 
@@ -114,7 +125,7 @@ listen = "127.0.0.1:${this.port}"
 ${people.join("")}
 [mirror]
 path = "${this.file("state/mirror.db")}"
-${withTargets ? targets + this.more() : ""}`);
+${withTargets ? targets + this.more() : ""}${this.further(this)}`);
   }
 
   /** More of the configuration. */
@@ -122,6 +133,9 @@ ${withTargets ? targets + this.more() : ""}`);
 
   async run() {
     this.process = spawn(BINARY, ["--config", this.file("rosterd.toml"), "serve"], { stdio: ["ignore", "pipe", "pipe"] });
+    // A test that is cut short takes its daemon along.
+    this.last = () => this.process.kill("SIGKILL");
+    process.once("exit", this.last);
     this.log = "";
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream.on("data", (piece) => { this.log += piece; });
@@ -204,12 +218,22 @@ ${withTargets ? targets + this.more() : ""}`);
     await until("a held plan", async () => (await status()).targets.some((one) => one.held_removals > 0));
   }
 
-  async stop() {
+  /** Ends the daemon alone; `run` starts it again on the same ports. */
+  async halt() {
+    if (!this.process) return;
+    process.removeListener("exit", this.last);
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     const ended = new Promise((done) => this.process.once("exit", done));
     this.process.kill("SIGTERM");
     await ended;
+  }
+
+  /** Ends everything; both ports are free afterwards, or it fails. */
+  async stop() {
+    await this.halt();
     this.receiver.closeAllConnections();
     this.receiver.close();
     await rm(this.dir, { recursive: true, force: true });
+    await Promise.all([this.port, this.scimPort].map(isFree));
   }
 }

@@ -29,14 +29,18 @@ function enhance(root) {
       time.title = (time.title || time.textContent) + " – " + here + " here";
     }
   }
-  // Only what scrolls takes the focus.
+  // Only what scrolls takes the focus; each by a name of its own.
+  const names = new Set(every("[role=region][aria-label]").map((box) => box.getAttribute("aria-label")));
   for (const box of every(".scroll, pre, .diff", root)) {
     if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) {
       box.tabIndex = 0;
       if (!box.hasAttribute("role")) box.setAttribute("role", "region");
       if (!box.hasAttribute("aria-label")) {
-        const caption = box.querySelector("caption");
-        box.setAttribute("aria-label", caption ? caption.textContent.trim() : "Text that scrolls");
+        const text = box.querySelector("caption")?.textContent.trim() || "Text that scrolls";
+        let name = text;
+        for (let n = 2; names.has(name); n += 1) name = text + " " + n;
+        names.add(name);
+        box.setAttribute("aria-label", name);
       }
     }
   }
@@ -211,9 +215,15 @@ document.addEventListener("keydown", (event) => {
 // The menu of a narrow screen.
 for (const button of every("[data-menu]")) {
   const menu = document.getElementById(button.getAttribute("aria-controls"));
-  button.addEventListener("click", () => {
-    const isOpen = menu.toggleAttribute("data-open");
+  const turn = (isOpen) => {
+    menu.toggleAttribute("data-open", isOpen);
     button.setAttribute("aria-expanded", String(isOpen));
+  };
+  button.addEventListener("click", () => turn(!menu.hasAttribute("data-open")));
+  button.parentElement.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.hasAttribute("data-open")) return;
+    turn(false);
+    button.focus();
   });
 }
 
