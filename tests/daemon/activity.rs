@@ -222,7 +222,8 @@ fn a_disk_that_hangs_holds_no_request_up_and_the_metric_counts_what_was_left_out
         let line = super::certificates::metric(&daemon, "rosterd_activity_dropped_total")?;
         line.rsplit(' ').next()?.parse::<u64>().ok()
     };
-    for _ in 0..50 {
+    // More than wait for the thread, and what it had taken before it hung.
+    for _ in 0..200 {
         for _ in 0..100 {
             scim.get("/ServiceProviderConfig").expect(200);
         }

@@ -195,7 +195,7 @@ fn a_mass_removal_is_reviewed_approved_for_one_and_then_for_the_rest() {
     assert!(plan.contains("Why they are held") && plan.contains("over the limit of 10%"), "{plan}");
     let last = name(19);
     assert!(plan.contains(&last) && plan.contains("the user is not active"));
-    let hash = field(&plan, "plan").unwrap();
+    let hash = field(&stage.browser("ada").get("/targets/file/plan"), "plan").unwrap();
     let found = olga.get("/targets/file/plan?q=user019");
     assert!(found.contains(&last) && !found.contains(&name(18)), "the filter");
 
@@ -217,7 +217,7 @@ fn a_mass_removal_is_reviewed_approved_for_one_and_then_for_the_rest() {
     assert_eq!(stage.held(), held - 2);
 
     let plan = olga.get("/targets/file/plan");
-    let hash = field(&plan, "plan").unwrap();
+    let hash = field(&stage.browser("ada").get("/targets/file/plan"), "plan").unwrap();
     let fields = [("plan", hash.as_str()), ("what", "all")];
     let asked = olga.post_with("/targets/file/plan", &plan, &fields).expect(200);
     let asked = page(&asked);
@@ -247,7 +247,7 @@ fn more_that_is_held_meanwhile_is_shown_before_anything_is_decided_and_all_is_re
     stage.accident(20);
     let mut olga = stage.browser("olga");
     let plan = olga.get("/targets/file/plan");
-    let hash = field(&plan, "plan").unwrap();
+    let hash = field(&stage.browser("ada").get("/targets/file/plan"), "plan").unwrap();
     let before = stage.held();
     for n in 20..30 {
         stage.scim.set_active(&stage.users[n].clone(), false);
@@ -262,7 +262,7 @@ fn more_that_is_held_meanwhile_is_shown_before_anything_is_decided_and_all_is_re
     }
     let now = stage.held();
     let plan = olga.get("/targets/file/plan");
-    let hash = field(&plan, "plan").unwrap();
+    let hash = field(&stage.browser("ada").get("/targets/file/plan"), "plan").unwrap();
     let asked =
         olga.post_with("/targets/file/plan", &plan, &[("plan", &hash), ("what", "reject")]).expect(200);
     let asked = page(&asked);
@@ -292,7 +292,7 @@ fn who_may_only_look_decides_nothing() {
         !plan.contains("name=\"what\"") && plan.contains("takes the role <code>operate</code>"),
         "no buttons"
     );
-    let hash = field(&plan, "plan").unwrap();
+    let hash = field(&stage.browser("ada").get("/targets/file/plan"), "plan").unwrap();
     for path in [
         "/targets/file/plan",
         "/targets/file/approve",
