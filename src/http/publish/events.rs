@@ -101,7 +101,6 @@ impl PublishApi {
     async fn poll(&self, call: &Call, question: Question) -> Answer {
         let until = Instant::now() + question.wait;
         let mut newest = self.sources.mirror.changes();
-        let mut stopping = self.sources.stopping.clone();
         let mut after = question.after;
         let mut place: Option<Place> = None;
         loop {
@@ -122,16 +121,11 @@ impl PublishApi {
                 answer.close = self.is_stopping();
                 return answer;
             }
-            if place.is_none() {
-                match self.wait_place() {
-                    Ok(taken) => place = Some(taken),
-                    Err(full) => return full,
-                }
+            if let Err(full) = self.take_place(&mut place) {
+                return full;
             }
-            tokio::select! {
-                changed = newest.changed() => if changed.is_err() { return told(&page) },
-                () = tokio::time::sleep_until(until) => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
+            if !self.changed(&mut newest, until).await {
+                return told(&page);
             }
         }
     }

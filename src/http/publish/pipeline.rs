@@ -13,7 +13,7 @@ use hyper::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::PublishApi;
 use super::sets::BODY_BYTES_MAX;
@@ -326,6 +326,28 @@ impl PublishApi {
                 Err(fault(429, "too many requests wait for news", "try again in a while")
                     .with(RETRY_AFTER, "30"))
             }
+        }
+    }
+
+    /// Sees to it that `place` is one, before the first wait of a request.
+    pub(super) fn take_place(&self, place: &mut Option<Place>) -> Result<(), Answer> {
+        if place.is_none() {
+            *place = Some(self.wait_place()?);
+        }
+        Ok(())
+    }
+
+    /// Waits for news, for `until` or for the daemon's end. False if no more news can come.
+    pub(super) async fn changed<T>(
+        &self,
+        news: &mut watch::Receiver<T>,
+        until: tokio::time::Instant,
+    ) -> bool {
+        let mut stopping = self.sources.stopping.clone();
+        tokio::select! {
+            changed = news.changed() => changed.is_ok(),
+            () = tokio::time::sleep_until(until) => true,
+            _ = stopping.wait_for(|stop| *stop) => true,
         }
     }
 

@@ -57,7 +57,6 @@ impl PublishApi {
     async fn wait_for_sets(&self, call: &Call, events: usize, wait: Duration) -> Answer {
         let until = Instant::now() + wait;
         let mut newest = self.sources.mirror.changes();
-        let mut stopping = self.sources.stopping.clone();
         let mut place: Option<Place> = None;
         loop {
             newest.borrow_and_update();
@@ -78,16 +77,11 @@ impl PublishApi {
                 answer.close = self.is_stopping();
                 return answer;
             }
-            if place.is_none() {
-                match self.wait_place() {
-                    Ok(taken) => place = Some(taken),
-                    Err(full) => return full,
-                }
+            if let Err(full) = self.take_place(&mut place) {
+                return full;
             }
-            tokio::select! {
-                changed = newest.changed() => if changed.is_err() { return told(&handed) },
-                () = tokio::time::sleep_until(until) => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
+            if !self.changed(&mut newest, until).await {
+                return told(&handed);
             }
         }
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, RETRY_AFTER};
 use hyper::http::request::Parts;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::condition::{Condition, last_modified, tag};
@@ -48,25 +47,12 @@ impl PublishApi {
             if self.is_stopping() || until <= Instant::now() {
                 return request.unchanged(&shown, now, self.is_stopping());
             }
-            if place.is_none() {
-                match self.wait_place() {
-                    Ok(taken) => place = Some(taken),
-                    Err(full) => return full,
-                }
+            if let Err(full) = self.take_place(&mut place) {
+                return full;
             }
             if !self.changed(&mut seen, until).await {
                 return nowhere();
             }
-        }
-    }
-
-    /// Waits for another edition, for `until` or for the daemon's end. False if the target is no longer published.
-    async fn changed(&self, seen: &mut watch::Receiver<Shown>, until: Instant) -> bool {
-        let mut stopping = self.sources.stopping.clone();
-        tokio::select! {
-            changed = seen.changed() => changed.is_ok(),
-            () = tokio::time::sleep_until(until) => true,
-            _ = stopping.wait_for(|stop| *stop) => true,
         }
     }
 }
