@@ -97,6 +97,17 @@ impl Stage {
         self.daemon.target("file")["held_removals"].as_u64().unwrap()
     }
 
+    /// Of whom something is held, sorted.
+    fn held_people(&self) -> Vec<String> {
+        let plan = self.daemon.cli_json(&["plan", "file"]);
+        let held = plan["targets"][0]["held_removals"].as_array().unwrap();
+        let mut people: Vec<String> =
+            held.iter().map(|one| one["subject"].as_str().unwrap().to_owned()).collect();
+        people.sort();
+        people.dedup();
+        people
+    }
+
     fn browser(&self, who: &str) -> Browser {
         Browser::sign_in(self.console, who)
     }
@@ -193,17 +204,19 @@ fn a_mass_removal_is_reviewed_approved_for_one_and_then_for_the_rest() {
     assert!(overview.contains("Removals are held") && overview.contains("/targets/file/plan"), "the banner");
     let plan = olga.get("/targets/file/plan");
     assert!(plan.contains("Why they are held") && plan.contains("over the limit of 10%"), "{plan}");
-    let last = name(19);
-    assert!(plan.contains(&last) && plan.contains("the user is not active"));
+    // Whom the urgent budget let go depends on how the changes fell into runs.
+    let people = stage.held_people();
+    let [other, .., last] = people.as_slice() else { panic!("two at least: {people:?}") };
+    assert!(people.iter().all(|name| plan.contains(name)) && plan.contains("the user is not active"));
     let hash = field(&stage.browser("ada").get("/targets/file/plan"), "plan").unwrap();
-    let found = olga.get("/targets/file/plan?q=user019");
-    assert!(found.contains(&last) && !found.contains(&name(18)), "the filter");
+    let found = olga.get(&format!("/targets/file/plan?q={}", last.trim_end_matches("@example.com")));
+    assert!(found.contains(last) && !found.contains(other), "the filter");
 
     let person = field(&found, "subject").expect("a check box");
     let fields = [("plan", hash.as_str()), ("what", "chosen"), ("subject", person.as_str())];
     let asked = olga.post_with("/targets/file/plan", &plan, &fields).expect(200);
     let asked = page(&asked);
-    assert!(asked.contains("Approve 2 removals") && asked.contains(&last), "a role and a group: {asked}");
+    assert!(asked.contains("Approve 2 removals") && asked.contains(last), "a role and a group: {asked}");
     let fields = [("plan", hash.as_str()), ("subject", person.as_str()), ("reason", "left on Friday")];
     let done = olga.post("/targets/file/approve", &asked, &fields);
     assert!(done.contains("2 removals approved") && done.contains("To undo it"), "{done}");

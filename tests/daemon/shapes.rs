@@ -279,6 +279,24 @@ fn what_the_config_drops_is_orphaned_until_it_is_forgotten() {
 }
 
 #[test]
+fn an_edit_that_falls_into_a_run_is_told_and_put_right() {
+    // Its check, which runs between the look and the swap, plays the one who edits.
+    let script = "if [ -e {dir}/armed ]; then rm {dir}/armed; echo mallory > {dir}/out/ops; fi";
+    let mut company = Company::new(&plain("ops", &format!("check = [\"/bin/sh\", \"-c\", \"{script}\"]")));
+    company.is("out/ops", "alice@example.com\nbob@example.com\n");
+    std::fs::write(company.daemon.path("armed"), "").unwrap();
+    let (group, bob) = (company.deployers.clone(), company.bob.clone());
+    company.scim.remove_member(&group, &bob);
+    company.is("out/ops", "alice@example.com\n");
+    let told = wait_for("it is told", || {
+        let history = company.daemon.cli_json(&["history", "--limit", "1000"]);
+        history["changes"].as_array()?.iter().find(|one| one["kind"] == "target.drifted").cloned()
+    });
+    assert_eq!(told["after"]["action"], "repaired", "{told}");
+    assert_eq!(company.show("ops")["state"], "in_sync");
+}
+
+#[test]
 fn drift_is_shown_with_evidence_and_repaired_or_left() {
     let both = format!("{}{}", plain("ops", ""), plain("watched", "drift = \"report\""));
     let company = Company::new(&both);

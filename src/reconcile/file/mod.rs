@@ -16,6 +16,7 @@ mod restored;
 pub(super) mod run;
 mod set;
 mod show;
+mod single;
 pub(super) mod tree;
 pub(crate) mod unix_ids;
 pub(super) mod wish;

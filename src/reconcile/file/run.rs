@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::access::{Entitlement, View};
-use crate::downstream::file::{self, Applied, Digest, Expect, OnDisk};
 use crate::mirror::change::Kind;
-use crate::mirror::loaded;
 use crate::mirror::owned::{self, Owned};
 use crate::mirror::target::{self, Holding, Run, State as Saved};
 use crate::mirror::version::{self, Version};
@@ -22,15 +20,14 @@ use crate::reconcile::guard::verdict::{self, Guarded};
 use crate::reconcile::plan;
 use crate::reconcile::record::{self, Place, RUNS_KEPT, Stored};
 use crate::reconcile::restored;
-use crate::reconcile::settings::{Apply, Drift, FileSettings, Publish, Shape, TargetSettings};
+use crate::reconcile::settings::{Apply, FileSettings, Publish, Shape, TargetSettings};
 use crate::reconcile::shelf::Shelf;
 use crate::reconcile::snapshot::Snapshot;
 
 use super::drift;
-use super::look::{self, Evidence, Known, Seen, There};
+use super::look::{Evidence, Known};
 use super::make;
 use super::outcome::{Cause, Failed, Outcome};
-use super::parts::Content;
 use super::pin;
 use super::reload::Turn;
 use super::wish::Made;
@@ -214,57 +211,6 @@ impl FileRun<'_> {
         Some(format!("`{}` is no longer kept by this target; what lies there stays", place.path))
     }
 
-    fn single(&mut self, at: &At<'_>, made: Made) -> Result<Outcome, Failed> {
-        let saved = at.saved;
-        let disk = file::inspect(&self.file.spec).map_err(|error| Failed::from(&error, &made.problems))?;
-        let there = match &disk {
-            OnDisk::Absent => There::Absent,
-            OnDisk::File(facts) => There::File(facts.clone()),
-            OnDisk::Other(word) => There::Other(word),
-        };
-        let found = Found::of(&disk, saved, made.digest);
-        let known = Known::from([(String::new(), there.seen())]);
-        let is_news = saved.record.written.as_deref() != Some(made.digest.to_string().as_str());
-        let is_left = self.file.drift == Drift::Report && !is_news && !at.is_sync;
-        let drift: Vec<Evidence> = found
-            .is_drifted
-            .then(|| {
-                let (path, expected) =
-                    (self.file.spec.path.display().to_string(), saved.record.written.clone());
-                look::evidence(path, &there, expected, at.started, self.mends(at, is_left))
-            })
-            .into_iter()
-            .collect();
-        let quiet = |state: State| {
-            let error = (state == State::Foreign).then(|| {
-                let path = self.file.spec.path.display();
-                format!("`{path}` exists and is not ours; look at `rosterd plan {0}`, then `rosterd sync {0} --adopt`", self.name())
-            });
-            let (problems, on_disk) = (made.problems.clone(), known.clone());
-            Outcome { problems, on_disk, error, drift: drift.clone(), ..Outcome::of(state) }
-        };
-        if found.is_foreign && !at.adopt {
-            return self.told(at.snapshot, quiet(State::Foreign), at.started);
-        }
-        if self.settings.apply == Apply::Manual && !at.is_sync {
-            let state = match (found.is_wanted, found.is_drifted && !is_news) {
-                (true, _) => at.in_sync,
-                (false, true) => State::Drifted,
-                (false, false) => State::Pending,
-            };
-            return self.told(at.snapshot, quiet(state), at.started);
-        }
-        if found.is_drifted && is_left {
-            return self.told(at.snapshot, quiet(State::Drifted), at.started);
-        }
-        let expect =
-            if disk == OnDisk::Absent && !saved.record.adopted { Expect::Absent } else { Expect::Anything };
-        if found.is_foreign {
-            self.adopted(&[self.file.spec.path.display().to_string()])?;
-        }
-        self.put(at, made, found.is_wanted, expect, drift)
-    }
-
     /// Whether this run puts drift right.
     pub(super) fn mends(&self, at: &At<'_>, is_left: bool) -> bool {
         !is_left && (self.settings.apply != Apply::Manual || at.is_sync)
@@ -276,66 +222,6 @@ impl FileRun<'_> {
         self.mirror.write_blocking::<_, StoreError, _>(self.origin.clone(), move |tx: &mut WriteTx<'_>| {
             decision::record(tx, &Kind::TargetAdopted, &name, &detail).map(|_| ())
         })
-    }
-
-    /// Remembers what is about to be written: its digest, and what a reader to which it only adds will hold.
-    fn remember(&self, at: &At<'_>, made: &Made, is_wanted: bool) -> Result<(), StoreError> {
-        let digest = made.digest.to_string();
-        let is_told = is_wanted || record::intended(at.saved) == Some(digest.as_str());
-        let loaded = made.loaded.clone().filter(|one| one.before != one.after);
-        if is_told && loaded.is_none() {
-            return Ok(());
-        }
-        let name = self.name().clone();
-        record::update(self.mirror, self.name(), move |tx, saved| {
-            if let Some(one) = loaded {
-                loaded::save(tx, &name, &one.before, &one.after)?;
-                record::set_loaded(saved, false);
-            }
-            record::set_extra(saved, "intended", Some(digest.into()));
-            Ok(())
-        })
-    }
-
-    /// Puts the bytes in place, records it, reloads.
-    fn put(
-        &mut self,
-        at: &At<'_>,
-        made: Made,
-        is_wanted: bool,
-        expect: Expect,
-        drift: Vec<Evidence>,
-    ) -> Result<Outcome, Failed> {
-        self.remember(at, &made, is_wanted)?;
-        let Content::One(bytes) = &made.content else {
-            return Err(Failed::told("a file was drawn as several".into(), made.problems));
-        };
-        let check = |bytes: &[u8]| self.file.format.check(bytes, &self.file.options);
-        let applied = file::apply(&self.file.spec, bytes, expect, &check)
-            .map_err(|error| Failed::from(&error, &made.problems))?;
-        let swapped = match applied {
-            Applied::Swapped(swapped) => Some(swapped),
-            Applied::Unchanged => None,
-        };
-        let (published, since) = (self.published(bytes), self.since(at.saved, made.digest));
-        let digest = made.digest;
-        let seen = Seen::File(Some(made.digest), self.file.spec.mode);
-        let on_disk = Known::from([(String::new(), seen)]);
-        // A crash between the swap and its record leaves a file that nobody was told to load.
-        let is_unrecorded = record::intended(at.saved) == Some(made.digest.to_string().as_str());
-        let changed = swapped.is_some() || is_unrecorded;
-        let put = Put { made, changed, on_disk, drift, owned: Vec::new(), gone: Vec::new() };
-        let mut outcome = self.record(at, put)?;
-        if let Some(bytes) = published {
-            self.show(bytes, digest, since);
-        }
-        if let Some(swapped) = swapped {
-            // The swap is recorded; a version that could not be kept is worth a word and no more.
-            if let Err(error) = file::settle(&self.file.spec, &swapped, at.snapshot.seq().0) {
-                outcome.problems.push(error.to_string());
-            }
-        }
-        self.reload(at, outcome)
     }
 
     /// Records what is in place now: digest, holding, applied seq and whether a reload is owed, in one transaction.
@@ -500,35 +386,6 @@ impl FileRun<'_> {
             }
             Ok(())
         })
-    }
-}
-
-/// What lies at the destination, judged.
-struct Found {
-    /// It is what should be there.
-    is_wanted: bool,
-    /// It was never ours.
-    is_foreign: bool,
-    /// It was ours and is not what was written last.
-    is_drifted: bool,
-}
-
-impl Found {
-    fn of(disk: &OnDisk, saved: &Saved, wanted: Digest) -> Self {
-        let digest = match disk {
-            OnDisk::File(facts) => facts.digest,
-            OnDisk::Absent | OnDisk::Other(_) => None,
-        };
-        let hex = digest.map(|digest| digest.to_string());
-        let is_ours = hex.is_some()
-            && (hex.as_deref() == saved.record.written.as_deref()
-                || hex.as_deref() == record::intended(saved));
-        let is_wanted = digest == Some(wanted);
-        Self {
-            is_wanted,
-            is_foreign: matches!(disk, OnDisk::File(_)) && !saved.record.adopted && !is_ours && !is_wanted,
-            is_drifted: saved.record.adopted && !is_ours && !is_wanted,
-        }
     }
 }
 
