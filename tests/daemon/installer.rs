@@ -63,7 +63,15 @@ fn a_daemon_without_rights_keeps_a_file_of_root_true() {
             .as_str()
             .is_some_and(|why| why.contains("systemctl enable --now rosterd-install.socket"))
     });
+    let folders = |daemon: &Daemon| {
+        let report = daemon.cli(&["doctor", "--json"]).stdout;
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        let one = report["checks"].as_array().unwrap().iter().find(|one| one["code"] == "D011").cloned();
+        one.unwrap()["level"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(folders(&daemon), "fail");
     place.start(SSH);
+    assert_eq!(folders(&daemon), "ok", "the folder is root's, and nothing is wrong with that");
     assert!(daemon.cli(&["sync"]).status.success(), "{}", daemon.log());
     assert_eq!(read(), "alice@example.com\n");
     assert_eq!(owned(&file), (0, 0, 0o644));
