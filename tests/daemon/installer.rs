@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::daemon::{BINARY, Daemon, NOBODYS_UID};
 use crate::support::installer::{RootPlace, owned};
-use crate::support::wait_until;
+use crate::support::{edit, wait_until};
 
 const ROLE: &str = "[[role]]\nname = \"crew\"\ngroups = [\"Crew\"]\n";
 
@@ -79,7 +79,7 @@ fn a_daemon_without_rights_keeps_a_file_of_root_true() {
     wait_until("bob is in", || read() == "alice@example.com\nbob@example.com\n");
 
     // By hand, as root: drift, seen in a folder that the daemon cannot write to, and repaired.
-    std::fs::write(&file, "eve@example.com\n").unwrap();
+    edit(&file, "eve@example.com\n");
     wait_until("it is repaired", || read() == "alice@example.com\nbob@example.com\n");
 
     // Somebody that root's bounds keep out cannot keep those in who must go.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, leftovers};
-use crate::support::wait_until;
+use crate::support::{edit, wait_until};
 
 const FILE: &str = r#"
 [[role]]
@@ -137,7 +137,7 @@ fn a_file_edited_by_hand_is_put_right() {
     wait_until("the file", || holders(&daemon, "db-admin") == ["alice@example.com"]);
     let right = daemon.read("out/access.json");
     wait_until("in sync", || daemon.target("file")["state"] == "in_sync");
-    std::fs::write(daemon.path("out/access.json"), "{\"roles\": {\"db-admin\": [\"mallory\"]}}\n").unwrap();
+    edit(daemon.path("out/access.json"), "{\"roles\": {\"db-admin\": [\"mallory\"]}}\n");
     wait_until("the edit is undone", || daemon.read("out/access.json") == right);
     std::fs::remove_file(daemon.path("out/access.json")).unwrap();
     wait_until("the removal is undone", || daemon.read("out/access.json") == right);
