@@ -25,6 +25,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trouble;
 mod users;
 
 use std::fmt;
