@@ -39,14 +39,17 @@ enum Verb {
         #[command(flatten)]
         output: Json,
     },
-    /// All directories
-    #[command(after_help = "Example:\n  rosterd directory list --json")]
+    /// All directories: what each holds, and whether its requests are answered
+    #[command(after_help = "Example: which do not work as they should?\n  rosterd directory list --json | \
+        jq -r '.directories[] | select(.health.state != \"ok\") | .id + \": \" + .health.what'\n\n\
+        States: enabled; failing: the newest request failed and none has succeeded since; errors: some of the last hour \
+        failed; silent: quiet for longer than `expect_every`; re-baseline; disabled.")]
     List {
         #[command(flatten)]
         output: Json,
     },
-    /// One directory
-    #[command(after_help = "Example:\n  rosterd directory show acme-okta")]
+    /// One directory: base URL, what of its requests fails and what to do, who is not confirmed
+    #[command(after_help = "Example: why does nobody arrive?\n  rosterd directory show acme-okta")]
     Show {
         /// The directory's id
         #[arg(value_parser = parse_id)]

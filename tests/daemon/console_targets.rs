@@ -415,7 +415,7 @@ fn a_parked_delivery_is_looked_at_and_tried_again_by_form() {
     let mut olga = stage.browser("olga");
     let list = olga.get("/deliveries?state=parked");
     assert!(list.contains("user.created") && list.contains("/deliveries/app/resume"), "{list}");
-    assert!(list.contains(">user000@example.com</a>"), "by name, not by id alone: {list}");
+    assert!(list.contains(">alice@example.com</a>"), "by name, not by id alone: {list}");
     let (_, rest) = list.split_once("href=\"/deliveries/app/1-").expect("a parked one");
     let id = format!("1-{}", rest.split('"').next().unwrap());
     let shown = olga.get(&format!("/deliveries/app/{id}"));
