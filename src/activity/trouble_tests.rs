@@ -47,7 +47,9 @@ fn refused(minutes: i64, token: &str, ended: i64) -> Row {
 
 fn after(rows: &[Row]) -> Troubles {
     let mut troubles = Troubles::default();
-    rows.iter().for_each(|row| troubles.note(row));
+    for row in rows {
+        troubles.note(row);
+    }
     troubles
 }
 
@@ -100,7 +102,11 @@ fn answers_that_are_no_mistake_are_none() {
         // One operation of a bulk request.
         Row { status: 200, detail: Some("no".to_owned()), ..row(0) },
     ] {
-        assert_eq!(seen(&after(&[mistake.clone()]), 1).1, Some((Kind::Rejected, 0)), "{mistake:?}");
+        assert_eq!(
+            seen(&after(std::slice::from_ref(&mistake)), 1).1,
+            Some((Kind::Rejected, 0)),
+            "{mistake:?}"
+        );
     }
     assert_eq!(seen(&after(&[Row { status: 503, ..row(0) }]), 1).1, Some((Kind::Failed, 0)));
 }
