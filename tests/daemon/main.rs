@@ -60,4 +60,5 @@ mod shapes;
 mod telling;
 mod traces;
 mod traces_otlp;
+mod trouble;
 mod webhook;
