@@ -104,7 +104,11 @@ fn a_shut_takes_everybody_out_of_every_target_and_nothing_but_open_lets_them_in(
     scim.add_member(&group, &carol);
     for name in ["auto", "hang"] {
         wait_until("the addition is in", || holders(&daemon, name, "crew").len() == 3);
-        wait_until("and nothing is under way", || daemon.target(name)["state"] == "in_sync");
+        wait_until("and nothing is under way", || {
+            let (seq, shown) =
+                (daemon.cli_json(&["status"])["seq"].clone(), daemon.cli_json(&["target", "show", name]));
+            shown["applied_seq"] == seq && shown["reload_pending"] == false && shown["state"] == "in_sync"
+        });
     }
     std::fs::write(daemon.path("hang"), "").unwrap();
 
