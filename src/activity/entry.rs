@@ -13,6 +13,8 @@ use crate::model::{DirectoryId, RequestId, Timestamp, TokenId};
 
 /// Most of an error's detail that is kept, in characters.
 const DETAIL_CHARS_MAX: usize = 400;
+/// Most of path and query that is kept, in characters: somebody without a token may send 8 KiB of them each time.
+const PATH_CHARS_MAX: usize = 1_000;
 /// Longest client name that is kept.
 const AGENT_CHARS_MAX: usize = 120;
 
@@ -202,7 +204,7 @@ pub(super) fn row(id: u64, entry: Entry, recording: Option<(u64, &mut Scrubber)>
         client: entry.client,
         agent: entry.agent.and_then(|text| harmless(&text)),
         method: entry.method.to_owned(),
-        path: hidden.shown(path, query),
+        path: cut(hidden.shown(path, query), PATH_CHARS_MAX),
         route: entry.route.to_owned(),
         status: entry.status,
         ms: u64::try_from(entry.took.as_millis()).unwrap_or(u64::MAX),
@@ -212,6 +214,14 @@ pub(super) fn row(id: u64, entry: Entry, recording: Option<(u64, &mut Scrubber)>
         request_bytes: entry.request_bytes,
         answer_bytes: entry.answer_bytes,
         kept,
+    }
+}
+
+/// `text`, or its beginning and a mark that there was more.
+fn cut(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned() + ELIDED,
+        None => text,
     }
 }
 

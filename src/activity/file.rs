@@ -101,10 +101,19 @@ impl Log {
     }
 }
 
+/// A file of ours alone; no link is followed.
 fn open(path: &Path, is_new: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let options = if is_new { options.write(true).truncate(true) } else { options.append(true) };
-    options.create(true).mode(0o600).custom_flags(bits(rustix::fs::OFlags::NOFOLLOW)).open(path)
+    if is_new {
+        // Whatever was left there by a process that was killed, its mode included, goes.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => options.write(true).create_new(true),
+        };
+    } else {
+        options.append(true).create(true);
+    }
+    options.mode(0o600).custom_flags(bits(rustix::fs::OFlags::NOFOLLOW)).open(path)
 }
 
 fn bits(flags: rustix::fs::OFlags) -> i32 {

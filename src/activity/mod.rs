@@ -268,6 +268,12 @@ impl Activity {
         self.shared.newest.subscribe()
     }
 
+    /// How many wait for the next row.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.newest.receiver_count()
+    }
+
     /// The last recording of `directory` as a trace; `None` if there was none since the start.
     pub fn trace(&self, directory: &DirectoryId, kind: &str) -> Option<Value> {
         let about = self.shared.recordings.about(directory)?;

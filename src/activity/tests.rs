@@ -160,7 +160,29 @@ fn a_link_or_a_pipe_in_its_place_is_not_read() {
     let pipe = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RWXU, 0).unwrap();
     // Nobody writes to it: a daemon that opened it like a file would wait for ever.
-    assert!(all(&Activity::at_rest(path, Settings::default(), clock)).is_empty());
+    assert!(all(&Activity::at_rest(path.clone(), Settings::default(), clock)).is_empty());
+    std::fs::remove_file(&path).unwrap();
+    // What lies where the new file is made goes, with its mode.
+    let staged = folder.path().join("activity.jsonl.tmp");
+    std::os::unix::fs::symlink(&other, &staged).unwrap();
+    let mut log = super::file::Log::at(path.clone());
+    log.rewrite(0, b"new\n").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
+    assert_eq!(std::fs::read(&other).unwrap(), before, "written through the link");
+    std::fs::write(&staged, "old").unwrap();
+    std::fs::set_permissions(&staged, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    log.rewrite(0, b"newer\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_long_address_takes_a_bounded_place() {
+    let clock = clock();
+    let target = format!("/scim/v2/{}", "a/".repeat(4_000));
+    let row = entry::row(1, Entry { directory: None, target, ..entry(1, &*clock) }, None);
+    assert!(row.path.starts_with("/scim/v2/…/…/") && row.path.chars().count() <= 1_001, "{}", row.path.len());
+    assert!(!entry::row(2, entry(2, &*clock), None).path.ends_with(super::scrub::ELIDED));
 }
 
 #[test]
@@ -309,4 +331,44 @@ fn a_disk_that_hangs_keeps_no_request_waiting_and_what_is_left_out_is_counted() 
     assert!(kept < all(&activity).len() as u64);
     drop(activity);
     assert!(reader.join().unwrap().unwrap() > 0);
+}
+
+#[test]
+fn what_a_client_says_of_itself_and_what_an_error_quotes_is_kept_only_if_it_names_nobody() {
+    let clock = clock();
+    let agent = |text: &str| {
+        let agent = Some(text.to_owned());
+        entry::row(1, Entry { agent, ..entry(1, &*clock) }, None).agent
+    };
+    assert_eq!(agent("Okta SCIM Client 1.0.0").as_deref(), Some("Okta SCIM Client 1.0.0"));
+    for telling in ["dana@corp.test", "x\u{1b}[2J", &"a".repeat(41), &"a b ".repeat(40), "Häns", "<b>"] {
+        assert_eq!(agent(telling), None, "{telling}");
+    }
+    let detail = |text: &str| {
+        let error = Some(Bytes::from(json!({"detail": text, "scimType": "invalidValue"}).to_string()));
+        entry::row(1, Entry { error, ..entry(1, &*clock) }, None).detail.unwrap()
+    };
+    assert_eq!(detail("attribute `emails.value` is required"), "attribute `emails.value` is required");
+    assert_eq!(detail("`dana@corp.test` is given twice"), "`…` is given twice");
+    assert_eq!(detail(&format!("`{}` is given twice", "a".repeat(121))), "`…` is given twice");
+    let mut scrubber = scrub::Scrubber::inventing([1; 16]);
+    let mut header = |name: &'static str, value: &str| {
+        let raw = entry::Raw {
+            target: "/Users".to_owned(),
+            headers: vec![(name, value.to_owned())],
+            body: Bytes::new(),
+            answer: Bytes::new(),
+        };
+        let row = entry::row(1, Entry { raw: Some(raw), ..entry(1, &*clock) }, Some((1, &mut scrubber)));
+        row.kept.unwrap().headers.get(name).cloned()
+    };
+    for name in ["If-Match", "If-None-Match"] {
+        for good in ["*", "W/\"12\""] {
+            assert_eq!(header(name, good).as_deref(), Some(good));
+        }
+        for telling in ["dana", "W/\"dana\"", "\"12\", \"dana\"", "W/\"1234567890\""] {
+            assert_eq!(header(name, telling), None, "{name}: {telling}");
+        }
+    }
+    assert_eq!(header("Accept", "dana@corp.test"), None);
 }

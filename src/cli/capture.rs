@@ -56,10 +56,10 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<Exit, Error> {
     ));
     let waited = wait(&admin, &directories, args, &stopped);
     // Whatever ended the wait, nothing is kept longer than it has to be.
-    for id in &directories {
-        admin.call("DELETE", &format!("/api/v1/activity/bodies/{}", segment(id)), None)?;
-    }
+    let stop = |id: &String| admin.call("DELETE", &format!("/api/v1/activity/bodies/{}", segment(id)), None);
+    let ended: Vec<_> = directories.iter().map(stop).collect();
     waited?;
+    ended.into_iter().collect::<Result<Vec<_>, _>>()?;
     let traces = traces(&admin, &directories)?;
     let count: u64 = traces.iter().map(|trace| of(trace, "requests")).sum();
     let document = match traces.as_slice() {

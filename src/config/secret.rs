@@ -112,6 +112,19 @@ impl Files {
     }
 }
 
+/// Whether a private key is kept from everybody on this machine; reports one that is not. Who is in the file's group is
+/// its owner's to say: certificates of a machine are often shared so.
+pub(super) fn is_private(value: &Value<'_>, path: &Path) -> bool {
+    let Ok(facts) = std::fs::metadata(path) else { return true };
+    let mode = facts.mode() & 0o777;
+    if mode & 0o004 == 0 {
+        return true;
+    }
+    let (kind, text) = Refusal::Open { mode, world: true }.tell(path);
+    value.fail_as(kind, text);
+    false
+}
+
 enum Refusal {
     Missing,
     Denied,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reader::{Value, what};
-use super::secret::Files;
+use super::secret::{Files, is_private};
 use super::server::addresses;
 use super::{Kind, Secrets};
 use crate::http::acme::{self, Challenge};
@@ -35,8 +35,10 @@ pub(super) fn tls_settings(value: &Value<'_>, files: &Files, http2: bool) -> Opt
     let settings = Settings { source, clients, http2 };
     let has_cert = is_there(&cert, &settings.cert(), files);
     let has_key = is_there(&key, &settings.key(), files);
+    let is_kept = !has_key || is_private(&key, &settings.key());
     if has_cert
         && has_key
+        && is_kept
         && has_clients
         && let Err(error) = Tls::load(settings.clone())
     {

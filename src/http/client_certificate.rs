@@ -5,11 +5,12 @@
 //! (RFC 5280 §4.2.1.6), as `openssl` prints those: `DNS:…`, `URI:…`, `email:…`, `IP:…`.
 //!
 //! INVARIANT: a certificate that reaches this module has passed rustls: its chain ends in `tls.client_ca`, it is in
-//! force and it is one for clients.
+//! force and it is one for clients. `server` ends the connection when that is no longer so.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
@@ -20,6 +21,8 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 pub struct ClientCertificate {
     name: Name,
     others: Vec<Subject>,
+    /// When it runs out, or one that was shown to vouch for it, in seconds since 1970.
+    ends: i64,
 }
 
 /// A subject that a certificate may have.
@@ -88,7 +91,20 @@ impl ClientCertificate {
             Ok(Some(found)) => found.value.general_names.iter().filter_map(other).collect(),
             Ok(None) | Err(_) => Vec::new(),
         };
-        Some(Self { name: Name::of(read.subject())?, others })
+        let mut ends = i64::MAX;
+        for shown in chain {
+            let (_, shown) = X509Certificate::from_der(shown).ok()?;
+            ends = ends.min(shown.validity().not_after.timestamp());
+        }
+        Some(Self { name: Name::of(read.subject())?, others, ends })
+    }
+
+    /// How long it is still in force; nothing once it has run out.
+    pub fn left(&self, now: SystemTime) -> Duration {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Its last second is one of it (RFC 5280 §4.1.2.5).
+        let ends = u64::try_from(self.ends).map_or(0, |ends| ends.saturating_add(1));
+        Duration::from_secs(ends).saturating_sub(now)
     }
 
     /// True if `subject` is one of its names.
@@ -285,6 +301,23 @@ mod tests {
             found.to_string(),
             "CN=okta,O=Example\\, Inc DNS:client.example.com URI:spiffe://example.com/okta IP:192.0.2.7"
         );
+    }
+
+    #[test]
+    fn a_certificate_ends_with_the_first_of_its_chain_to_run_out() {
+        let made = |year| {
+            let mut params = CertificateParams::default();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+        };
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let end_of_2029 = 1_893_456_000;
+        for chain in [[made(2030), made(2040)], [made(2040), made(2030)]] {
+            let found = ClientCertificate::of(&chain).unwrap();
+            assert_eq!(found.left(at(end_of_2029 - 9)), Duration::from_secs(10));
+            assert_eq!(found.left(at(end_of_2029)), Duration::from_secs(1), "its last second counts");
+            assert_eq!(found.left(at(end_of_2029 + 1)), Duration::ZERO);
+        }
     }
 
     #[test]

@@ -98,11 +98,34 @@ pub struct Forwarded {
     pub host: Option<String>,
 }
 
+/// `Forwarded` and `X-Forwarded-For` name different clients: one of them is the client's own invention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disagree;
+
+impl fmt::Display for Disagree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`Forwarded` and `X-Forwarded-For` name different clients; the proxy must take away the one it does not write")
+    }
+}
+
+impl std::error::Error for Disagree {}
+
 /// Reads `Forwarded` (RFC 7239), else `X-Forwarded-For/-Proto/-Host`. The caller has made sure that the peer is a
 /// trusted proxy. Addresses are read from the right, past further trusted proxies: whatever stands left of the
 /// first untrusted one was written by the client.
-pub fn forwarded(headers: &HeaderMap, trusted: &[Network]) -> Forwarded {
-    if headers.contains_key("forwarded") { rfc7239(headers, trusted) } else { de_facto(headers, trusted) }
+///
+/// # Errors
+/// Most proxies write one of the two kinds and hand the other on as the client sent it. Which of them it is cannot be
+/// seen from here, so that neither is believed where they differ.
+pub fn forwarded(headers: &HeaderMap, trusted: &[Network]) -> Result<Forwarded, Disagree> {
+    if !headers.contains_key("forwarded") {
+        return Ok(de_facto(headers, trusted));
+    }
+    let told = rfc7239(headers, trusted);
+    if headers.contains_key("x-forwarded-for") && de_facto(headers, trusted).client != told.client {
+        return Err(Disagree);
+    }
+    Ok(told)
 }
 
 fn rfc7239(headers: &HeaderMap, trusted: &[Network]) -> Forwarded {
@@ -208,18 +231,53 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "6.6.6.6, 192.0.2.7, 10.0.0.2".parse().unwrap());
         headers.insert("x-forwarded-proto", "https".parse().unwrap());
-        let found = forwarded(&headers, &trusted);
+        let found = forwarded(&headers, &trusted).unwrap();
         assert_eq!(found.client, Some("192.0.2.7".parse().unwrap()));
         assert_eq!(found.proto.as_deref(), Some("https"));
+        headers.clear();
         headers.insert(
             "forwarded",
             "for=6.6.6.6, for=\"[2001:db8::7]:4711\";proto=https;host=scim.example.com, for=10.0.0.3"
                 .parse()
                 .unwrap(),
         );
-        let found = forwarded(&headers, &trusted);
+        let found = forwarded(&headers, &trusted).unwrap();
         assert_eq!(found.client, Some("2001:db8::7".parse().unwrap()));
         assert_eq!(found.host.as_deref(), Some("scim.example.com"));
+    }
+
+    #[test]
+    fn two_kinds_of_forwarding_headers_that_name_different_clients_are_not_believed() {
+        let trusted = [net("10.0.0.0/8")];
+        let told = |pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, value.parse().unwrap());
+            }
+            forwarded(&headers, &trusted).map(|found| found.client.map(|client| client.to_string()))
+        };
+        let real = ("x-forwarded-for", "198.51.100.1, 10.0.0.2");
+        // What a client sent along, behind a proxy that writes the other kind.
+        for invented in [
+            "for=192.0.2.7",
+            "for=10.0.0.9",
+            "for=unknown",
+            "proto=https",
+            "",
+            "for=198.51.100.1, for=192.0.2.7",
+        ] {
+            assert_eq!(told(&[real, ("forwarded", invented)]), Err(Disagree), "{invented}");
+        }
+        assert_eq!(
+            told(&[("forwarded", "for=198.51.100.1"), ("x-forwarded-for", "192.0.2.7")]),
+            Err(Disagree)
+        );
+        assert_eq!(told(&[("forwarded", "for=198.51.100.1"), ("x-forwarded-for", "x")]), Err(Disagree));
+        // A proxy that writes both.
+        assert_eq!(
+            told(&[real, ("forwarded", "for=\"198.51.100.1:443\"")]),
+            Ok(Some("198.51.100.1".to_owned()))
+        );
     }
 
     #[test]

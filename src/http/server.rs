@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -277,20 +277,30 @@ async fn connection<H, S>(
     let activity = Arc::new(Activity::new());
     let stream = Watched::new(stream, &activity);
     let caller = Caller { peer, certificate: None };
-    match &serving.tls {
+    let limits = Arc::clone(&serving.limits);
+    match serving.tls.clone() {
         None => http1(stream, caller, &serving, handler, &activity, stop).await,
         Some(tls) => {
+            // Before the handshake: what is read anew during it may come too late for it.
+            let authorities = tls.authorities();
             let handshake = tls.accept(stream);
             match tokio::time::timeout(serving.limits.handshake_timeout, handshake).await {
                 Ok(Ok(stream)) => {
                     let session = stream.get_ref().1;
                     let certificate = session.peer_certificates().and_then(ClientCertificate::of);
                     let is_http2 = session.alpn_protocol() == Some(b"h2");
-                    let caller = Caller { certificate: certificate.map(Arc::new), ..caller };
-                    if is_http2 {
-                        http2(stream, caller, &serving, handler, &activity, stop).await;
-                    } else {
-                        http1(stream, caller, &serving, handler, &activity, stop).await;
+                    let certificate = certificate.map(Arc::new);
+                    let caller = Caller { certificate: certificate.clone(), ..caller };
+                    let carried = |stop| async move {
+                        if is_http2 {
+                            http2(stream, caller, &serving, handler, &activity, stop).await;
+                        } else {
+                            http1(stream, caller, &serving, handler, &activity, stop).await;
+                        }
+                    };
+                    match certificate {
+                        None => carried(stop).await,
+                        Some(shown) => vouched(&shown, authorities, &limits, stop, carried).await,
                     }
                 }
                 // The ACME server has seen what it came for.
@@ -302,6 +312,51 @@ async fn connection<H, S>(
     }
     drop(place);
 }
+
+/// Carries a connection for as long as what let it in holds: the client's certificate, and the authorities it was
+/// judged by. Then it is asked to finish, as at a stop, so that the client shakes hands anew; what does not finish, as a
+/// stream of events, is cut.
+async fn vouched<F: Future<Output = ()>>(
+    shown: &ClientCertificate,
+    mut authorities: watch::Receiver<u64>,
+    limits: &Limits,
+    mut stop: watch::Receiver<bool>,
+    carried: impl FnOnce(watch::Receiver<bool>) -> F,
+) {
+    let (ending, ended) = watch::channel(false);
+    let no_longer = async {
+        loop {
+            let left = shown.left(SystemTime::now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                // A clock that was put right is noticed within the hour.
+                () = tokio::time::sleep(left.min(LOOK_EVERY)) => {}
+                _ = authorities.changed() => return,
+            }
+        }
+    };
+    let watch = async {
+        tokio::select! {
+            () = stopped(&mut stop) => {
+                ending.send_replace(true);
+                std::future::pending::<()>().await;
+            }
+            () = no_longer => {
+                ending.send_replace(true);
+                tokio::time::sleep(limits.body_timeout.saturating_add(limits.drain_timeout)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = carried(ended) => {}
+        () = watch => {}
+    }
+}
+
+/// How often it is looked whether a certificate has run out by a clock that moved.
+const LOOK_EVERY: Duration = Duration::from_hours(1);
 
 /// Counts a failed handshake. That of a client certificate is worth a line: somebody has to mend it.
 fn handshake_failed(serving: &Serving, peer: Peer, cause: &io::Error) {

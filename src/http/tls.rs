@@ -16,6 +16,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -185,8 +186,19 @@ pub fn reason(cause: &io::Error) -> &'static str {
 pub struct Tls {
     settings: Settings,
     config: ArcSwap<ServerConfig>,
-    loaded: Mutex<[u8; 32]>,
+    loaded: Mutex<Marks>,
+    /// Rises whenever the authorities of clients are other ones.
+    authorities: watch::Sender<u64>,
     challenges: Arc<Challenges>,
+}
+
+/// Digests of what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Marks {
+    /// Certificate and key; `None` while the first order with an ACME server is under way.
+    own: Option<[u8; 32]>,
+    /// The authorities of clients.
+    authorities: Option<[u8; 32]>,
 }
 
 impl fmt::Debug for Tls {
@@ -199,9 +211,10 @@ impl Tls {
     /// Reads certificate and key and checks that they belong together. The certificate of an ACME server may be
     /// missing until the first order is through; until then nobody gets past the handshake.
     pub fn load(settings: Settings) -> Result<Self, TlsError> {
-        let (config, digest) = read(&settings)?;
+        let (config, marks) = read(&settings)?;
         let config = ArcSwap::from_pointee(config);
-        Ok(Self { settings, config, loaded: Mutex::new(digest), challenges: Arc::default() })
+        let (loaded, authorities) = (Mutex::new(marks), watch::Sender::new(0));
+        Ok(Self { settings, config, loaded, authorities, challenges: Arc::default() })
     }
 
     /// Answers also for orders under way.
@@ -216,16 +229,29 @@ impl Tls {
     }
 
     /// Reads the files again. New connections get the new certificate, open ones stay. True if anything was new.
-    /// On an error the old certificate stays in use.
+    /// On an error the old certificate stays in use, also where its file is gone.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let (config, digest) = read(&self.settings)?;
+        let (config, marks) = read(&self.settings)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if *loaded == digest {
+        if *loaded == marks {
             return Ok(false);
         }
-        *loaded = digest;
+        if loaded.own.is_some() && marks.own.is_none() {
+            let source = io::ErrorKind::NotFound.into();
+            return Err(TlsError::Read { path: self.settings.cert(), source });
+        }
+        let has_others = loaded.authorities != marks.authorities;
+        *loaded = marks;
         self.config.store(Arc::new(config));
+        if has_others {
+            self.authorities.send_modify(|count| *count = count.wrapping_add(1));
+        }
         Ok(true)
+    }
+
+    /// Hears when the authorities of clients are other ones: who was let in by the old ones shakes hands anew.
+    pub fn authorities(&self) -> watch::Receiver<u64> {
+        self.authorities.subscribe()
     }
 
     /// Shakes hands, with the certificate of this moment.
@@ -250,10 +276,9 @@ impl Tls {
     }
 }
 
-fn read(settings: &Settings) -> Result<(ServerConfig, [u8; 32]), TlsError> {
+fn read(settings: &Settings) -> Result<(ServerConfig, Marks), TlsError> {
     let (path, key_path) = (settings.cert(), settings.key());
-    let mut digest = Sha256::new();
-    let mut noted = |bytes: &[u8]| digest.update(Sha256::digest(bytes));
+    let mut marks = Marks { own: None, authorities: None };
     let refused = |source| TlsError::Refused { path: path.clone(), source };
     let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -262,7 +287,7 @@ fn read(settings: &Settings) -> Result<(ServerConfig, [u8; 32]), TlsError> {
         None => builder.with_no_client_auth(),
         Some(clients) => {
             let authorities = bytes(&clients.ca)?;
-            noted(&authorities);
+            marks.authorities = Some(Sha256::digest(&authorities).into());
             builder.with_client_cert_verifier(verifier(clients, &authorities)?)
         }
     };
@@ -271,8 +296,8 @@ fn read(settings: &Settings) -> Result<(ServerConfig, [u8; 32]), TlsError> {
         builder.with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()))
     } else {
         let (cert, key) = (bytes(&path)?, bytes(&key_path)?);
-        noted(&cert);
-        noted(&key);
+        let both = Sha256::new().chain_update(Sha256::digest(&cert)).chain_update(Sha256::digest(&key));
+        marks.own = Some(both.finalize().into());
         let chain =
             certificates(&cert).ok_or_else(|| TlsError::Pem { path: path.clone(), wanted: "certificate" })?;
         let key = PrivateKeyDer::from_pem_slice(&key)
@@ -286,7 +311,7 @@ fn read(settings: &Settings) -> Result<(ServerConfig, [u8; 32]), TlsError> {
     }
     config.alpn_protocols =
         if settings.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-    Ok((config, digest.finalize().into()))
+    Ok((config, marks))
 }
 
 /// What judges the certificates of clients.
@@ -364,8 +389,14 @@ mod tests {
         std::fs::write(&ca, authority()).unwrap();
         let tls = Tls::load(settings).unwrap();
         assert!(!tls.reload().unwrap());
+        let mut heard = tls.authorities();
         std::fs::write(&ca, authority()).unwrap();
         assert!(tls.reload().unwrap());
+        assert!(heard.has_changed().unwrap());
+        heard.mark_unchanged();
+        write_pair(dir.path());
+        assert!(tls.reload().unwrap());
+        assert!(!heard.has_changed().unwrap(), "a renewed certificate of ours ends no connection");
     }
 
     #[test]
@@ -386,5 +417,11 @@ mod tests {
         std::fs::write(settings.cert(), format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem()))
             .unwrap();
         assert!(tls.reload().unwrap());
+        // Somebody took it away: the next order brings another, and until then the one in memory is served.
+        std::fs::remove_file(settings.cert()).unwrap();
+        let before = tls.config.load_full();
+        let error = tls.reload().unwrap_err();
+        assert!(error.to_string().contains(&settings.cert().display().to_string()), "{error}");
+        assert!(Arc::ptr_eq(&before, &tls.config.load_full()));
     }
 }

@@ -1,6 +1,8 @@
 //! Streams of signed events that readers fetch (RFC 8936): where each stands, and what it was handed and has not
 //! acknowledged. What a stream holds and in which order is reconcile's.
 
+use std::collections::BTreeSet;
+
 use crate::model::{Epoch, EventId, ResourceId, Seq, Timestamp};
 
 use super::engine::{Param, Row, StoreError};
@@ -129,13 +131,26 @@ pub fn waiting(tx: &mut ReadTx<'_>, reader: &str, limit: usize) -> Result<Vec<Wa
                ORDER BY epoch, seq, n LIMIT ?2";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     tx.all(sql, &[Param::Text(reader), Param::Int(limit)], |row| {
-        let event = EventId {
-            epoch: Epoch(u32::try_from(row.int(0)?).unwrap_or(0)),
-            seq: Seq(u64::try_from(row.int(1)?).unwrap_or(0)),
-            n: u32::try_from(row.int(2)?).unwrap_or(0),
-        };
+        let event = event_of(row)?;
         let resource = row.opt_text(3)?.map(str::to_owned);
         Ok(Waiting { event, resource, token: row.text(4)?.to_owned() })
+    })
+}
+
+/// The events of those.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn events(tx: &mut ReadTx<'_>, reader: &str) -> Result<BTreeSet<EventId>, StoreError> {
+    let sql = "SELECT epoch, seq, n FROM set_waiting WHERE reader = ?1";
+    Ok(tx.all(sql, &[Param::Text(reader)], event_of)?.into_iter().collect())
+}
+
+fn event_of(row: &dyn Row) -> Result<EventId, StoreError> {
+    Ok(EventId {
+        epoch: Epoch(u32::try_from(row.int(0)?).unwrap_or(0)),
+        seq: Seq(u64::try_from(row.int(1)?).unwrap_or(0)),
+        n: u32::try_from(row.int(2)?).unwrap_or(0),
     })
 }
 

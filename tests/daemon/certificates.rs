@@ -108,6 +108,14 @@ fn where_a_certificate_is_required_there_is_no_connection_without_one() {
     assert!(error.contains("CertificateRequired") || error.contains("alert"), "{error}");
     let okta = clients.client("okta", None, Lifetime::Now);
     assert_eq!(ask(&daemon, &ours, Some(&okta), &directory.token).unwrap(), "200");
+    // A session taken up again would skip the look at the certificate.
+    let config = client(ours.roots(), Some(&okta), "http/1.1");
+    for _ in 0..3 {
+        let mut stream = Secure::connect(daemon.address, NAME, &config).unwrap();
+        assert!(!stream.is_resumed());
+        // Tickets come with what is read.
+        assert!(stream.get("/healthz", None).unwrap().starts_with("HTTP/1.1 200"));
+    }
     // Another authority in the file counts from the next connection on.
     let new = Authority::new("new clients");
     std::fs::write(daemon.path("clients.pem"), new.certificate.pem()).unwrap();
@@ -165,12 +173,32 @@ fn a_tie_that_nobody_could_meet_is_a_problem_of_the_config() {
     assert!(said.contains("`server.tls.client_auth` says nothing without `client_ca`"), "{said}");
 }
 
+#[test]
+fn a_private_key_that_everybody_can_read_is_refused() {
+    let ours = Authority::new("ours");
+    let daemon = prepare(&ours, "", "");
+    let key = daemon.path("key.pem");
+    let mode =
+        |mode| std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o644);
+    let out = daemon.cli(&["check"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("key.pem` can be read by everybody (mode 0644)") && said.contains("chmod"),
+        "{said}"
+    );
+    mode(0o640);
+    assert!(daemon.cli(&["check"]).status.success(), "the group of certificates may");
+}
+
 /// An HTTP/2 connection: what sends requests, and the certificate the server showed.
 async fn http2(
     daemon: &Daemon,
     roots: &Authority,
+    shown: Option<&Identity>,
 ) -> (hyper::client::conn::http2::SendRequest<Full<Bytes>>, Vec<u8>) {
-    let connector = tokio_rustls::TlsConnector::from(client(roots.roots(), None, "h2"));
+    let connector = tokio_rustls::TlsConnector::from(client(roots.roots(), shown, "h2"));
     let stream = tokio::net::TcpStream::connect(daemon.address).await.unwrap();
     let stream = connector.connect(NAME.try_into().unwrap(), stream).await.unwrap();
     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
@@ -195,7 +223,7 @@ fn a_renewed_certificate_is_shown_to_new_connections_while_old_ones_live_on() {
     daemon.run();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut old1 = Secure::connect(daemon.address, NAME, &client(first.roots(), None, "http/1.1")).unwrap();
-    let (mut old2, shown_before) = runtime.block_on(http2(&daemon, &first));
+    let (mut old2, shown_before) = runtime.block_on(http2(&daemon, &first, None));
     assert!(old1.get("/healthz", None).unwrap().starts_with("HTTP/1.1 200"));
     assert_eq!(runtime.block_on(health(&mut old2)), 200);
     let before = metric(&daemon, "rosterd_tls_certificate_not_after_seconds{listener=\"scim\"}").unwrap();
@@ -207,7 +235,7 @@ fn a_renewed_certificate_is_shown_to_new_connections_while_old_ones_live_on() {
     let mut new1 = Secure::connect(daemon.address, NAME, &client(second.roots(), None, "http/1.1")).unwrap();
     assert_eq!(new1.certificate(), *renewed.certificate.der());
     assert!(new1.get("/healthz", None).unwrap().starts_with("HTTP/1.1 200"));
-    let (mut new2, shown_after) = runtime.block_on(http2(&daemon, &second));
+    let (mut new2, shown_after) = runtime.block_on(http2(&daemon, &second, None));
     assert_ne!(shown_before, shown_after);
     assert_eq!(runtime.block_on(health(&mut new2)), 200);
 
@@ -223,6 +251,46 @@ fn a_renewed_certificate_is_shown_to_new_connections_while_old_ones_live_on() {
     assert!(old1.get("/healthz", None).unwrap().starts_with("HTTP/1.1 200"));
     assert_eq!(old1.certificate().as_ref(), shown_before);
     assert_eq!(runtime.block_on(health(&mut old2)), 200);
+}
+
+/// A connection is as good as what let it in: a certificate that has run out, or an authority that was taken away, does
+/// not go on counting for as long as a client keeps its connection.
+#[test]
+fn a_connection_ends_with_what_vouched_for_its_client() {
+    let (ours, clients, others) =
+        (Authority::new("ours"), Authority::new("clients"), Authority::new("others"));
+    let mut daemon = prepare(&ours, ", client_ca = \"clients.pem\", client_auth = \"optional\"", "");
+    std::fs::write(daemon.path("clients.pem"), clients.certificate.pem()).unwrap();
+    daemon.run();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let okta = clients.client("okta", None, Lifetime::Now);
+    let connect =
+        |shown| Secure::connect(daemon.address, NAME, &client(ours.roots(), shown, "http/1.1")).unwrap();
+    let lives =
+        |stream: &mut Secure| stream.get("/healthz", None).is_ok_and(|said| said.starts_with("HTTP/1.1 200"));
+    let (mut with1, mut without) = (connect(Some(&okta)), connect(None));
+    let (mut with2, _) = runtime.block_on(http2(&daemon, &ours, Some(&okta)));
+    assert!(lives(&mut with1) && lives(&mut without));
+    assert_eq!(runtime.block_on(health(&mut with2)), 200);
+
+    // A renewed certificate of our own is no reason to go.
+    ours.server(NAME).write(daemon.dir.path());
+    assert!(daemon.cli(&["reload"]).status.success());
+    assert!(lives(&mut with1) && lives(&mut without) && !with2.is_closed());
+    assert_eq!(runtime.block_on(health(&mut with2)), 200);
+
+    std::fs::write(daemon.path("clients.pem"), others.certificate.pem()).unwrap();
+    assert!(daemon.cli(&["reload"]).status.success());
+    wait_until("HTTP/2 ends with its authority", || with2.is_closed());
+    wait_until("HTTP/1.1 ends with its authority", || !lives(&mut with1));
+    assert!(lives(&mut without), "nobody vouched for it");
+
+    let soon = others.client("okta", None, Lifetime::Ending(std::time::Duration::from_secs(8)));
+    let mut with1 = connect(Some(&soon));
+    let (with2, _) = runtime.block_on(http2(&daemon, &ours, Some(&soon)));
+    assert!(lives(&mut with1) && !with2.is_closed());
+    wait_until("HTTP/2 ends with its certificate", || with2.is_closed());
+    wait_until("HTTP/1.1 ends with its certificate", || !lives(&mut with1));
 }
 
 #[test]
@@ -271,7 +339,7 @@ fn a_stop_answers_the_first_request_of_an_http_2_connection() {
     let mut daemon = prepare(&ours, "", "");
     daemon.run();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (mut fresh, _) = runtime.block_on(http2(&daemon, &ours));
+    let (mut fresh, _) = runtime.block_on(http2(&daemon, &ours, None));
     daemon.signal(rustix::process::Signal::TERM);
     daemon.wait_note("STOPPING=1");
     assert_eq!(runtime.block_on(health(&mut fresh)), 200);

@@ -181,7 +181,12 @@ fn a_stranger_is_read_no_more_than_the_form_that_signs_in() {
     let large = format!("name={}", "a".repeat(64 << 10));
     assert_eq!(stranger.send("POST", "/sign-in", OURS, Some(&large)).status, 413);
     assert_eq!(stranger.send("POST", "/add-directory", OURS, Some(&large)).status, 413);
-    // Whoever is signed in may send more: a list of people, ticked one by one.
+    // Nor has who may only look anything else to send.
+    let mut vic = stage.signed_in("vic");
+    assert_eq!(vic.send("POST", "/shut", OURS, Some(&large)).status, 413);
+    let signs_out = format!("csrf={}", vic.token("/"));
+    vic.send("POST", "/sign-out", OURS, Some(&signs_out)).expect(303);
+    // Whoever is signed in and may do something may send more: a list of people, ticked one by one.
     let mut olga = stage.signed_in("olga");
     assert_eq!(olga.send("POST", "/shut", OURS, Some(&large)).status, 403, "read, and its token is missing");
 }

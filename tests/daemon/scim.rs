@@ -350,6 +350,29 @@ fn addresses_follow_a_proxy_only_if_it_is_trusted() {
     }
 }
 
+/// Most proxies write one kind of header and hand the other on as the client sent it.
+#[test]
+fn a_client_behind_a_proxy_cannot_say_who_it_is() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let bounds = "trusted_proxies = [\"127.0.0.1\"]\nallow_from = [\"192.0.2.0/24\"]\n";
+    let mut daemon = Daemon::prepare(&format!("[publish]\nlisten = \"{free}\"\n{bounds}"));
+    let config = std::fs::read_to_string(daemon.config()).unwrap();
+    std::fs::write(daemon.config(), config.replacen("[admin]", &format!("{bounds}[admin]"), 1)).unwrap();
+    daemon.run();
+    for (address, path) in [(daemon.address, "/scim/v2/Users"), (free, "/events")] {
+        let mut proxy = crate::support::http::Client::new(address);
+        let mut status = |headers: &[(&str, &str)]| proxy.send("GET", path, headers, None).unwrap().status;
+        assert_eq!(status(&[("X-Forwarded-For", "198.51.100.1")]), 403);
+        assert_eq!(status(&[("X-Forwarded-For", "192.0.2.7")]), 401, "it is let in, and has no token");
+        assert_eq!(status(&[("X-Forwarded-For", "198.51.100.1"), ("Forwarded", "for=192.0.2.7")]), 400);
+        assert_eq!(status(&[("Forwarded", "for=198.51.100.1"), ("X-Forwarded-For", "192.0.2.7")]), 400);
+        assert_eq!(
+            status(&[("X-Forwarded-For", "192.0.2.7"), ("Forwarded", "for=192.0.2.7;proto=https")]),
+            401
+        );
+    }
+}
+
 /// Users from sparse to full, with what no schema knows.
 fn people() -> Vec<Value> {
     let full = json!({"schemas": [USER, ENTERPRISE, "urn:okta:acme:1.0:user:custom"], "externalId": "00u\"1\\", "userName": "Ann@Example.com",

@@ -28,6 +28,8 @@ pub struct Identity {
 pub enum Lifetime {
     Now,
     Over,
+    /// It runs out that soon.
+    Ending(Duration),
 }
 
 impl Authority {
@@ -58,6 +60,9 @@ impl Authority {
         if lifetime == Lifetime::Over {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        if let Lifetime::Ending(left) = lifetime {
+            params.not_after = (std::time::SystemTime::now() + left).into();
         }
         self.sign(&params)
     }
@@ -116,6 +121,11 @@ impl Secure {
             stream.conn.complete_io(&mut stream.sock)?;
         }
         Ok(Self(stream))
+    }
+
+    /// Whether the handshake took an earlier session up again.
+    pub fn is_resumed(&self) -> bool {
+        self.0.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
     /// The certificate the server showed.

@@ -296,3 +296,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_secret_that_is_no_text_goes_as_well() {
+    let mut scrubber = scrubber();
+    let made = scrubber
+        .body(br#"{"password":12345678,"token":true,"secret":[1234,{"a":"b"}],"apiKey":null}"#)
+        .unwrap();
+    let wanted = serde_json::json!({"password": "removed", "token": "removed", "secret": ["removed", "removed"], "apiKey": null});
+    assert_eq!(made, wanted);
+}

@@ -70,6 +70,13 @@ pub enum AcmeError {
     Useless(rustls::Error),
     /// Keys could not be made.
     Key(rcgen::Error),
+    /// The account that is kept is none, or the server does not know it.
+    Account {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
     /// Account or certificate cannot be kept.
     Store {
         /// Where.
@@ -98,6 +105,11 @@ impl fmt::Display for AcmeError {
             Self::Slow => f.write_str("the order took too long"),
             Self::Useless(cause) => write!(f, "cannot answer the challenge: {cause}"),
             Self::Key(cause) => write!(f, "cannot make a key: {cause}"),
+            Self::Account { path, cause } => write!(
+                f,
+                "the account in `{}` cannot be used: {cause}; move the file away and a new account is made",
+                path.display()
+            ),
             Self::Store { path, source } => write!(f, "cannot keep `{}`: {source}", path.display()),
         }
     }

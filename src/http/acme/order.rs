@@ -14,6 +14,9 @@ use super::{AcmeError, Challenge, Settings, store};
 /// Longest one order may take. Servers that look from several places take tens of seconds.
 const ORDER_LONGEST: Duration = Duration::from_mins(5);
 
+/// The server has forgotten the account, or never had it (RFC 8555 §6.7).
+const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+
 /// Orders a certificate and keeps it; on success the file has key and chain.
 pub(super) async fn place(settings: &Settings, challenges: &Arc<Challenges>) -> Result<(), AcmeError> {
     match tokio::time::timeout(ORDER_LONGEST, ordered(settings, challenges)).await {
@@ -25,7 +28,12 @@ pub(super) async fn place(settings: &Settings, challenges: &Arc<Challenges>) -> 
 async fn ordered(settings: &Settings, challenges: &Arc<Challenges>) -> Result<(), AcmeError> {
     let account = account(settings).await?;
     let names: Vec<Identifier> = settings.domains.iter().cloned().map(Identifier::Dns).collect();
-    let mut order = account.new_order(&NewOrder::new(&names)).await?;
+    let mut order = match account.new_order(&NewOrder::new(&names)).await {
+        Err(instant_acme::Error::Api(problem)) if problem.r#type.as_deref() == Some(NO_ACCOUNT) => {
+            return Err(AcmeError::Account { path: store::account(settings), cause: problem.to_string() });
+        }
+        placed => placed?,
+    };
     let posted = prove(settings, challenges, &mut order).await?;
     let retries = RetryPolicy::new().timeout(ORDER_LONGEST);
     let status = order.poll_ready(&retries).await?;
@@ -91,8 +99,8 @@ async fn why(order: &mut Order) -> String {
 async fn account(settings: &Settings) -> Result<Account, AcmeError> {
     let path = store::account(settings);
     if let Some(text) = store::read(&path)? {
-        let known: AccountCredentials =
-            serde_json::from_str(&text).map_err(|cause| AcmeError::Server(cause.into()))?;
+        let known: AccountCredentials = serde_json::from_str(&text)
+            .map_err(|cause| AcmeError::Account { path: path.clone(), cause: cause.to_string() })?;
         return Ok(builder(settings)?.from_credentials(known).await?);
     }
     let contact: Vec<&str> = settings.contact.iter().map(String::as_str).collect();
@@ -110,4 +118,29 @@ fn builder(settings: &Settings) -> Result<AccountBuilder, AcmeError> {
         Some(path) => Account::builder_with_root(path)?,
         None => Account::builder()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_account_that_cannot_be_read_is_told_with_its_file_and_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            domains: vec!["scim.example.com".to_owned()],
+            contact: Vec::new(),
+            directory_url: "https://127.0.0.1:1/directory".to_owned(),
+            ca: None,
+            challenge: Challenge::TlsAlpn01,
+            http_listen: Vec::new(),
+            folder: folder.path().to_owned(),
+        };
+        for torn in ["", "{\"id\":"] {
+            store::write(&store::account(&settings), torn).unwrap();
+            let error = place(&settings, &Arc::default()).await.unwrap_err().to_string();
+            assert!(error.contains(&store::account(&settings).display().to_string()), "{error}");
+            assert!(error.contains("move the file away"), "{error}");
+        }
+    }
 }

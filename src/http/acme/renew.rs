@@ -83,11 +83,17 @@ pub async fn keep(settings: Settings, challenges: Arc<Challenges>, told: impl Fn
         tracing::info!(%domains, server = %settings.directory_url, "ordering a certificate");
         match order::place(&settings, &challenges).await {
             Ok(()) => {
-                pause = RETRY_FIRST;
                 tracing::info!(%domains, "a new certificate came from the ACME server");
                 told(Outcome::Taken);
-                // A server whose certificates are due at once must not be asked without end.
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let is_due = Validity::of(&path).map_or(0, Validity::renewal) <= now();
+                if is_due {
+                    tracing::error!(
+                        %domains, again_in_s = pause.as_secs(),
+                        "the new certificate is due for renewal already; is this machine's clock right?"
+                    );
+                    tokio::time::sleep(pause).await;
+                }
+                pause = next_pause(pause, is_due);
             }
             Err(cause) => {
                 told(Outcome::Failed);
@@ -98,15 +104,36 @@ pub async fn keep(settings: Settings, challenges: Arc<Challenges>, told: impl Fn
                     "no new certificate; the old one, if there is one, stays in use"
                 );
                 tokio::time::sleep(pause).await;
-                pause = pause.saturating_mul(2).min(RETRY_LONGEST);
+                pause = next_pause(pause, true);
             }
         }
     }
 }
 
+/// The pause of the next order that leads nowhere: also one whose certificate is due at once, since servers count
+/// certificates, too (Let's Encrypt: five a week for the same names).
+fn next_pause(pause: Duration, was_in_vain: bool) -> Duration {
+    if was_in_vain { pause.saturating_mul(2).min(RETRY_LONGEST) } else { RETRY_FIRST }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orders_that_lead_nowhere_are_placed_ever_more_rarely() {
+        let mut pause = RETRY_FIRST;
+        let day = Duration::from_hours(24);
+        let (mut orders, mut spent) = (0, Duration::ZERO);
+        while spent < day {
+            spent += pause;
+            orders += 1;
+            pause = next_pause(pause, true);
+        }
+        assert!((5..=20).contains(&orders), "{orders} a day");
+        assert_eq!(pause, RETRY_LONGEST);
+        assert_eq!(next_pause(pause, false), RETRY_FIRST);
+    }
 
     #[test]
     fn a_renewal_is_due_with_a_third_left() {

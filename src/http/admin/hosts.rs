@@ -61,7 +61,11 @@ impl Hosts {
 /// Without port, brackets and the dot of a whole name; addresses in one spelling.
 fn bare(text: &str) -> String {
     let name = match text.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        // Behind the bracket nothing may stand but a port.
+        Some(rest) => match rest.split_once(']') {
+            Some((inside, after)) if after.is_empty() || after.starts_with(':') => inside,
+            _ => text,
+        },
         None if text.matches(':').count() == 1 => text.split(':').next().unwrap_or_default(),
         None => text,
     };
@@ -103,6 +107,8 @@ mod tests {
             "localhost.evil.example.com",
             "127.0.0.1.evil.example.com",
             "x@localhost",
+            "[::1]evil.example.com",
+            "[::1",
         ] {
             assert!(!asks(&hosts, bad), "{bad}");
         }

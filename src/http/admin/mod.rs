@@ -11,7 +11,7 @@ mod hosts;
 mod site;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::http::network::Network;
 

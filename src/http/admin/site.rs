@@ -7,7 +7,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use hyper::http::request::Parts;
 
-use crate::http::admin_api::Caller;
+use crate::http::admin_api::{AdminRole, Caller};
 use crate::http::answer::Answer;
 
 /// One request for the console.
@@ -27,8 +27,9 @@ pub(crate) struct Visit<'a> {
 pub(crate) enum Session {
     /// No session, or one that has ended.
     None,
-    /// A session, but the request changes something and lacks the session's token in `X-CSRF-Token`.
-    Unproven,
+    /// A session of somebody with this role, but the request changes something and lacks the session's token in
+    /// `X-CSRF-Token`.
+    Unproven(AdminRole),
     /// Somebody who is signed in.
     Of(Caller),
 }

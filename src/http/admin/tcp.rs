@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderName, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 
 use super::{Session, Settings, Site, Visit};
-use crate::http::admin_api::{self, AdminError, AdminState, Caller, Refused, Reply, Users};
+use crate::http::admin_api::{self, AdminError, AdminRole, AdminState, Caller, Refused, Reply, Users};
 use crate::http::answer::{Answer, BodyError, discard, read_body};
 use crate::http::content::Content;
 use crate::http::limits::Settings as Limits;
@@ -26,9 +27,9 @@ use crate::http::{framing, network};
 
 /// Largest body of a page's form.
 const FORM_BYTES_MAX: usize = 1 << 20;
-/// The same of somebody who is not signed in, who has nothing to send but the form that signs in. Many strangers at
-/// once must not fill the memory.
-const STRANGER_BYTES_MAX: usize = 16 << 10;
+/// The same of who is not signed in, or may only look: they have nothing to send but the forms that sign in and out.
+/// Many at once must not fill the memory.
+const LITTLE_BYTES_MAX: usize = 16 << 10;
 
 /// The admin listener on TCP.
 pub struct AdminTcp {
@@ -53,6 +54,13 @@ struct From {
     secure: bool,
     /// Sent by a process of this machine, not by a proxy for somebody else.
     local: bool,
+}
+
+/// Who asks.
+struct Asked {
+    caller: Caller,
+    /// Which password it was; `None` for a session.
+    stamp: Option<[u8; 32]>,
 }
 
 /// What the log line of a request says.
@@ -81,12 +89,16 @@ impl AdminTcp {
         self.running.store(Arc::new(settings));
     }
 
-    fn from(head: &Parts, peer: Peer, running: &Settings) -> (From, Option<String>) {
+    fn from(
+        head: &Parts,
+        peer: Peer,
+        running: &Settings,
+    ) -> Result<(From, Option<String>), network::Disagree> {
         let near = peer.address.map(|address| address.ip());
         // Whoever connects to a unix socket was let in by its mode: a proxy on this machine.
         let trusted = near.is_none_or(|ip| running.trusted_proxies.iter().any(|one| one.contains(ip)));
         let told = if trusted {
-            network::forwarded(&head.headers, &running.trusted_proxies)
+            network::forwarded(&head.headers, &running.trusted_proxies)?
         } else {
             network::Forwarded::default()
         };
@@ -100,7 +112,7 @@ impl AdminTcp {
             secure: peer.tls || told.proto.as_deref() == Some("https"),
             local: !through_proxy && address.is_some_and(|ip| ip.is_loopback()),
         };
-        (from, told.host)
+        Ok((from, told.host))
     }
 
     async fn guarded(&self, head: &Parts, body: Incoming, peer: Peer, noted: &mut Noted) -> Answer {
@@ -111,7 +123,14 @@ impl AdminTcp {
             return answer;
         }
         let running = self.running.load_full();
-        let (from, asked) = Self::from(head, peer, &running);
+        let (from, asked) = match Self::from(head, peer, &running) {
+            Ok(found) => found,
+            Err(cause) => {
+                tracing::warn!(proxy = ?peer.address, %cause, "a request is refused");
+                discard(body, &self.limits).await;
+                return fault(path, 400, &cause.to_string(), "docs/connecting.md has a proxy that does");
+            }
+        };
         noted.address = from.address;
         let refused = if !running.hosts.allows(head, asked.as_deref()) {
             Some((421, "this server does not go by that name", "name it in `[admin] public_url`"))
@@ -148,9 +167,19 @@ impl AdminTcp {
             return fault(path, 404, "there is nothing here", "the API stands below /api/v1/");
         };
         noted.route = Some("console");
-        let is_stranger = !reads && site.session(head, from.address) == Session::None;
-        let limit = if is_stranger { STRANGER_BYTES_MAX } else { FORM_BYTES_MAX };
-        match read_body(body, limit, &self.limits).await {
+        let limit = match site.session(head, from.address) {
+            _ if reads => None,
+            Session::Unproven(role) if role > AdminRole::View => Some(FORM_BYTES_MAX),
+            Session::Of(caller) if caller.role() > AdminRole::View => Some(FORM_BYTES_MAX),
+            Session::None | Session::Unproven(_) | Session::Of(_) => Some(LITTLE_BYTES_MAX),
+        };
+        let read = if let Some(limit) = limit {
+            read_body(body, limit, &self.limits).await
+        } else {
+            discard(body, &self.limits).await;
+            Ok(Bytes::new())
+        };
+        match read {
             Ok(body) => {
                 let visit = Visit { head, body, address: from.address, secure: from.secure };
                 site.answer(visit).await
@@ -182,24 +211,47 @@ impl AdminTcp {
 
     async fn api(&self, head: &Parts, body: Incoming, from: &From, noted: &mut Noted) -> Answer {
         let path = head.uri.path();
-        let caller = match self.caller(head, from, noted).await {
-            Ok(caller) => caller,
+        let asked = match self.caller(head, from, noted).await {
+            Ok(asked) => asked,
             Err(answer) => {
                 discard(body, &self.limits).await;
                 return answer;
             }
         };
+        if let Err(reply) = admin_api::may(&self.state, &asked.caller, &head.method, path) {
+            discard(body, &self.limits).await;
+            return admin_api::json_answer(&reply, path);
+        }
         let body = match admin_api::body(body, &head.method, path, &self.limits).await {
             Ok(body) => body,
             Err(error) => return admin_api::json_answer(&error.into(), path),
         };
+        let caller = asked.caller.clone();
         let reply = admin_api::handle(&self.state, caller, &head.method, path, head.uri.query(), &body).await;
+        // Reading may wait long for news; who lost the right meanwhile is not told any more. What was done is done,
+        // and its answer is the only place where it is said.
+        if head.method == Method::GET && !self.is_still(&asked, head) {
+            return unauthorized(path, "the user, the password or the session is no longer valid");
+        }
         admin_api::json_answer(&reply, path)
     }
 
+    /// Whether who asked may still ask as much, by the same password or session.
+    fn is_still(&self, asked: &Asked, head: &Parts) -> bool {
+        let Caller::User { name, role, .. } = &asked.caller else { return true };
+        let found = self.users.find(name).filter(|found| found.role >= *role);
+        found.is_some_and(|found| match asked.stamp {
+            Some(stamp) => found.stamp == stamp,
+            None => self.site.as_ref().is_some_and(
+                |site| matches!(site.session(head, None), Session::Of(caller) if caller.role() >= *role),
+            ),
+        })
+    }
+
     /// Who asks: by password, else by the console's session.
-    async fn caller(&self, head: &Parts, from: &From, noted: &mut Noted) -> Result<Caller, Answer> {
+    async fn caller(&self, head: &Parts, from: &From, noted: &mut Noted) -> Result<Asked, Answer> {
         let path = head.uri.path();
+        let mut stamp = None;
         let caller = if head.headers.contains_key(AUTHORIZATION) {
             let Some((name, password)) = basic(head) else {
                 self.state.metrics.auth_failed("malformed");
@@ -210,12 +262,13 @@ impl AdminTcp {
             };
             let signed = self.users.sign_in(&name, &password, from.address).await;
             let signed = signed.map_err(|refused| self.turned_away(path, refused))?;
+            stamp = Some(signed.stamp);
             Caller::User { name: signed.name, role: signed.role, address: from.address }
         } else {
             let session = self.site.as_ref().map_or(Session::None, |site| site.session(head, from.address));
             match session {
                 Session::Of(caller) => caller,
-                Session::Unproven => {
+                Session::Unproven(_) => {
                     return Err(fault(
                         path,
                         403,
@@ -234,7 +287,7 @@ impl AdminTcp {
         if let Caller::User { name, .. } = &caller {
             noted.user = Some(name.to_string());
         }
-        Ok(caller)
+        Ok(Asked { caller, stamp })
     }
 
     fn turned_away(&self, path: &str, refused: Refused) -> Answer {

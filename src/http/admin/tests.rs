@@ -21,11 +21,11 @@ const PASSWORD: &str = "correct horse battery";
 const PHC: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$3lJVgHw1CQadnrvrrI9WfQ$I0ypF6mUMwAxhBBxNG0Rwi8PAjVK18SqiS1GKgSDaK0";
 
-fn user(name: &str, role: AdminRole, password: &str) -> AdminUser {
+pub(crate) fn user(name: &str, role: AdminRole, password: &str) -> AdminUser {
     AdminUser { name: AdminName::parse(name).unwrap(), role, password: password.parse().unwrap() }
 }
 
-fn state(store: &Store) -> Arc<AdminState> {
+pub(crate) fn state(store: &Store) -> Arc<AdminState> {
     Arc::new(AdminState {
         mirror: store.mirror.clone(),
         running: ArcSwap::from_pointee(Snapshot {
@@ -63,12 +63,16 @@ fn settings() -> Settings {
 }
 
 fn web(store: &Store) -> Web {
+    web_over(state(store))
+}
+
+fn web_over(state: Arc<AdminState>) -> Web {
     let all = [
         user("viewer", AdminRole::View, PHC),
         user("operator", AdminRole::Operate, PASSWORD),
         user("ops", AdminRole::Admin, PASSWORD),
     ];
-    let (state, users, limits) = (state(store), Arc::new(Users::new(&all)), Arc::new(Limits::default()));
+    let (users, limits) = (Arc::new(Users::new(&all)), Arc::new(Limits::default()));
     let tcp = Arc::new(AdminTcp::new(
         Arc::clone(&state),
         Arc::clone(&users),
@@ -306,4 +310,107 @@ async fn every_endpoint_is_refused_to_the_role_below_its_own() {
         let is_for_all = method == Method::GET && path != "/api/v1/imports/id";
         assert_eq!(least == AdminRole::View, is_for_all, "reading is for everybody: {path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_do_a_thing_is_not_read_and_neither_is_what_nobody_looks_at() {
+    let store = Store::new();
+    let web = web(&store);
+    // More than any of these takes: what was kept of it would be answered 413.
+    let large = "x".repeat(5 << 20);
+    let (viewer, ops) = (basic("viewer", PASSWORD), basic("ops", PASSWORD));
+    for (method, path, wanted) in [
+        ("POST", "directories", 403),
+        ("POST", "imports/import-0/records", 403),
+        ("POST", "reload", 403),
+        ("GET", "status", 200),
+        ("DELETE", "status", 405),
+        ("POST", "no/such/endpoint", 404),
+    ] {
+        assert_eq!(web.asks(&viewer, method, path, &large).await.0, wanted, "{method} {path}");
+    }
+    assert_eq!(web.asks(&ops, "POST", "directories", &large).await.0, 413);
+    assert_eq!(web.asks(&ops, "POST", "imports/import-0/records", &large).await.0, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_cannot_be_read_asks_for_nothing() {
+    let store = Store::new();
+    let web = web(&store);
+    let viewer = basic("viewer", PASSWORD);
+    let (status, told) = web.asks(&viewer, "GET", "activity?directory=%ff", "").await;
+    assert_eq!(status, 400, "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("query"), "{told}");
+    assert_eq!(web.asks(&viewer, "GET", "activity?directory=acme", "").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_the_right_while_waiting_is_not_told_what_came() {
+    let store = Store::new();
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn crate::model::Clock> = Arc::new(crate::model::SystemClock);
+    let path = folder.path().join("activity.jsonl");
+    let activity = crate::activity::Activity::start(&path, crate::activity::Settings::default(), clock);
+    let mut with = Arc::into_inner(state(&store)).unwrap();
+    with.activity = activity.clone();
+    let web = Arc::new(web_over(Arc::new(with)));
+    let news = || crate::activity::Entry {
+        request: crate::model::RequestId::parse("r-1").unwrap(),
+        at: store.mirror.now(),
+        took: std::time::Duration::ZERO,
+        directory: None,
+        token: None,
+        client: None,
+        method: "GET",
+        route: "Users",
+        target: "/scim/v2/Users".to_owned(),
+        agent: None,
+        status: 200,
+        quirks: Vec::new(),
+        request_bytes: 0,
+        answer_bytes: 0,
+        error: None,
+        raw: None,
+    };
+    let all = [user("viewer", AdminRole::View, PHC), user("ops", AdminRole::Admin, PASSWORD)];
+    let gone = [user("ops", AdminRole::Admin, PASSWORD)];
+    let changed = [user("viewer", AdminRole::View, "another password"), gone[0].clone()];
+    for (after, wanted) in [(&all[..], 200), (&gone[..], 401), (&changed[..], 401)] {
+        web.users.replace(&all);
+        let newest = *activity.newest().borrow();
+        let waiting = {
+            let web = Arc::clone(&web);
+            let path = format!("activity?after={newest}&wait=60s");
+            tokio::spawn(async move { web.asks(&basic("viewer", PASSWORD), "GET", &path, "").await })
+        };
+        // The log's own receivers say who waits.
+        while activity.waiting() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        web.users.replace(after);
+        activity.note(news());
+        let (status, told) = waiting.await.unwrap();
+        assert_eq!(status, wanted, "{told}");
+        while activity.waiting() != 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_hands_on_what_the_client_wrote_is_told_so() {
+    let store = Store::new();
+    let web = web(&store);
+    web.tcp.reload(Settings {
+        allow_from: vec!["192.0.2.0/24".parse().unwrap()],
+        trusted_proxies: vec!["127.0.0.1".parse().unwrap()],
+        ..settings()
+    });
+    let ops = basic("ops", PASSWORD);
+    let real = [("authorization", ops.as_str()), ("x-forwarded-for", "198.51.100.1")];
+    assert_eq!(web.send("GET", "/api/v1/status", &real, "").await.status, 403);
+    let invented = [real[0], real[1], ("forwarded", "for=192.0.2.7")];
+    let answer = web.send("GET", "/api/v1/status", &invented, "").await;
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert!(answer.body.contains("the proxy must take away"), "{}", answer.body);
 }

@@ -423,6 +423,14 @@ fn truth(object: &serde_json::Map<String, Value>, key: &str) -> Result<Option<bo
     }
 }
 
+/// Whether the caller may ask this at all, before anything of the body is read.
+///
+/// # Errors
+/// The answer: there is no such endpoint, it takes another method, or the caller's role is not enough.
+pub(crate) fn may(state: &AdminState, caller: &Caller, method: &Method, path: &str) -> Result<(), Reply> {
+    found(state, caller, method, path).map(drop).map_err(Reply::from)
+}
+
 /// Answers one request. `path` is as on the wire, percent-encoded, without the query.
 pub async fn handle(
     state: &AdminState,
@@ -437,7 +445,10 @@ pub async fn handle(
         Err(refused) => return refused.into(),
     };
     let (row, path) = found;
-    let query = super::scim_api::query_pairs(query).unwrap_or_default();
+    // Left out, a filter that cannot be read would ask for everything.
+    let Some(query) = super::scim_api::query_pairs(query) else {
+        return AdminError::new(400, "the query is not UTF-8", "encode each value with `%`").into();
+    };
     let request = Request { state, caller, path, query, body };
     match (row.call)(&request).await {
         Ok(body) => Reply { status: row.status, body },
@@ -485,11 +496,11 @@ pub(crate) fn methods_at(path: &str) -> Vec<&'static str> {
     rows.iter().map(|(row, _)| row.method).collect()
 }
 
-/// The largest body that is read for a request.
-pub(crate) fn body_bytes_max(method: &Method, path: &str) -> usize {
+/// The largest body that is read for a request; `None` if nothing would look at one.
+pub(crate) fn body_bytes_max(method: &Method, path: &str) -> Option<usize> {
     let rows = segments(path).map(|segments| endpoints::at(&segments)).unwrap_or_default();
     let row = rows.iter().find(|(row, _)| row.method == method.as_str());
-    row.map_or(endpoints::BODY_BYTES_MAX, |(row, _)| row.body_bytes_max)
+    row.filter(|(row, _)| row.body.is_some()).map(|(row, _)| row.body_bytes_max)
 }
 
 /// Every endpoint's method, path and least role.

@@ -64,14 +64,18 @@ pub(crate) fn json_answer(reply: &Reply, path: &str) -> Answer {
     if reply.status == 405 { answer.with(ALLOW, &methods_at(path).join(", ")) } else { answer }
 }
 
-/// Reads a body of at most what `path` takes.
+/// Reads a body of at most what `path` takes. One that nobody looks at is not kept.
 pub(crate) async fn body(
     body: Incoming,
     method: &Method,
     path: &str,
     limits: &Limits,
 ) -> Result<Bytes, AdminError> {
-    read_body(body, body_bytes_max(method, path), limits).await.map_err(|failed| {
+    let Some(most) = body_bytes_max(method, path) else {
+        discard(body, limits).await;
+        return Ok(Bytes::new());
+    };
+    read_body(body, most, limits).await.map_err(|failed| {
         let (status, message) = match failed {
             BodyError::TooLarge => (413, "the body is too large"),
             BodyError::TooSlow => (408, "the body took too long"),

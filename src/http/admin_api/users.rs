@@ -247,6 +247,10 @@ impl Users {
         drop(turn);
         let found = compared.ok().flatten().ok_or(Refused::Wrong)?;
         self.refund(&paid);
+        // Comparing takes a while; the password or the person may have gone in that time.
+        if self.find(&found.name).as_ref() != Some(&found) {
+            return Err(Refused::Wrong);
+        }
         self.remember(digest, &found, from, Instant::now());
         Ok(found)
     }
@@ -310,7 +314,10 @@ impl Users {
 
     fn remembered(&self, digest: &[u8; 32], now: Instant) -> Option<SignedIn> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.right.get(digest).filter(|(_, until)| *until > now).map(|(found, _)| found.clone())
+        let found =
+            recent.right.get(digest).filter(|(_, until)| *until > now).map(|(found, _)| found.clone())?;
+        // Between the new users and the forgetting of what was right for the old ones there is a moment.
+        (self.find(&found.name).as_ref() == Some(&found)).then_some(found)
     }
 
     fn is_usual(&self, name: &str, address: Option<IpAddr>, now: Instant) -> bool {
@@ -320,11 +327,12 @@ impl Users {
     }
 
     fn remember(&self, digest: [u8; 32], found: &SignedIn, address: Option<IpAddr>, now: Instant) {
-        // A reload may have come in between; what is no longer true is not remembered.
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        // A reload may have come in between; what is no longer true is not remembered. Looked at under the lock that
+        // forgetting takes: what is remembered before it is forgotten, and nothing of the old comes after it.
         if self.find(&found.name).as_ref() != Some(found) {
             return;
         }
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.right.len() >= RECENT_MAX {
             recent.right.retain(|_, (_, until)| *until > now);
         }
@@ -358,4 +366,29 @@ fn counted(name: &str) -> String {
 struct Paid {
     address: Option<IpAddr>,
     name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_right_for_somebody_who_is_gone_is_not_remembered_in_any_order() {
+        let user = |password: &str| AdminUser {
+            name: AdminName::parse("ops").unwrap(),
+            role: AdminRole::Admin,
+            password: password.parse().unwrap(),
+        };
+        let users = Arc::new(Users::new(&[user("the first password")]));
+        let here = Some("192.0.2.1".parse().unwrap());
+        let found = users.sign_in("ops", "the first password", here).await.unwrap();
+        // A reload that has put the new ones in place and not yet forgotten the old.
+        let other = Users::new(&[user("the second password")]);
+        users.known.store(other.known.load_full());
+        let refused = users.sign_in("ops", "the first password", here).await.unwrap_err();
+        assert_eq!(refused, Refused::Wrong);
+        // One whose comparison began before a reload and ends after it.
+        users.remember([7; 32], &found, here, Instant::now());
+        assert!(users.recent.lock().unwrap().right.keys().all(|digest| *digest != [7; 32]));
+    }
 }

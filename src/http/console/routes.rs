@@ -221,6 +221,10 @@ fn parts(pattern: &'static str, path: &str) -> Option<Parts> {
 }
 
 #[cfg(test)]
+#[path = "routes_tests.rs"]
+mod role_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -25,6 +25,8 @@ pub(super) const IDLE: Duration = Duration::from_mins(30);
 pub(super) const TOTAL: Duration = Duration::from_hours(12);
 /// Most sessions at once; the one that was idle for longest makes room.
 const SESSIONS_MAX: usize = 1_000;
+/// Most of one person, whose own makes room then: signing in again and again must sign nobody else out.
+const OF_ONE_MAX: usize = 20;
 
 /// The cookie's name where the connection is encrypted; a browser takes it only with `Secure` and `Path=/`.
 const COOKIE_SECURE: &str = "__Host-rosterd";
@@ -85,6 +87,11 @@ impl Sessions {
         }
         if all.len() >= SESSIONS_MAX {
             let oldest = all.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
+            oldest.map(|key| all.remove(&key));
+        }
+        let own = || all.iter().filter(|(_, session)| session.user.name == user.name);
+        if own().count() >= OF_ONE_MAX {
+            let oldest = own().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
             oldest.map(|key| all.remove(&key));
         }
         let session = Session { user, is_secure, began: now, used: now, flash: None, aside: BTreeMap::new() };
@@ -246,6 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn who_signs_in_again_and_again_signs_out_nobody_else() {
+        let sessions = Sessions::default();
+        let one = sessions.begin(ada(AdminRole::Admin), true, at(0)).unwrap();
+        let eve = SignedIn { name: AdminName::parse("eve").unwrap(), ..ada(AdminRole::View) };
+        let first = sessions.begin(eve.clone(), true, at(1)).unwrap();
+        let mut last = String::new();
+        for _ in 0..SESSIONS_MAX {
+            last = sessions.begin(eve.clone(), true, at(2)).unwrap();
+        }
+        assert!(is_in(&sessions, &one, 3));
+        assert!(!is_in(&sessions, &first, 3) && is_in(&sessions, &last, 3));
+        assert_eq!(sessions.all().len(), OF_ONE_MAX + 1);
+    }
+
+    #[test]
     fn ended_means_ended_and_the_number_is_bounded() {
         let sessions = Sessions::default();
         let one = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
@@ -253,8 +275,9 @@ mod tests {
         sessions.end(key);
         assert!(!is_in(&sessions, &one, 0));
         let first = sessions.begin(ada(AdminRole::View), true, at(0)).unwrap();
-        for _ in 0..SESSIONS_MAX {
-            sessions.begin(ada(AdminRole::View), true, at(1)).unwrap();
+        for n in 0..SESSIONS_MAX {
+            let name = AdminName::parse(&format!("user{n}")).unwrap();
+            sessions.begin(SignedIn { name, ..ada(AdminRole::View) }, true, at(1)).unwrap();
         }
         assert_eq!(sessions.all().len(), SESSIONS_MAX);
         assert!(!is_in(&sessions, &first, 1), "the one that was idle for longest went");

@@ -26,7 +26,7 @@ impl Site for Console {
         if reads || self.is_from_page(&head.headers, key) {
             Session::Of(Caller::User { name: user.name, role: user.role, address })
         } else {
-            Session::Unproven
+            Session::Unproven(user.role)
         }
     }
 }

@@ -12,7 +12,10 @@ use crate::http::testing::Reply;
 use crate::mirror::directory::{self, DirectoryRef};
 use crate::mirror::resource::{self, Stored};
 use crate::mirror::{self, WriteTx, token};
-use crate::model::{DirectoryId, DirectoryKind, Origin, ResourceType};
+use crate::model::{DirectoryId, DirectoryKind, Epoch, EventId, Origin, ResourceType, Seq};
+use crate::reconcile::event::EventFilter;
+use crate::reconcile::event::body::BodySettings;
+use crate::reconcile::pull::{Refusal, Settled, Wanted};
 use crate::scim::etag::Precondition;
 use crate::scim::resource::{Draft, MemberRef};
 
@@ -300,4 +303,127 @@ async fn a_stop_ends_streams_and_waits() {
     let mut text = String::new();
     read_to(&mut stream, &mut text, "\r\n0\r\n\r\n").await;
     until(|| acme.stage.waiting() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_ends_with_the_token_of_who_takes_it_slowly() {
+    let acme = Acme::new().await;
+    let reference = acme.reference.clone();
+    let many = acme.stage.store.mirror.write::<_, mirror::Error, _>(Origin::daemon(), move |tx| {
+        for n in 0..1_200 {
+            let doc = json!({"userName": format!("user-{n:04}"), "active": true});
+            let Value::Object(doc) = doc else { unreachable!() };
+            resource::create(tx, &reference, ResourceType::User, Draft { doc, members: None })?;
+        }
+        Ok(())
+    });
+    many.await.unwrap();
+    let wanted = Wanted {
+        filter: EventFilter::parse(vec!["*".to_owned()]).unwrap(),
+        body: BodySettings::default(),
+        limit: 100,
+    };
+    for is_stream in [true, false] {
+        let (token, id) = acme.stage.token("listener").await;
+        let picture = acme.stage.api.sources.pull.picture(wanted.clone()).await.unwrap();
+        let (sender, mut pieces) = tokio::sync::mpsc::channel(1);
+        let teller = super::events::Teller::new(&acme.stage.api, &token, sender);
+        let told = tokio::spawn(async move { teller.whole(picture, is_stream).await });
+        // Nobody has taken a piece yet: the next one waits.
+        let mut text = String::from_utf8(pieces.recv().await.unwrap().to_vec()).unwrap();
+        let revoked = acme
+            .stage
+            .store
+            .mirror
+            .write::<_, mirror::Error, _>(Origin::daemon(), move |tx| token::revoke(tx, &id));
+        revoked.await.unwrap();
+        while let Some(piece) = pieces.recv().await {
+            text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+        assert!(!told.await.unwrap(), "it was told whole");
+        // At most the piece that was taken, the one that waited and the one being made, in either form.
+        let users = text.matches("user.snapshot").count();
+        assert!((1..1_000).contains(&users), "{is_stream}: {users} of 1,200");
+        assert!(!text.contains("snapshot.finished"), "{is_stream}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_way_past_what_nobody_asked_for_ends_with_the_daemon() {
+    let acme = Acme::new().await;
+    for n in 0..450 {
+        acme.user(&format!("u{n}")).await;
+    }
+    let whole = acme.events("?events=group.created").await;
+    assert_eq!((ids(&whole).len(), &whole["more"]), (0, &json!(false)));
+    acme.stage.stopping.send_replace(true);
+    let told = acme.events("?events=group.created").await;
+    assert_eq!((ids(&told).len(), &told["more"]), (0, &json!(true)), "not to the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledging_what_is_not_waiting_writes_nothing() {
+    let acme = Acme::new().await;
+    acme.user("alice").await;
+    let pull = acme.stage.api.sources.pull.clone();
+    let everything = EventFilter::parse(vec!["*".to_owned()]).unwrap();
+    let wanted = Wanted { filter: everything, body: BodySettings::default(), limit: 10 };
+    let handed = pull.hand("listener", wanted.clone()).await.unwrap().tokens;
+    assert_eq!(handed.len(), 2);
+    let commits = || acme.stage.store.mirror.counters().commits();
+    let before = commits();
+    let strangers = (0..30_000).map(|n| EventId { epoch: Epoch(7), seq: Seq(u64::MAX), n }).collect();
+    let settled = Settled { acknowledged: strangers, ..Settled::default() };
+    assert_eq!(pull.settle("listener", settled.clone()).await.unwrap(), 0);
+    assert_eq!(commits(), before, "nobody's writes waited for it");
+    let mixed = Settled { acknowledged: [settled.acknowledged, vec![handed[0].0]].concat(), ..settled };
+    assert_eq!(pull.settle("listener", mixed).await.unwrap(), 1);
+    let left = pull.hand("listener", wanted).await.unwrap().tokens;
+    assert_eq!(left, handed[1..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_reader_acknowledges_or_refuses_still_waits_for_another() {
+    let acme = Acme::new().await;
+    acme.user("alice").await;
+    let pull = acme.stage.api.sources.pull.clone();
+    let filter = EventFilter::parse(vec!["*".to_owned()]).unwrap();
+    let wanted = Wanted { filter, body: BodySettings::default(), limit: 10 };
+    let one = pull.hand("one", wanted.clone()).await.unwrap().tokens;
+    let two = pull.hand("two", wanted.clone()).await.unwrap().tokens;
+    // An event has one number, whoever is told.
+    assert_eq!((&one, one.len()), (&two, 2));
+    let why = Refusal { err: "invalid_request".to_owned(), description: String::new() };
+    let settled = Settled { acknowledged: vec![one[0].0], refused: [(one[1].0, why)].into() };
+    assert_eq!(pull.settle("one", settled).await.unwrap(), 2);
+    assert_eq!(pull.hand("one", wanted.clone()).await.unwrap().tokens, []);
+    assert_eq!(pull.hand("two", wanted).await.unwrap().tokens, two);
+}
+
+/// Whoever looked at a stream before another poll moved it on must not set it back: what was acknowledged meanwhile would
+/// be handed out again.
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_at_once_of_one_reader_never_set_its_stream_back() {
+    let acme = Acme::new().await;
+    for n in 0..20 {
+        acme.user(&format!("u{n}")).await;
+    }
+    let pull = acme.stage.api.sources.pull.clone();
+    for round in 0..10 {
+        pull.begin("listener", None).await.unwrap();
+        let mut polls = tokio::task::JoinSet::new();
+        for n in 0..16 {
+            let pull = pull.clone();
+            let filter = EventFilter::parse(vec!["*".to_owned()]).unwrap();
+            let wanted =
+                Wanted { filter, body: BodySettings::default(), limit: if n % 2 == 0 { 1 } else { 100 } };
+            polls.spawn(async move { pull.hand("listener", wanted).await.unwrap() });
+        }
+        polls.join_all().await;
+        let rows = crate::reconcile::pull::streams(&acme.stage.store.mirror).unwrap();
+        let row = &rows[0];
+        assert_eq!(row["unacknowledged"], 21, "{row}");
+        assert_eq!(row["handed"], 21 * (round + 1), "each is counted once: {row}");
+        assert_eq!(row["next"], format!("1-{}", acme.stage.store.mirror.changes().borrow().0), "{row}");
+    }
 }

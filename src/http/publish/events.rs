@@ -98,7 +98,7 @@ impl PublishApi {
         Ok(question)
     }
 
-    async fn poll(&self, call: &Call, question: Question) -> Answer {
+    async fn poll(&self, call: &Call, mut question: Question) -> Answer {
         let until = Instant::now() + question.wait;
         let mut newest = self.sources.mirror.changes();
         let mut after = question.after;
@@ -113,7 +113,12 @@ impl PublishApi {
                 return self.denied_meanwhile(call);
             }
             after = Some(page.next);
-            if page.events.is_empty() && page.more {
+            if page.events.is_empty() && page.more && !self.is_stopping() {
+                // The way past what nobody asked for may be long.
+                if !self.still_hears(call) {
+                    return self.denied_meanwhile(call);
+                }
+                question.wanted.body.hidden.clone_from(&self.running.load().hidden);
                 continue;
             }
             if !page.events.is_empty() || self.is_stopping() || until <= Instant::now() {
@@ -127,6 +132,7 @@ impl PublishApi {
             if !self.changed(&mut newest, until).await {
                 return told(&page);
             }
+            question.wanted.body.hidden.clone_from(&self.running.load().hidden);
         }
     }
 
@@ -137,7 +143,7 @@ impl PublishApi {
         };
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let media_type = if question.stream { EVENT_STREAM } else { JSON };
-        let teller = Teller { api: Arc::clone(self), call: call.clone(), sender, _place: place };
+        let teller = Teller { api: Arc::clone(self), call: call.clone(), sender, _place: Some(place) };
         tokio::spawn(async move {
             let ended = match (question.stream, picture) {
                 (true, picture) => teller.tell(question, picture).await,
@@ -178,11 +184,26 @@ impl From<StoreError> for End {
 }
 
 /// One stream under way.
-struct Teller {
+pub(super) struct Teller {
     api: Arc<PublishApi>,
     call: Call,
     sender: mpsc::Sender<Bytes>,
-    _place: Place,
+    _place: Option<Place>,
+}
+
+#[cfg(test)]
+impl Teller {
+    /// One that tells whoever has this token, without a connection.
+    pub(super) fn new(api: &Arc<PublishApi>, token: &str, sender: mpsc::Sender<Bytes>) -> Self {
+        Self { api: Arc::clone(api), call: api.call_of(token), sender, _place: None }
+    }
+
+    /// Tells a picture; false if it ended before its end.
+    pub(super) async fn whole(&self, mut picture: Picture, is_stream: bool) -> bool {
+        let told =
+            if is_stream { self.picture(&mut picture).await } else { self.picture_as_json(picture).await };
+        told.is_ok()
+    }
 }
 
 impl Teller {
@@ -190,12 +211,17 @@ impl Teller {
         self.sender.send(text.into()).await.map_err(|_| End::Gone)
     }
 
+    /// The next part of a picture. A reader may take it as slowly as it likes, so that its token is asked about for each.
+    fn part(&self, picture: &mut Picture) -> Result<Vec<Told>, End> {
+        if self.api.still_hears(&self.call) { Ok(picture.some(LIMIT)?) } else { Err(End::Gone) }
+    }
+
     /// The picture as one JSON document of the form that a poll answers with.
     async fn picture_as_json(&self, mut picture: Picture) -> Result<(), End> {
         let mut text = String::from("{\"events\":[");
         let mut is_first = true;
         loop {
-            let some = picture.some(LIMIT)?;
+            let some = self.part(&mut picture)?;
             if some.is_empty() {
                 break;
             }
@@ -211,7 +237,7 @@ impl Teller {
     }
 
     /// Events as they happen, after the picture if there is one.
-    async fn tell(&self, question: Question, picture: Option<Picture>) -> Result<(), End> {
+    async fn tell(&self, mut question: Question, picture: Option<Picture>) -> Result<(), End> {
         let mut newest = self.api.sources.mirror.changes();
         let mut stopping = self.api.sources.stopping.clone();
         self.send("retry: 2000\n\n".to_owned()).await?;
@@ -222,6 +248,7 @@ impl Teller {
         }
         loop {
             newest.borrow_and_update();
+            question.wanted.body.hidden.clone_from(&self.api.running.load().hidden);
             let page = self.api.sources.pull.page(after, question.wanted.clone()).await?;
             after = Some(page.next);
             if !self.api.still_hears(&self.call) {
@@ -253,7 +280,7 @@ impl Teller {
     /// The picture, without a place to go on from before it is whole.
     async fn picture(&self, picture: &mut Picture) -> Result<(), End> {
         loop {
-            let some = picture.some(LIMIT)?;
+            let some = self.part(picture)?;
             if some.is_empty() {
                 return self.send(format!("id: {}\n\n", picture.next())).await;
             }

@@ -198,7 +198,14 @@ impl PublishApi {
         // Whoever connects to a unix socket was let in by its mode: a proxy on this machine.
         let trusted = near.is_none_or(|ip| running.trusted_proxies.iter().any(|n| n.contains(ip)));
         let client = if trusted {
-            network::forwarded(&head.headers, &running.trusted_proxies).client.or(near)
+            match network::forwarded(&head.headers, &running.trusted_proxies) {
+                Ok(told) => told.client.or(near),
+                Err(cause) => {
+                    tracing::warn!(proxy = ?near, %cause, "a request is refused");
+                    discard(body, &self.limits).await;
+                    return fault(400, &cause.to_string(), "docs/connecting.md has a proxy that does").into();
+                }
+            }
         } else {
             near
         };
@@ -294,6 +301,13 @@ impl PublishApi {
             Route::Metrics => Answer::new(200, OPENMETRICS, (self.sources.exposition)().await).into(),
             Route::Unknown => nowhere().into(),
         }
+    }
+
+    /// The request of who has this token.
+    #[cfg(test)]
+    pub(super) fn call_of(&self, presented: &str) -> Call {
+        let reader = self.reader(presented).unwrap().unwrap();
+        Call { reader, presented: presented.to_owned() }
     }
 
     /// Whether the token still holds and its reader still lists `target`: asked again after a wait.

@@ -69,7 +69,11 @@ impl PublishApi {
                 Ok(handed) => handed,
                 Err(error) => return gone(&error),
             };
-            if handed.tokens.is_empty() && handed.more {
+            if handed.tokens.is_empty() && handed.more && !self.is_stopping() {
+                // The way past what the reader is not told may be long.
+                if !self.still_hears(call) {
+                    return self.denied_meanwhile(call);
+                }
                 continue;
             }
             if !handed.tokens.is_empty() || self.is_stopping() || until <= Instant::now() {

@@ -39,7 +39,7 @@ pub(super) struct Stage {
     pub(super) store: Store,
     pub(super) server: Server,
     shelf: Arc<Shelf>,
-    api: Arc<PublishApi>,
+    pub(super) api: Arc<PublishApi>,
     pub(super) stopping: watch::Sender<bool>,
     /// Kept alive for its snapshots.
     _reconciler: Reconciler,

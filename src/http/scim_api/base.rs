@@ -20,7 +20,8 @@ pub(super) fn url(settings: &Settings, head: &Parts, peer: Peer, trusted: bool) 
         };
     }
     let forwarded = if trusted {
-        network::forwarded(&head.headers, &settings.trusted_proxies)
+        // Where two kinds disagree the request got no further than its first look.
+        network::forwarded(&head.headers, &settings.trusted_proxies).unwrap_or_default()
     } else {
         network::Forwarded::default()
     };

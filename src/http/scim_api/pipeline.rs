@@ -204,7 +204,14 @@ impl ScimApi {
         // Whoever connects to a unix socket was let in by its mode: a proxy on this machine.
         let trusted = near.is_none_or(|ip| running.settings.trusted_proxies.iter().any(|n| n.contains(ip)));
         let client = if trusted {
-            network::forwarded(&head.headers, &running.settings.trusted_proxies).client.or(near)
+            match network::forwarded(&head.headers, &running.settings.trusted_proxies) {
+                Ok(told) => told.client.or(near),
+                Err(cause) => {
+                    tracing::warn!(proxy = ?near, %cause, "a request is refused");
+                    discard(body, &self.limits).await;
+                    return error::plain(400, &cause.to_string());
+                }
+            }
         } else {
             near
         };

@@ -50,8 +50,17 @@ impl Pull {
     ///
     /// # Errors
     /// [`StoreError`] from the engine.
-    pub async fn settle(&self, reader: &str, settled: Settled) -> Result<u64, StoreError> {
+    pub async fn settle(&self, reader: &str, mut settled: Settled) -> Result<u64, StoreError> {
         let reader = reader.to_owned();
+        let name = reader.clone();
+        let read = self.mirror.read_long::<_, StoreError, _>(move |tx| set_stream::events(tx, &name)).await;
+        let waiting = read?;
+        // A body has room for tens of thousands of ids; everybody's writes would wait for each of them.
+        settled.acknowledged.retain(|event| waiting.contains(event));
+        settled.refused.retain(|event, _| waiting.contains(event));
+        if settled.acknowledged.is_empty() && settled.refused.is_empty() {
+            return Ok(0);
+        }
         let done = move |tx: &mut WriteTx<'_>| settle(tx, &reader, &settled);
         self.mirror.write(Origin::daemon(), done).await
     }
