@@ -44,7 +44,7 @@ fn planned(store: &Store, text: &str, replace: bool) -> Plan {
     store.mirror.read::<_, StoreError>(|tx| make(tx, &directory, &Registry::standard(), &gathered)).unwrap()
 }
 
-fn finished(store: &Store, text: &str, replace: bool) -> Carried {
+fn applied(store: &Store, text: &str, replace: bool) -> Carried {
     let plan = planned(store, text, replace);
     assert_eq!(plan.problems, []);
     carried(store, plan)
@@ -62,14 +62,14 @@ fn carried(store: &Store, plan: Plan) -> Carried {
         origin: Origin { request: RequestId::parse(&id).ok(), ..Origin::daemon() },
         id,
         gauge: Arc::default(),
-        moving: store.mirror.move_in(),
+        moving: store.mirror.move_in().unwrap(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(carry(order))
 }
 
 fn finished(store: &Store, text: &str, replace: bool) -> Done {
-    let carried = finished(store, text, replace);
+    let carried = applied(store, text, replace);
     assert!(carried.is_finished, "{carried:?}");
     carried.done
 }
@@ -81,7 +81,7 @@ fn problems(store: &Store, text: &str) -> Vec<String> {
 fn members_of(store: &Store, name: &str) -> Vec<String> {
     let directory = acme(store);
     let found = store.mirror.read::<_, StoreError>(|tx| {
-        let group = crate::mirror::matching::groups_named(tx, &directory, name)?.pop();
+        let group = crate::mirror::matching::groups_named(tx, &directory, name)?.pop().unwrap();
         member::members(tx, &directory, &group)
     });
     let mut found: Vec<String> = found.unwrap().into_iter().map(|one| one.display).collect();
