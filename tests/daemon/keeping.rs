@@ -95,7 +95,7 @@ fn after_a_restore_a_file_is_kept_whole_until_a_person_says_otherwise() {
     let (code, said) = run(&daemon, &["approve", "--all", "--restored", "--yes"]);
     assert_eq!(code, Some(0), "{said}");
     wait_until("it follows the mirror", || crew(&daemon) == ["carol", "dave", "erin"]);
-    assert_eq!(daemon.target("file")["state"], "in_sync");
+    wait_until("and says so", || daemon.target("file")["state"] == "in_sync");
     let history = daemon.cli_json(&["history", "--limit", "1000"]).to_string();
     assert!(history.contains("mirror.restored") && history.contains("restore.approved"), "{history}");
     assert_eq!(daemon.cli_json(&["verify"])["ok"], true);
@@ -122,6 +122,36 @@ fn after_a_restore_a_rebaseline_brings_nobody_back_and_loses_nobody() {
     let hash = plan["hash"].as_str().unwrap();
     daemon.cli_json(&["approve", "file", "--plan", hash]);
     wait_until("dave is out", || crew(&daemon) == ["bob", "carol"]);
+}
+
+#[test]
+fn after_a_restore_whom_the_file_shows_does_not_go_unheld_though_the_backup_never_saw_the_file_so() {
+    let manual = ROLE.replace("wait = ", "apply = \"manual\"\nwait = ");
+    let mut daemon = start(&manual);
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let (carol, dave) = (scim.create_user("carol@example.com"), scim.create_user("dave@example.com"));
+    let group = scim.create_group("Crew", &[&carol]);
+    daemon.cli_json(&["sync", "file"]);
+    assert_eq!(crew(&daemon), ["carol"]);
+    // The mirror knows dave as one of the crew, and not yet that the file shows him.
+    scim.add_member(&group, &dave);
+    let file = daemon.path("copy.db").display().to_string();
+    daemon.cli_json(&["backup", &file]);
+    daemon.cli_json(&["sync", "file"]);
+    assert_eq!(crew(&daemon), ["carol", "dave"]);
+    assert_eq!(daemon.stop(), Some(0));
+    daemon.cli_json(&["restore", &file, "--yes"]);
+    daemon.write_config(ROLE);
+    daemon.run();
+    let (code, said) = run(&daemon, &["directory", "rebaseline", &directory.id, "--within", "5s"]);
+    assert_eq!(code, Some(0), "{said}");
+    scim.get(&format!("/Users/{carol}")).expect(200);
+    wait_until("the window closed", || daemon.target("file")["state"] == "held");
+    assert_eq!(crew(&daemon), ["carol", "dave"]);
+    let (code, said) = run(&daemon, &["approve", "file", "--yes"]);
+    assert_eq!(code, Some(0), "{said}");
+    wait_until("dave is out", || crew(&daemon) == ["carol"]);
 }
 
 #[test]
