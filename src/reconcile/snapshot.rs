@@ -66,7 +66,7 @@ impl Snapshot {
         let mut facts = self.facts.clone();
         facts.unconfirmed.clear();
         let access = access(&facts, &self.rules.roles, now);
-        Self { facts, access, rules: Arc::clone(&self.rules) }
+        Self { facts, access, rules: Arc::clone(&self.rules), moving: self.moving.clone() }
     }
 
     /// Whether rules found their groups, or left the configuration, since that was last remembered. What was written
