@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::client::{Load, Request, user_body};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_rosterd");
+/// The build that is measured: this one, or with `LOAD_BINARY` another one, to hold this one against.
+fn binary() -> String {
+    std::env::var("LOAD_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_rosterd").to_owned())
+}
 
 /// Where state directories are made: the build's own disk, since `/tmp` may be memory.
 pub fn state_base() -> PathBuf {
@@ -20,7 +23,7 @@ pub struct Daemon {
     process: Child,
     address: SocketAddr,
     token: String,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -41,7 +44,7 @@ impl Daemon {
         let hook = state.path().join("hook-secret");
         std::fs::write(&hook, secret).unwrap();
         std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        let mut process = Command::new(BINARY)
+        let mut process = Command::new(binary())
             .args(["serve", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
@@ -53,7 +56,7 @@ impl Daemon {
             assert!(Instant::now() < deadline, "the daemon did not listen within 20 s");
             std::thread::sleep(Duration::from_millis(10));
         }
-        let out = Command::new(BINARY)
+        let out = Command::new(binary())
             .args(["directory", "add", "Bench", "--kind", "generic", "--json", "--config"])
             .arg(&config)
             .output()
@@ -61,11 +64,24 @@ impl Daemon {
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let made: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         let token = made["token"].as_str().unwrap().to_owned();
-        Self { process, address, token, _state: state }
+        Self { process, address, token, state }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.state.path().join("rosterd.toml")
+    }
+
+    #[expect(clippy::unused_self, reason = "all daemons are of one build")]
+    pub fn binary(&self) -> String {
+        binary()
     }
 
     pub fn token(&self) -> String {

@@ -7,7 +7,8 @@
 //! each is taken in turn with its ceiling, slice by slice, so that a drift of the machine's speed meets both alike.
 //!
 //! `LOAD_SCALE=0.1` shortens every phase; `LOAD_ONLY=creates,reads` runs these parts alone (with the ceilings; the
-//! others are `syncs`, `lost`, `deliver`); `LOAD_JSON=FILE` changes where the JSON goes.
+//! others are `syncs`, `lost`, `deliver`, `import`); `LOAD_JSON=FILE` changes where the JSON goes; `LOAD_BINARY=FILE` measures
+//! another build of the daemon.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -26,6 +27,7 @@ mod ceilings;
 mod client;
 mod daemon;
 mod deliver;
+mod import;
 mod report;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,8 +58,8 @@ fn scaled(full: usize, least: usize) -> usize {
 async fn run() {
     let mut report = Report::new();
     let ceilings = Ceilings::start();
-    // What an event takes has no ceiling here.
-    if std::env::var("LOAD_ONLY").map_or(true, |parts| parts != "deliver") {
+    // What an event or an import takes has no ceiling here.
+    if std::env::var("LOAD_ONLY").map_or(true, |parts| parts != "deliver" && parts != "import") {
         measure_ceilings(&mut report, &ceilings).await;
     }
     if is_asked("creates") {
@@ -74,6 +76,9 @@ async fn run() {
     }
     if is_asked("deliver") {
         deliver::measure(&mut report).await;
+    }
+    if is_asked("import") {
+        import::measure(&mut report).await;
     }
     report.finish();
 }

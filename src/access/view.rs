@@ -96,6 +96,8 @@ pub enum Verdict {
     Protected,
     /// Its directory is unknown (nobody has pushed to it), so nothing of it is pruned.
     Unknown,
+    /// An import that is under way takes it away; the guard judges it with the rest, once the import is over.
+    Importing,
 }
 
 /// One removal that is not carried out, with what is needed to go on rendering it (kept even when the user is deleted).

@@ -61,6 +61,21 @@ impl Admin {
         }
     }
 
+    /// A further way to the daemon of this socket.
+    /// # Errors
+    /// The runtime cannot be had.
+    pub fn at(socket: PathBuf) -> Result<Self, Error> {
+        Ok(Self { runtime: runtime()?, way: Way::Socket(socket) })
+    }
+
+    /// The daemon's socket, where there is a daemon.
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.way {
+            Way::Socket(socket) => Some(socket),
+            Way::Local(_) => None,
+        }
+    }
+
     fn local(config: &Path, socket: &Path) -> Result<Self, Error> {
         // INVARIANT: no other thread runs yet; becoming the owner acts on this thread only.
         let local =

@@ -18,6 +18,8 @@ const PAGE_BYTES: usize = 1 << 20;
 const MEMBERS_AT_ONCE: usize = 5_000;
 /// A record larger than this is refused.
 const RECORD_BYTES_MAX: usize = 2 << 20;
+/// How often it is asked how far it is.
+const PROGRESS_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 /// Steps that are printed one by one.
 const STEPS_SHOWN: usize = 20;
 
@@ -25,9 +27,10 @@ const STEPS_SHOWN: usize = 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: look first, then do it\n  \
     rosterd import people.ldif --directory acme-okta --dry-run\n  rosterd import people.ldif --directory acme-okta\n\n\
-    Everything is read and checked before anything is written, and written in one transaction. Who is in the directory \
-    already is found by externalId, then userName (a group: displayName), and gets what the file says; what it does \
-    not say stays. docs/import.md has the default columns, a mapping, and how to export from LDAP, AD and others.")]
+    Everything is read and checked before anything is written. It is written piece by piece, so that the identity \
+    provider's requests are answered meanwhile; what these change is left and told, and a second run does the rest, as \
+    it does after a crash. Who is in the directory already is found by externalId, then userName (a group: \
+    displayName), and gets what the file says; what it does not say stays. docs/import.md has the default columns, a mapping, and how to export from LDAP, AD and others.")]
 pub struct Args {
     /// The file; `-` reads standard input
     #[arg(value_name = "FILE")]
@@ -132,16 +135,52 @@ fn carry(args: &Args, admin: &Admin, id: &str, reading: Reading) -> Result<(Exit
     if !args.yes {
         output::confirm(&format!("Import this into {}?", args.directory))?;
     }
-    let answer = {
-        let _spinner = Spinner::new("Importing", args.quiet.quiet);
-        admin.call("POST", &format!("{}/apply", path(id)), Some(&json!({ "hash": plan.get("hash") })))?
-    };
+    let answer = applied(args, admin, id, &json!({ "hash": plan.get("hash") }))?;
     if args.output.json {
         output::json(&shown(&plan, true, &answer));
     } else {
         done(args, &answer);
     }
+    let conflicts = output::list(&answer, "conflicts");
+    for one in conflicts {
+        let (at, name) = (clean(output::text(one, "at")), clean(output::text(one, "name")));
+        let place = if at.is_empty() { "not in the file".to_owned() } else { at };
+        output::note(&format!("{place}, {name}: {}", clean(output::text(one, "message"))));
+    }
+    if answer.get("finished").and_then(Value::as_bool) == Some(false) {
+        let message =
+            format!("the import is not finished: {} records were left as they are", conflicts.len());
+        return Err(
+            Error::new(Kind::Refused, message).hint("run the import again: it shows what is left to do")
+        );
+    }
     Ok((Exit::Done, true))
+}
+
+/// Has the plan carried out, and shows how far it is.
+fn applied(args: &Args, admin: &Admin, id: &str, body: &Value) -> Result<Value, Error> {
+    let call = || admin.call("POST", &format!("{}/apply", path(id)), Some(body));
+    let Some(socket) = admin.socket().map(Path::to_owned) else {
+        let _spinner = Spinner::new("Importing", args.quiet.quiet);
+        return call();
+    };
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut bar = Bar::new("Importing", args.quiet.quiet);
+            // Nobody is told that the bar cannot be kept up; the work itself has an answer of its own.
+            let Ok(second) = bar.is_seen().then(|| Admin::at(socket)).transpose() else { return };
+            let Some(second) = second else { return };
+            while end.recv_timeout(PROGRESS_EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                if let Ok(told) = second.get(&format!("{}/progress", path(id))) {
+                    bar.tell(output::number(&told, "done"), output::number(&told, "total"));
+                }
+            }
+        });
+        let answer = call();
+        drop(ended);
+        answer
+    })
 }
 
 fn shown(plan: &Value, applied: bool, answer: &Value) -> Value {

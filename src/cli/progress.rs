@@ -38,6 +38,11 @@ impl Bar {
         Self { since: Instant::now(), what, shown: None, is_seen: is_seen(quiet) }
     }
 
+    /// Whether anybody could see it.
+    pub(super) fn is_seen(&self) -> bool {
+        self.is_seen
+    }
+
     /// So much is done.
     pub(super) fn tell(&mut self, done: u64, total: u64) {
         if !self.is_seen || self.since.elapsed() < PATIENCE {

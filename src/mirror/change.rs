@@ -4,6 +4,8 @@
 //! the salted digest of its values and the digest of its member rows; the values lie apart, so that erasing them
 //! leaves the chain whole. Rows are only ever appended.
 
+use std::collections::HashMap;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::model::{DirectoryId, ResourceId, ResourceType, Seq, Timestamp};
@@ -136,6 +138,8 @@ kinds! {
     TargetAdopted = "target.adopted",
     /// A target that the configuration dropped was forgotten.
     TargetForgotten = "target.forgotten",
+    /// An import came to its end, or as far as it could; the values say how far. Its id is the object.
+    ImportFinished = "import.finished",
 }
 
 impl std::fmt::Display for Kind {
@@ -481,6 +485,44 @@ pub fn after(tx: &mut ReadTx<'_>, seq: Seq, limit: u32) -> Result<Vec<Change>, S
     let from = i64::try_from(seq.0).unwrap_or(i64::MAX);
     let sql = format!("{COLUMNS} WHERE c.seq > ?1 ORDER BY c.seq LIMIT ?2");
     load(tx, &sql, &[Param::Int(from), Param::Int(i64::from(limit))])
+}
+
+/// What others wrote while a request was writing in several transactions.
+#[derive(Debug, Clone, Default)]
+pub struct Foreign {
+    /// Users and groups whose attributes they changed, or that they deleted, and the newest change that did.
+    pub resources: HashMap<ResourceId, Seq>,
+    /// Members that they put into a group or took out of it: the group, then the member.
+    pub members: HashMap<(ResourceId, ResourceId), Seq>,
+}
+
+/// Adds to `found` what requests other than `request` wrote after `seq`, up to this moment of the transaction. Reads each
+/// change once.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn foreign(tx: &mut ReadTx<'_>, seq: Seq, request: &str, found: &mut Foreign) -> Result<(), StoreError> {
+    let sql = "SELECT seq, resource, value_digest IS NOT NULL, member_digest IS NOT NULL FROM change \
+               WHERE seq > ?1 AND (request IS NULL OR request <> ?2) ORDER BY seq";
+    let mut with_members = Vec::new();
+    tx.query(sql, &[param(seq), Param::Text(request)], &mut |row| {
+        let seq = Seq(u64::try_from(row.int(0)?).unwrap_or(0));
+        if row.int(2)? == 1
+            && let Some(id) = row.opt_blob(1)?
+        {
+            found.resources.insert(id_of(id)?, seq);
+        }
+        if row.int(3)? == 1 {
+            with_members.push(seq);
+        }
+        Ok(())
+    })?;
+    for seq in with_members {
+        for one in members(tx, seq)? {
+            found.members.insert((one.group, one.member), seq);
+        }
+    }
+    Ok(())
 }
 
 /// Changes of one resource, newest first, at most `limit`.

@@ -27,6 +27,11 @@ pub(super) const GROUPS_OF: &str = "WITH RECURSIVE up (rid) AS (\
 pub(super) const MEMBERS: &str = "SELECT r.id, r.type, r.label FROM member m CROSS JOIN resource r \
     WHERE r.rid = m.member_rid AND m.group_rid = ?1 AND r.dir = ?2 ORDER BY m.member_rid";
 
+const PEOPLE_BELOW: &str = "WITH RECURSIVE below (rid) AS (\
+      SELECT rid FROM resource WHERE id = ?1 AND dir = ?2 \
+      UNION SELECT m.member_rid FROM below CROSS JOIN member m WHERE m.group_rid = below.rid) \
+    SELECT r.id FROM below CROSS JOIN resource r WHERE r.rid = below.rid AND r.type = 1";
+
 /// How many resources one statement asks for; the last one is repeated up to it, so that all pages share a statement.
 const AT_ONCE: usize = 64;
 
@@ -83,6 +88,20 @@ pub fn members(
             kind: type_of(row.int(1)?)?,
             display: row.text(2)?.to_owned(),
         })
+    })
+}
+
+/// Users that are in a group, directly or through others. Cycles are survived.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn people_below(
+    tx: &mut ReadTx<'_>,
+    directory: &DirectoryRef,
+    group: &ResourceId,
+) -> Result<Vec<ResourceId>, StoreError> {
+    tx.all(PEOPLE_BELOW, &[Param::Blob(group.as_bytes()), Param::Int(directory.key)], |row| {
+        id_of(row.blob(0)?)
     })
 }
 

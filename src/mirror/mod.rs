@@ -25,6 +25,7 @@ pub mod loaded;
 pub mod marks;
 pub mod matching;
 pub mod member;
+pub mod moving;
 pub mod named;
 pub mod owned;
 pub mod query;
@@ -150,6 +151,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     epoch: Epoch,
     marks: marks::Marks,
+    movings: moving::Movings,
     path: PathBuf,
     opened_at: Timestamp,
     /// Held until the last clone goes: a second instance is refused.
@@ -176,7 +178,8 @@ impl Mirror {
         let readers = sqlite::Pool::new(opened.engine, settings.readers);
         let marks = marks::Marks::default();
         let (path, lock) = (settings.path.clone(), opened.lock);
-        let inner = Inner { writer, readers, clock, epoch, marks, path, opened_at, _lock: lock };
+        let movings = moving::Movings::default();
+        let inner = Inner { writer, readers, clock, epoch, marks, movings, path, opened_at, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 

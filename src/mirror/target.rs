@@ -506,6 +506,7 @@ fn verdict_word(verdict: Verdict) -> &'static str {
         Verdict::Rejected => "rejected",
         Verdict::Protected => "protected",
         Verdict::Unknown => "unknown",
+        Verdict::Importing => "importing",
     }
 }
 
@@ -515,6 +516,7 @@ fn verdict_of(word: &str) -> Result<Verdict, StoreError> {
         "rejected" => Ok(Verdict::Rejected),
         "protected" => Ok(Verdict::Protected),
         "unknown" => Ok(Verdict::Unknown),
+        "importing" => Ok(Verdict::Importing),
         other => Err(StoreError::Bug(format!("verdict `{other}`"))),
     }
 }

@@ -120,6 +120,10 @@ fn kept(target: &TargetName, verdict: Verdict, since: Seq) -> String {
         Verdict::Rejected => format!("a person rejected the removal of change {since}"),
         Verdict::Protected => format!("the role is `protected`: sync does not take it away (change {since})"),
         Verdict::Unknown => "the directory has not been pushed to, so nothing of it is taken away".to_owned(),
+        Verdict::Importing => {
+            "an import that is under way takes it away; the guard judges that once the import is over"
+                .to_owned()
+        }
     }
 }
 

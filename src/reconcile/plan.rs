@@ -8,6 +8,7 @@ use crate::access::{
     Access, Doc, Entitlement, Exception, Facts, LeftOut, Role, UNCONFIRMED, Verdict, View, say, shut_text,
 };
 use crate::downstream::format::{Carried, LeftOut as NotCarried};
+use crate::mirror::moving::Moving;
 use crate::mirror::target::Holding;
 use crate::model::{DirectoryId, ResourceId, RoleName, Seq, Subject, TargetName};
 
@@ -181,6 +182,27 @@ pub fn kept_for_unknown(access: &Access, holdings: &[Holding]) -> Vec<Exception>
         .iter()
         .filter(|holding| access.unknown.contains(&holding.subject.directory))
         .map(|holding| exception_of(holding, Verdict::Unknown, access.seq, 0))
+        .collect()
+}
+
+/// Holdings of people from whom an import under way has taken something: they stay until it is over, unless the guard
+/// took its verdict on them before.
+pub fn kept_for_import(
+    access: &Access,
+    moving: &Moving,
+    holdings: &[Holding],
+    is_judged: &dyn Fn(&Key) -> bool,
+) -> Vec<Exception> {
+    if moving.people.is_empty() {
+        return Vec::new();
+    }
+    let is_lost = |one: &Holding| {
+        !access.held.get(&one.subject).is_some_and(|held| held.contains_key(&one.entitlement))
+    };
+    holdings
+        .iter()
+        .filter(|one| moving.people.contains(&one.subject) && is_lost(one) && !is_judged(&key_of(one)))
+        .map(|one| exception_of(one, Verdict::Importing, access.seq, 0))
         .collect()
 }
 
@@ -371,7 +393,7 @@ fn exception_line(inputs: Inputs<'_>, exception: &Exception) -> Line {
         why: match exception.verdict {
             Verdict::Rejected => format!("{why}; its removal was rejected"),
             Verdict::Protected => format!("{why}; the role is protected"),
-            Verdict::Held | Verdict::Unknown => why,
+            Verdict::Held | Verdict::Unknown | Verdict::Importing => why,
         },
     }
 }

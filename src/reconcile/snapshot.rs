@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::access::{Access, Facts, Role, access};
 use crate::mirror::decision::binding;
+use crate::mirror::moving::Moving;
 use crate::mirror::{Mirror, ReadTx, StoreError, WriteTx, advance, facts};
 use crate::model::{Clock, DirectoryId, Origin, Seq, Timestamp};
 
@@ -26,6 +27,8 @@ pub(crate) struct Snapshot {
     pub(crate) facts: Facts,
     pub(crate) access: Access,
     pub(crate) rules: Arc<Rules>,
+    /// Whom an import under way took something from.
+    pub(crate) moving: Moving,
 }
 
 impl Snapshot {
@@ -37,17 +40,25 @@ impl Snapshot {
         known: Option<&Self>,
     ) -> Result<Self, StoreError> {
         let order: Vec<DirectoryId> = rules.directories.iter().map(|one| one.id.clone()).collect();
-        let mut facts = mirror.read(|tx: &mut ReadTx<'_>| match known {
-            Some(known) => advance::advance(tx, known.facts.clone(), &order),
-            None => facts::load(tx, &order),
-        })?;
+        let (mut facts, moving) = loop {
+            let before = mirror.moving().generation;
+            let facts = mirror.read(|tx: &mut ReadTx<'_>| match known {
+                Some(known) => advance::advance(tx, known.facts.clone(), &order),
+                None => facts::load(tx, &order),
+            })?;
+            let moving = mirror.moving();
+            // Facts from the middle of an import must not be judged as if it were over.
+            if moving.generation == before {
+                break (facts, moving);
+            }
+        };
         let claims: BTreeMap<&DirectoryId, &Vec<String>> =
             rules.directories.iter().map(|one| (&one.id, &one.claims)).collect();
         for directory in &mut facts.directories {
             directory.claims = claims.get(&directory.id).map(|claims| (*claims).clone()).unwrap_or_default();
         }
         let access = access(&facts, &rules.roles, clock.now());
-        Ok(Self { facts, access, rules })
+        Ok(Self { facts, access, rules, moving })
     }
 
     /// What would follow if whom no re-baseline named counted all the same. Costs what computing access costs.
@@ -55,7 +66,7 @@ impl Snapshot {
         let mut facts = self.facts.clone();
         facts.unconfirmed.clear();
         let access = access(&facts, &self.rules.roles, now);
-        Self { facts, access, rules: Arc::clone(&self.rules) }
+        Self { facts, access, rules: Arc::clone(&self.rules), moving: self.moving.clone() }
     }
 
     /// Whether rules found their groups, or left the configuration, since that was last remembered. What was written
@@ -68,9 +79,10 @@ impl Snapshot {
         self.facts.seq
     }
 
-    /// Whether it is still the newest there is: no newer change, no other rules, no grant that ended meanwhile.
-    fn is_true(&self, newest: Seq, rules: &Arc<Rules>, now: Timestamp) -> bool {
+    /// Whether it is still the newest there is: no newer change, no import that ended, no other rules, no grant that ended meanwhile.
+    fn is_true(&self, newest: Seq, imports: u64, rules: &Arc<Rules>, now: Timestamp) -> bool {
         self.seq() >= newest
+            && self.moving.generation == imports
             && Arc::ptr_eq(&self.rules, rules)
             && self.access.next_expiry.is_none_or(|at| now < at)
     }
@@ -107,7 +119,9 @@ impl Source {
         let mut cache = self.cache.lock().await;
         let rules = self.rules();
         let newest = *self.mirror.changes().borrow();
-        if let Some(known) = cache.as_ref().filter(|known| known.is_true(newest, &rules, self.clock.now())) {
+        let imports = self.mirror.moving().generation;
+        let is_true = |known: &&Arc<Snapshot>| known.is_true(newest, imports, &rules, self.clock.now());
+        if let Some(known) = cache.as_ref().filter(is_true) {
             return Ok(Arc::clone(known));
         }
         let before = cache.clone();

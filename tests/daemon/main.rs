@@ -38,6 +38,7 @@ mod export;
 mod guard;
 mod history;
 mod import;
+mod import_pieces;
 mod incident;
 mod installation;
 mod installer;

@@ -1,19 +1,22 @@
-//! `/api/v1/imports`: a file of people goes into a directory. It comes in pages, is shown as a plan, and is applied
-//! as one transaction or not at all.
+//! `/api/v1/imports`: a file of people goes into a directory. It comes in pages, is shown as a plan, and is carried out
+//! piece by piece.
 
 use std::future::ready;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::endpoints::{self, Endpoint, delete, get, post};
 use super::{AdminError, AdminRole, Request, text, truth};
-use crate::http::import::{self, Act, Failed, Gathered, Options, Page, Plan, Refused, Step};
+use crate::http::import::{
+    self, Act, Broken, Carried, Conflict, Gathered, Options, Order, Page, Plan, Refused, Step,
+};
 use crate::import::Problem;
+use crate::mirror::ReadTx;
 use crate::mirror::directory::{self, DirectoryRef};
-use crate::mirror::{self, ReadTx};
 use crate::model::{DirectoryId, Origin, RequestId, ResourceType};
+use crate::scim::schema::Registry;
 
 /// Largest page.
 const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -35,6 +38,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         Box::pin(apply(r, r.segment(0)))
     })
     .body("ImportApply"),
+    get_progress(),
     delete(AdminRole::Admin, "imports/{id}", "Forgets a file that was not applied", "ImportForgotten", |r| {
         Box::pin(ready(forget(r, r.segment(0))))
     }),
@@ -55,6 +59,14 @@ const fn get_plan() -> Endpoint {
         Box::pin(plan(r, r.segment(0)))
     })
     .query(PLAN_QUERY);
+    row.least = AdminRole::Admin;
+    row
+}
+
+const fn get_progress() -> Endpoint {
+    let mut row = get("imports/{id}/progress", "How far a plan is carried out", "ImportProgress", |r| {
+        Box::pin(ready(progress(r, r.segment(0))))
+    });
     row.least = AdminRole::Admin;
     row
 }
@@ -194,87 +206,131 @@ fn step_shown(step: &Step) -> Value {
     })
 }
 
-/// Why an import was not carried out.
-enum Halt {
-    Admin(AdminError),
-    Failed(Failed),
-}
-
-impl From<mirror::StoreError> for Halt {
-    fn from(error: mirror::StoreError) -> Self {
-        Self::Admin(error.into())
-    }
-}
-
-impl From<Halt> for AdminError {
-    fn from(halt: Halt) -> Self {
-        match halt {
-            Halt::Admin(error) => error,
-            Halt::Failed(Failed { at, name, error }) => {
-                let mut told = Self::from(error);
-                let place = if at.is_empty() { "the file" } else { &at };
-                told.message = format!("{place}, {name}: {}; nothing was changed", told.message);
-                told
-            }
-        }
-    }
-}
-
 async fn apply(request: &Request<'_>, id: &str) -> Result<Value, AdminError> {
     let body = request.object(&["hash"])?;
     let hash = text(&body, "hash")?.ok_or_else(|| AdminError::invalid("`hash` is required"))?.to_owned();
-    let known = request.state.imports.plan(id);
-    let gathered = request.state.imports.find(id).map_err(refused)?;
+    let imports = &request.state.imports;
+    let known = imports.plan(id);
+    let gathered = imports.find(id).map_err(refused)?;
+    let mirror = request.state.mirror.clone();
+    let moving = mirror.move_in().ok_or_else(|| {
+        AdminError::new(
+            409,
+            "another import is being carried out; nothing was changed",
+            "try again once it is done",
+        )
+    })?;
     let registry = Arc::clone(&request.state.running.load().registry);
+    let (plan, directory, file) = checked(request, gathered, known, Arc::clone(&registry)).await?;
+    if !plan.problems.is_empty() {
+        let message = format!("the file has {} mistakes; nothing was changed", plan.problems.len());
+        return Err(AdminError::invalid(message));
+    }
+    if plan.hash != hash {
+        return Err(AdminError::new(
+            409,
+            "the directory changed since the plan was made; nothing was changed",
+            "look at the new plan: run the import again",
+        ));
+    }
     let origin = Origin { request: RequestId::parse(id).ok(), ..request.caller.origin() };
-    let done = request
+    let gauge = imports.gauge(id).unwrap_or_default();
+    let order = Order {
+        mirror,
+        directory,
+        registry,
+        plan: Arc::clone(&plan),
+        file,
+        id: id.to_owned(),
+        origin,
+        gauge,
+        moving,
+    };
+    let name = order.directory.id.clone();
+    // Whoever asked may go away; what was begun goes on.
+    let carried = tokio::spawn(import::carry(order))
+        .await
+        .map_err(|error| AdminError::new(500, format!("the import broke off: {error}"), AGAIN))?;
+    imports.forget(id);
+    ended(id, &name, &plan, carried)
+}
+
+/// What an operator does about an import that did not come to its end.
+const AGAIN: &str = "run the import again: it does what is left";
+
+/// The plan as it is now, and where it goes. It is made anew, without keeping anybody waiting, if anything changed.
+async fn checked(
+    request: &Request<'_>,
+    gathered: Arc<Mutex<Gathered>>,
+    known: Option<Arc<Plan>>,
+    registry: Arc<Registry>,
+) -> Result<(Arc<Plan>, DirectoryRef, String), AdminError> {
+    request
         .state
         .mirror
-        .write(origin, move |tx| {
+        .read_long::<_, AdminError, _>(move |tx| {
             let gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
-            let directory = open(tx, &gathered.options.directory).map_err(Halt::Admin)?;
+            let directory = open(tx, &gathered.options.directory)?;
             let seq = tx.seq()?;
             let plan = match known.filter(|plan| plan.seq == seq) {
                 Some(plan) => plan,
-                None => Arc::new(again(tx, &directory, &registry, &gathered)?),
+                None => Arc::new(import::make(tx, &directory, &registry, &gathered)?),
             };
-            if !plan.problems.is_empty() {
-                let message = format!("the file has {} mistakes; nothing was changed", plan.problems.len());
-                return Err(Halt::Admin(AdminError::invalid(message)));
-            }
-            if plan.hash != hash {
-                return Err(Halt::Admin(AdminError::new(
-                    409,
-                    "the directory changed since the plan was made; nothing was changed",
-                    "look at the new plan: run the import again",
-                )));
-            }
-            let done = import::apply(tx, &directory, &registry, &plan).map_err(Halt::Failed)?;
-            Ok::<_, Halt>((done, directory, seq, tx.seq()?))
+            Ok((plan, directory, gathered.options.file.clone()))
         })
         .await
-        .map_err(AdminError::from)?;
-    request.state.imports.forget(id);
-    let (done, directory, before, seq) = done;
+}
+
+/// The answer: how far it came.
+fn ended(id: &str, directory: &DirectoryId, plan: &Plan, carried: Carried) -> Result<Value, AdminError> {
+    let changes = plan.steps.iter().filter(|step| step.is_change()).count();
+    if let Some(broken) = carried.broken {
+        let (done, request) = (carried.done.total(), id);
+        let far =
+            format!("{done} of {changes} users and groups are done, as request {request} in the history");
+        return Err(match broken {
+            Broken::Closed => AdminError::new(
+                409,
+                format!("directory `{directory}` takes nothing any more: {far}"),
+                format!(
+                    "rosterd directory enable {directory}, and run the import again: it does what is left"
+                ),
+            ),
+            Broken::Store(error) => {
+                let told = AdminError::from(error);
+                let message = format!("{}; {far}", told.message);
+                AdminError { message, hint: AGAIN.into(), ..told }
+            }
+        });
+    }
+    let conflict = |one: &Conflict| {
+        let step = plan.steps.get(one.step);
+        json!({
+            "at": step.map_or("", |step| &step.at),
+            "type": step.map(|step| step.kind),
+            "name": step.map_or("", |step| &step.name),
+            "message": one.why,
+        })
+    };
     Ok(json!({
         "id": id,
-        "directory": directory.id,
-        "created": done.created,
-        "updated": done.updated,
-        "deactivated": done.deactivated,
-        "deleted": done.deleted,
-        "before_seq": before,
-        "seq": seq,
+        "directory": directory,
+        "finished": carried.is_finished,
+        "changes": changes,
+        "created": carried.done.created,
+        "updated": carried.done.updated,
+        "deactivated": carried.done.deactivated,
+        "deleted": carried.done.deleted,
+        "conflicts": carried.conflicts.iter().map(conflict).collect::<Vec<_>>(),
+        "before_seq": carried.before,
+        "seq": carried.seq,
     }))
 }
 
-fn again(
-    tx: &mut ReadTx<'_>,
-    directory: &DirectoryRef,
-    registry: &crate::scim::schema::Registry,
-    gathered: &Gathered,
-) -> Result<Plan, mirror::StoreError> {
-    import::make(tx, directory, registry, gathered)
+fn progress(request: &Request<'_>, id: &str) -> Result<Value, AdminError> {
+    let gauge = request.state.imports.gauge(id).ok_or_else(|| refused(Refused::Absent))?;
+    let (done, total) = gauge.read();
+    Ok(json!({ "id": id, "done": done, "total": total }))
 }
 
 fn forget(request: &Request<'_>, id: &str) -> Result<Value, AdminError> {

@@ -1,11 +1,14 @@
-//! Moving in: what a file says of a directory, gathered, made into one plan, and carried out in one transaction.
+//! Moving in: what a file says of a directory, gathered, made into one plan, and carried out piece by piece.
 //!
 //! A file comes in pages under one id ([`Imports`]). `plan` puts each record through the same validation as a
-//! push and says what would be created, changed and left; [`apply`] does it. INVARIANTS: nothing is written before
-//! every record is valid and every member found; what is written is what was shown, or nothing; targets see the
-//! state before or after, since it is one transaction.
+//! push and says what would be created, changed and left; `order` makes small operations of it, and [`carry`] writes
+//! these in pieces, each of which keeps other writers waiting for some milliseconds. INVARIANTS: nothing is written before
+//! every record is valid and every member found; what is written is what was shown, less what somebody else changed
+//! meanwhile, which is told; what only takes away comes last, and the guard judges it as one plan.
 
 mod apply;
+mod carry;
+mod order;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -18,18 +21,18 @@ use std::time::{Duration, Instant};
 use crate::import::{Problem, Record, Reference};
 use crate::model::DirectoryId;
 
-pub use apply::{Done, Failed, apply};
+pub use apply::{Conflict, Done};
+pub use carry::{Broken, Carried, Gauge, Order, carry};
 pub use plan::{Act, Plan, Step, make};
 
 /// Files that may be gathered at once.
 pub const IMPORTS_MAX: usize = 4;
 /// Most that one file may come to, in bytes of its pages.
 pub const BYTES_MAX: usize = 512 << 20;
-/// Most users and groups that one import may create or change: that many are written in one transaction, during
-/// which other writers wait.
-pub const CHANGES_MAX: usize = 100_000;
+/// Most users and groups that one import may create or change: so many lie in memory, with what becomes of each.
+pub const CHANGES_MAX: usize = 250_000;
 /// Most memberships that one import may add or remove.
-pub const MEMBERSHIPS_MAX: usize = 500_000;
+pub const MEMBERSHIPS_MAX: usize = 1_250_000;
 /// How long an import may lie untouched before it is forgotten.
 const IDLE_MAX: Duration = Duration::from_hours(1);
 
@@ -75,6 +78,7 @@ pub struct Imports(Mutex<HashMap<String, Lying>>);
 struct Lying {
     gathered: Arc<Mutex<Gathered>>,
     plan: Option<Arc<Plan>>,
+    gauge: Arc<Gauge>,
     touched: Instant,
 }
 
@@ -124,7 +128,10 @@ impl Imports {
             return Err(Refused::TooMany);
         }
         let gathered = Arc::new(Mutex::new(Gathered::new(options)));
-        all.insert(id.to_owned(), Lying { gathered, plan: None, touched: Instant::now() });
+        all.insert(
+            id.to_owned(),
+            Lying { gathered, plan: None, gauge: Arc::default(), touched: Instant::now() },
+        );
         Ok(())
     }
 
@@ -172,6 +179,14 @@ impl Imports {
     pub fn plan(&self, id: &str) -> Option<Arc<Plan>> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(id).and_then(|one| one.plan.clone())
+    }
+
+    /// What shows how far it is being carried out; `None` if there is no such import.
+    pub fn gauge(&self, id: &str) -> Option<Arc<Gauge>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = all.get_mut(id)?;
+        one.touched = Instant::now();
+        Some(Arc::clone(&one.gauge))
     }
 
     /// Forgets one; false if there is none.

@@ -495,7 +495,7 @@ impl Maker<'_> {
         if changes > CHANGES_MAX || memberships > MEMBERSHIPS_MAX {
             let why = format!(
                 "{changes} users and groups and {memberships} memberships would change; one import changes at most \
-                 {CHANGES_MAX} and {MEMBERSHIPS_MAX}, since it is one transaction. Split the file, users first"
+                 {CHANGES_MAX} and {MEMBERSHIPS_MAX}. Split the file, users first"
             );
             self.plan.problems.push(Problem {
                 at: "the file".into(),

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -5,7 +7,8 @@ use crate::http::testing::Store;
 use crate::import::{Format, Mapping, read};
 use crate::mirror::directory::{self, DirectoryRef};
 use crate::mirror::{self, StoreError, member, resource};
-use crate::model::{DirectoryId, DirectoryKind, Origin, ResourceType};
+use crate::model::{DirectoryId, DirectoryKind, Origin, RequestId, ResourceType};
+use crate::scim::resource::Doc;
 use crate::scim::schema::Registry;
 
 fn gathered(text: &str, replace: bool) -> Gathered {
@@ -41,12 +44,34 @@ fn planned(store: &Store, text: &str, replace: bool) -> Plan {
     store.mirror.read::<_, StoreError>(|tx| make(tx, &directory, &Registry::standard(), &gathered)).unwrap()
 }
 
-fn applied(store: &Store, text: &str, replace: bool) -> Result<Done, Failed> {
-    let (directory, plan) = (acme(store), planned(store, text, replace));
+fn applied(store: &Store, text: &str, replace: bool) -> Carried {
+    let plan = planned(store, text, replace);
     assert_eq!(plan.problems, []);
-    store
-        .mirror
-        .write_blocking(Origin::daemon(), move |tx| apply(tx, &directory, &Registry::standard(), &plan))
+    carried(store, plan)
+}
+
+/// Carries a plan out as it was made, whatever happened since.
+fn carried(store: &Store, plan: Plan) -> Carried {
+    let id = format!("import-{}", *store.mirror.changes().borrow());
+    let order = Order {
+        mirror: store.mirror.clone(),
+        directory: acme(store),
+        registry: Arc::new(Registry::standard()),
+        plan: Arc::new(plan),
+        file: "f".into(),
+        origin: Origin { request: RequestId::parse(&id).ok(), ..Origin::daemon() },
+        id,
+        gauge: Arc::default(),
+        moving: store.mirror.move_in().unwrap(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(carry(order))
+}
+
+fn finished(store: &Store, text: &str, replace: bool) -> Done {
+    let carried = applied(store, text, replace);
+    assert!(carried.is_finished, "{carried:?}");
+    carried.done
 }
 
 fn problems(store: &Store, text: &str) -> Vec<String> {
@@ -76,7 +101,7 @@ fn the_same_plan_has_the_same_hash_and_another_one_another() {
 #[test]
 fn an_omitted_active_is_true_for_who_is_new_and_stays_for_who_is_there() {
     let store = Store::new();
-    applied(&store, "{\"userName\":\"a\",\"active\":false}\n{\"userName\":\"b\"}", false).unwrap();
+    finished(&store, "{\"userName\":\"a\",\"active\":false}\n{\"userName\":\"b\"}", false);
     let plan = planned(&store, "{\"userName\":\"A\",\"title\":\"x\"}\n{\"userName\":\"b\"}", false);
     assert_eq!(plan.steps[0].doc["active"], json!(false));
     assert_eq!(plan.steps[0].name, "A", "the file's spelling counts");
@@ -96,7 +121,7 @@ fn what_is_named_twice_is_a_mistake_with_both_lines() {
             "line 3: this userName was given before, at line 1"
         ]
     );
-    applied(&store, "{\"userName\":\"a\",\"externalId\":\"x\"}", false).unwrap();
+    finished(&store, "{\"userName\":\"a\",\"externalId\":\"x\"}", false);
     assert_eq!(
         problems(&store, "{\"userName\":\"new\",\"externalId\":\"x\"}\n{\"userName\":\"a\"}"),
         ["line 2: this is the same User of the directory as at line 1"]
@@ -111,7 +136,7 @@ fn a_member_is_found_by_every_name_the_file_has_for_it() {
         {\"displayName\":\"H\",\"members\":[]}";
     let plan = planned(&store, text, false);
     assert_eq!((plan.problems.len(), plan.steps[1].joining()), (0, 2));
-    applied(&store, text, false).unwrap();
+    finished(&store, text, false);
     assert_eq!(members_of(&store, "G"), ["Ada L", "H"]);
 }
 
@@ -156,7 +181,7 @@ fn nested_groups_are_made_from_the_inside_and_circles_are_closed_afterwards() {
     lines.push("{\"displayName\":\"c1000\",\"members\":[]}".to_owned());
     lines.extend([("x", "y"), ("y", "z"), ("z", "x"), ("tail", "x")].map(|(name, inner)| group(name, inner)));
     let text = lines.join("\n");
-    let done = applied(&store, &text, false).unwrap();
+    let done = finished(&store, &text, false);
     assert_eq!(done.created, 1_005);
     for (name, inner) in [("c0", "c1"), ("c999", "c1000"), ("x", "y"), ("y", "z"), ("z", "x"), ("tail", "x")]
     {
@@ -165,36 +190,121 @@ fn nested_groups_are_made_from_the_inside_and_circles_are_closed_afterwards() {
     assert!(planned(&store, &text, true).steps.iter().all(|step| !step.is_change()));
 }
 
-#[test]
-fn a_failure_in_the_middle_leaves_nothing() {
-    let store = Store::new();
-    applied(
-        &store,
-        "{\"userName\":\"a\",\"externalId\":\"1\"}\n{\"userName\":\"b\",\"externalId\":\"2\"}",
-        false,
-    )
-    .unwrap();
-    let before = *store.mirror.changes().borrow();
-    // Each takes the other's name: whichever is first finds it taken.
-    let swap = "{\"userName\":\"new\"}\n{\"userName\":\"c\",\"externalId\":\"1\"}\n{\"userName\":\"d\",\"externalId\":\"2\"}";
-    let (directory, plan) = (acme(&store), planned(&store, swap, false));
-    let failed = store.mirror.write_blocking::<Done, Failed, _>(Origin::daemon(), move |tx| {
-        // Somebody else takes the name between the plan and its end.
-        let body = json!({"userName": "d"});
-        let registry = Registry::standard();
-        let schema = registry.resource(ResourceType::User);
-        let draft = crate::scim::resource::draft(
-            schema,
-            body,
-            crate::scim::resource::Mode::Create,
-            &crate::scim::resource::Rules::default(),
-        );
-        resource::create(tx, &directory, ResourceType::User, draft.unwrap()).unwrap();
-        apply(tx, &directory, &registry, &plan)
+/// What somebody else does to a user of the directory.
+fn meanwhile(store: &Store, name: &'static str, edit: impl FnOnce(&mut Doc) + Send + 'static) {
+    let directory = acme(store);
+    let done: Result<(), mirror::Error> = store.mirror.write_blocking(Origin::daemon(), move |tx| {
+        let found = crate::mirror::matching::by_user_name(tx, &directory, name)?.unwrap();
+        let precondition = crate::scim::etag::Precondition::default();
+        resource::patch(tx, &directory, ResourceType::User, &found.id, &precondition, |doc| {
+            edit(doc);
+            Ok(crate::scim::patch::Patched { doc_changed: true, ..Default::default() })
+        })
+        .map(|_| ())
     });
-    let failed = failed.unwrap_err();
-    assert_eq!((failed.at.as_str(), failed.name.as_str()), ("line 3", "d"));
-    assert_eq!(*store.mirror.changes().borrow(), before);
+    done.unwrap();
+}
+
+fn told(carried: &Carried, plan: &Plan) -> Vec<String> {
+    carried.conflicts.iter().map(|one| format!("{}: {}", plan.steps[one.step].at, one.why)).collect()
+}
+
+fn title(store: &Store, name: &str) -> Value {
+    let directory = acme(store);
+    let found =
+        store.mirror.read::<_, StoreError>(|tx| crate::mirror::matching::by_user_name(tx, &directory, name));
+    serde_json::from_str::<Value>(&found.unwrap().unwrap().doc_text).unwrap()["title"].clone()
+}
+
+#[test]
+fn what_somebody_else_changed_meanwhile_is_told_and_never_overwritten() {
+    let store = Store::new();
+    finished(&store, "{\"userName\":\"a\"}\n{\"userName\":\"b\"}\n{\"userName\":\"old\"}", false);
+    let text = "{\"userName\":\"a\",\"title\":\"file\"}\n{\"userName\":\"b\",\"title\":\"file\"}\n{\"userName\":\"c\"}";
+    let plan = planned(&store, text, true);
+    meanwhile(&store, "a", |doc| {
+        doc.insert("title".into(), json!("idp"));
+    });
+    let carried = carried(&store, plan.clone());
+    let told = told(&carried, &plan);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("line 1: somebody else changed it meanwhile (change "), "{told:?}");
+    assert_eq!((title(&store, "a"), title(&store, "b")), (json!("idp"), json!("file")));
+    // What was to be given is not all there, so nothing is taken.
+    assert_eq!((carried.is_finished, carried.done.created, carried.done.deactivated), (false, 1, 0));
+    // A new run sees what there is now and does the rest.
+    let done = finished(&store, text, true);
+    assert_eq!((done.updated, done.deactivated, title(&store, "a")), (1, 1, json!("file")));
+}
+
+#[test]
+fn a_name_that_somebody_else_took_meanwhile_costs_that_record_alone() {
+    let store = Store::new();
+    acme(&store);
+    let text = "{\"userName\":\"a\"}\n{\"userName\":\"b\"}\n{\"userName\":\"c\"}\n\
+        {\"displayName\":\"G\",\"members\":[{\"value\":\"a\"},{\"value\":\"b\"},{\"value\":\"c\"}]}";
+    let plan = planned(&store, text, false);
+    finished(&store, "{\"userName\":\"B\",\"title\":\"other\"}", false);
+    let carried = carried(&store, plan.clone());
+    assert_eq!(told(&carried, &plan), ["line 2: attribute `userName` is in use by another user"]);
+    assert_eq!((carried.done.created, members_of(&store, "G")), (3, vec!["a".to_owned(), "c".to_owned()]));
+    assert_eq!(title(&store, "b"), json!("other"));
+    finished(&store, text, false);
+    assert_eq!(members_of(&store, "G").len(), 3);
+}
+
+#[test]
+fn a_member_that_somebody_else_took_out_meanwhile_is_not_put_back() {
+    let store = Store::new();
+    let all = "{\"userName\":\"a\"}\n{\"userName\":\"b\"}\n{\"displayName\":\"G\",\"members\":[]}";
+    finished(&store, all, false);
+    let text = "{\"displayName\":\"G\",\"members\":[{\"value\":\"a\"}]}\n{\"displayName\":\"H\",\"members\":[{\"value\":\"b\"}]}";
+    let plan = planned(&store, text, false);
+    // In, and out again.
+    finished(&store, "{\"displayName\":\"G\",\"members\":[{\"value\":\"a\"}]}", false);
+    finished(&store, "{\"displayName\":\"G\",\"members\":[]}", true);
+    let carried = carried(&store, plan.clone());
+    let told = told(&carried, &plan);
+    assert!(
+        told[0].starts_with("line 1: somebody else added or removed one of its members meanwhile"),
+        "{told:?}"
+    );
+    assert_eq!((members_of(&store, "G"), members_of(&store, "H")), (Vec::new(), vec!["b".to_owned()]));
+}
+
+#[test]
+fn a_directory_that_is_disabled_meanwhile_takes_nothing_more() {
+    let store = Store::new();
+    let reference = acme(&store);
+    let plan = planned(&store, "{\"userName\":\"a\"}", false);
+    let disabled: Result<_, mirror::Error> = store.mirror.write_blocking(Origin::daemon(), move |tx| {
+        directory::set_enabled(tx, &reference.id, false).map(|_| ())
+    });
+    disabled.unwrap();
+    let carried = carried(&store, plan);
+    assert!(matches!(carried.broken, Some(Broken::Closed)) && !carried.is_finished, "{carried:?}");
+    assert_eq!(carried.done.total(), 0);
+}
+
+#[test]
+fn people_are_noted_while_an_import_takes_from_them_and_forgotten_with_it() {
+    let store = Store::new();
+    acme(&store);
+    let moving = store.mirror.move_in().unwrap();
+    assert!(store.mirror.move_in().is_none(), "one at a time");
+    let subject = crate::model::Subject {
+        directory: DirectoryId::parse("acme").unwrap(),
+        user: crate::model::ResourceId::from_bytes([1; 16]),
+    };
+    moving.take_from([subject.clone()]);
+    let noted = store.mirror.moving();
+    assert_eq!(
+        (noted.since, noted.people.contains(&subject)),
+        (Some(*store.mirror.changes().borrow()), true)
+    );
+    drop(moving);
+    let after = store.mirror.moving();
+    assert_eq!((after.since, after.people.len(), after.generation), (None, 0, noted.generation + 1));
 }
 
 #[test]
@@ -227,38 +337,4 @@ fn gathered_files_are_few_bounded_and_forgotten() {
     imports.begin("more", options).unwrap();
     assert_eq!(imports.add("more", Page::default(), BYTES_MAX + 1), Err(Refused::TooLarge));
     assert_eq!(imports.add("gone", Page::default(), 1), Err(Refused::Absent));
-}
-
-/// How long the writer is held, by how many people: `cargo test --lib -- --ignored how_long_an_import --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn how_long_an_import_holds_the_writer() {
-    for count in [2_500_u32, 5_000, 10_000, 20_000] {
-        let store = Store::new();
-        let mut text = String::new();
-        for n in 0..count {
-            let user = json!({
-                "userName": format!("user{n}@example.com"), "externalId": format!("e-{n}"),
-                "displayName": format!("User {n}"), "name": { "givenName": "User", "familyName": format!("N{n}") },
-                "emails": [{ "value": format!("user{n}@example.com"), "type": "work", "primary": true }],
-            });
-            text.push_str(&user.to_string());
-            text.push('\n');
-        }
-        for g in 0..count / 50 {
-            let members: Vec<Value> =
-                (0..250).map(|m| json!({ "value": format!("e-{}", (g * 50 + m) % count) })).collect();
-            text.push_str(&json!({ "displayName": format!("G{g}"), "members": members }).to_string());
-            text.push('\n');
-        }
-        let (directory, began) = (acme(&store), std::time::Instant::now());
-        let plan = planned(&store, &text, false);
-        assert_eq!(plan.problems, []);
-        let made = began.elapsed();
-        let began = std::time::Instant::now();
-        let done: Result<Done, Failed> = store
-            .mirror
-            .write_blocking(Origin::daemon(), move |tx| apply(tx, &directory, &Registry::standard(), &plan));
-        println!("{count} people: plan {made:?}, writer held {:?}, {:?}", began.elapsed(), done.unwrap());
-    }
 }

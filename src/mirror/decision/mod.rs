@@ -31,6 +31,15 @@ pub fn record(
     append(tx, kind, target.as_str(), None, Some(detail))
 }
 
+/// Appends that an import ended; `detail` says how far it came. It alters nothing by itself: it wakes the targets, which
+/// from now on judge what the import took away, and tells the history.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn imported(tx: &mut WriteTx<'_>, import: &str, detail: &Value) -> Result<Seq, StoreError> {
+    append(tx, &Kind::ImportFinished, import, None, Some(detail))
+}
+
 /// Appends a decision about a subject, named `DIRECTORY/ID` as its object: a change of the resource itself it is not.
 fn about(
     tx: &mut WriteTx<'_>,

@@ -13,6 +13,7 @@ use crate::access::{DirectoryFacts, Doc, Facts, GroupFacts, Role, SubjectAttribu
 use crate::downstream::command::Argv;
 use crate::downstream::file::FileSpec;
 use crate::downstream::format::{FORMATS, Format, Options, Template, Validate};
+use crate::mirror::moving::Moving;
 use crate::mirror::{Mirror, Settings};
 use crate::model::{Clock, DirectoryId, ResourceId, RoleName, Seq, SystemClock, TargetName, Timestamp};
 use crate::reconcile::settings::{
@@ -93,7 +94,8 @@ fn snapshot(moment: &Moment, seq: u64) -> Snapshot {
     }];
     let facts = Facts { seq: Seq(seq), directories: vec![directory], ..Facts::default() };
     let access = access(&facts, &roles, Timestamp(0));
-    Snapshot { facts, access, rules: Arc::new(Rules { roles, directories: Vec::new() }) }
+    let rules = Arc::new(Rules { roles, directories: Vec::new() });
+    Snapshot { facts, access, rules, moving: Moving::default() }
 }
 
 /// A template that fails as soon as somebody's name has a capital.

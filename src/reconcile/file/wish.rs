@@ -42,6 +42,9 @@ pub(crate) fn wish(
     let mut exceptions: Vec<Exception> =
         book.into_iter().flat_map(|book| book.exceptions.values().cloned()).collect();
     exceptions.extend(plan::kept_for_unknown(&snapshot.access, &stored.holdings));
+    let is_judged = |key: &plan::Key| stored.book.has(key);
+    let (access, moving) = (&snapshot.access, &snapshot.moving);
+    exceptions.extend(plan::kept_for_import(access, moving, &stored.holdings, &is_judged));
     // Whatever keeps a removal from being carried out keeps nobody in who is shut out (DESIGN §6.5).
     exceptions.retain(|one| !verdict::is_shut(snapshot, &one.subject, &one.attributes));
     let names: BTreeMap<Subject, String> =

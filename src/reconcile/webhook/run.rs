@@ -53,6 +53,8 @@ pub(crate) enum Reached {
     Held,
     /// The log no longer holds what comes next.
     Gap,
+    /// An import takes something away; it goes on once that is over and judged.
+    Import,
     /// A command changed where it stands meanwhile.
     Stale,
 }
@@ -130,6 +132,7 @@ impl WebhookRun<'_> {
         self.signals.more.store(matches!(reached, Reached::Window | Reached::Stale), Ordering::SeqCst);
         match reached {
             Reached::Held => outcome.state = State::Held,
+            Reached::Import => outcome.state = State::Pending,
             Reached::Gap => {
                 outcome.state = State::NeedsSnapshot;
                 outcome.error = Some(format!(
@@ -205,16 +208,19 @@ impl WebhookRun<'_> {
     ) -> Result<Reached, StoreError> {
         let saved = stored.saved.clone().unwrap_or_default();
         let mut cursor = saved.cursor.min(snapshot.seq());
+        // A guarded stream must not tell what an import takes away before the guard has judged it.
+        let import = snapshot.moving.since.filter(|_| self.webhook.events.wants_resources());
+        let upto = import.map_or(snapshot.seq(), |since| since.max(cursor).min(snapshot.seq()));
         if !waiting::release(self.mirror, &self.settings.name, &stored.book, names)? {
             return Ok(Reached::Held);
         }
         let mut room = WINDOW.saturating_sub(self.open()?);
-        while cursor < snapshot.seq() {
+        while cursor < upto {
             if room == 0 {
                 return Ok(Reached::Window);
             }
             let changes = self.mirror.read(|tx: &mut ReadTx<'_>| change::after(tx, cursor, CHANGES_MAX))?;
-            let changes: Vec<Change> = changes.into_iter().filter(|one| one.seq <= snapshot.seq()).collect();
+            let changes: Vec<Change> = changes.into_iter().filter(|one| one.seq <= upto).collect();
             if changes.first().is_none_or(|first| first.seq != cursor.next()) {
                 return Ok(Reached::Gap);
             }
@@ -230,7 +236,7 @@ impl WebhookRun<'_> {
                 return Ok(Reached::Held);
             }
         }
-        Ok(Reached::All)
+        Ok(if cursor < snapshot.seq() { Reached::Import } else { Reached::All })
     }
 
     /// The events of `changes` with what becomes of each, up to the change that fills the room or is held.

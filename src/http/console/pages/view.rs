@@ -284,6 +284,7 @@ pub(super) fn words(kind: &str) -> &'static str {
         "target.unpinned" => "Follows again after a rollback",
         "target.adopted" => "File adopted",
         "target.forgotten" => "Target forgotten",
+        "import.finished" => "Import ended",
         "guard.held" => "Removals held",
         "guard.approved" => "Held removals approved",
         "guard.rejected" => "Held removals rejected",
