@@ -18,6 +18,7 @@ mod support;
 
 mod acme;
 mod activity;
+mod ahead;
 mod admin_api;
 mod bad_input;
 mod certificates;

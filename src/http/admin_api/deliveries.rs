@@ -11,7 +11,7 @@ use crate::reconcile::{DeliveryOrder, ReplayFrom};
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    get("deliveries", "Deliveries, newest first, without their bodies", "Deliveries", |r| Box::pin(list(r)))
+    get("deliveries", "Deliveries, last told first, without their bodies", "Deliveries", |r| Box::pin(list(r)))
         .query(&[
             endpoints::text("target", "only this target"),
             endpoints::text("state", "only those in this state"),
@@ -53,7 +53,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 /// Most deliveries in one answer.
 const LIMIT_MAX: u64 = 1_000;
 
-/// `GET /api/v1/deliveries`: `{"deliveries":[…],"next"}`, newest first, without bodies.
+/// `GET /api/v1/deliveries`: `{"deliveries":[…],"next"}`, last told first, without bodies.
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
     let filter = filter(|name| request.param(name))?;
     let limit = request.number("limit", 100)?.clamp(1, LIMIT_MAX);
@@ -197,6 +197,7 @@ fn line(one: &Delivery) -> Value {
         "id": format!("{}/{}", one.target, event.event),
         "target": one.target,
         "event": event.event.to_string(),
+        "turn": event.turn,
         "kind": event.kind,
         "resource": event.resource,
         "at": event.at.to_string(),
