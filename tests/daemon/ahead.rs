@@ -23,7 +23,7 @@ fn started(url: &str, more: &str) -> (Daemon, Scim, Api) {
     std::fs::write(daemon.path("hook-secret"), SECRET).unwrap();
     std::fs::set_permissions(daemon.path("hook-secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
     daemon.run();
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     let directory = daemon.add_directory("Acme", "okta");
     let scim = daemon.scim(&directory);
     let api = Api::new(listen, "viewer");
@@ -36,6 +36,12 @@ fn open(daemon: &Daemon) -> u64 {
 
 fn retry(daemon: &Daemon) {
     daemon.cli_json(&["delivery", "retry", "--all", "--target", "hook"]);
+}
+
+/// Whether it is in sync after that depends on the receiver.
+fn sync(daemon: &Daemon) {
+    let code = daemon.cli(&["sync", "hook"]).status.code();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}");
 }
 
 fn shut(daemon: &Daemon, user: &str) {
@@ -104,7 +110,7 @@ fn a_shut_told_while_the_receiver_is_away_arrives_where_the_chain_has_it() {
     let (mut daemon, mut scim, mut api) = started(&receiver.url(), "");
     let users = ["alice", "bob", "carol"].map(|name| scim.create_user(&format!("{name}@example.com")));
     let group = scim.create_group("Admins", &[&users[0], &users[1]]);
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("all is told", || open(&daemon) == 0);
     let before = receiver.count();
 
@@ -120,7 +126,7 @@ fn a_shut_told_while_the_receiver_is_away_arrives_where_the_chain_has_it() {
     daemon.kill();
     daemon.run();
     scim.remove_member(&group, &users[1]);
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     scim.create_user("dave@example.com");
     shut(&daemon, "carol@example.com");
     wait_until("the rest is on its way", || open(&daemon) > 4);
@@ -129,7 +135,7 @@ fn a_shut_told_while_the_receiver_is_away_arrives_where_the_chain_has_it() {
     receiver.revive();
     retry(&daemon);
     wait_until("all arrived", || open(&daemon) == 0);
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("the last ones too", || open(&daemon) == 0);
 
     let order = chained(&log_of(&receiver));
@@ -139,12 +145,12 @@ fn a_shut_told_while_the_receiver_is_away_arrives_where_the_chain_has_it() {
     assert!(told.is_sorted_by_key(|one| one.1), "{told:?}");
     assert_eq!(told.into_iter().map(|one| one.0).collect::<Vec<_>>(), order, "`delivery list` shows that order");
     let (whole, mut paged) = (daemon.cli_json(&["delivery", "list", "--limit", "1000"]), Vec::new());
-    let mut path = "/api/v1/deliveries?limit=1".to_owned();
+    let mut path = "deliveries?limit=1".to_owned();
     loop {
         let page = api.get(&path);
         paged.extend(page["deliveries"].as_array().unwrap().clone());
         let Some(next) = page["next"].as_str() else { break };
-        path = format!("/api/v1/deliveries?limit=1&before={next}");
+        path = format!("deliveries?limit=1&before={next}");
     }
     assert_eq!(json!(paged), whole["deliveries"], "page by page it is the same");
 
@@ -154,10 +160,10 @@ fn a_shut_told_while_the_receiver_is_away_arrives_where_the_chain_has_it() {
     let report = daemon.cli_json(&["delivery", "replay", "hook", "--from", &waiting.to_string()]);
     assert_eq!(report["from"], turn, "{report}");
     scim.create_user("erin@example.com");
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("all came again", || open(&daemon) == 0);
     scim.create_user("frank@example.com");
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("and what is new", || open(&daemon) == 0);
     let log = log_of(&receiver);
     let again: Vec<&String> = log[first..].iter().map(|(id, _)| id).collect();
@@ -173,7 +179,7 @@ fn a_shut_that_is_parked_stops_what_is_told_after_it_and_one_that_is_skipped_lea
     let (mut daemon, mut scim, _) = started(&receiver.url(), "");
     let alice = scim.create_user("alice@example.com");
     scim.create_group("Admins", &[&alice]);
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("all is told", || open(&daemon) == 0);
     let before = receiver.all().len();
     receiver.answer_next(&["400 No", "400 No"]);
@@ -181,7 +187,7 @@ fn a_shut_that_is_parked_stops_what_is_told_after_it_and_one_that_is_skipped_lea
     shut(&daemon, "alice@example.com");
     wait_until("parked", || daemon.target("hook")["parked"] == 1);
     let early = listed(&daemon).pop().unwrap().0;
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     daemon.kill();
     daemon.run();
     daemon.cli_json(&["delivery", "retry", &format!("hook/{early}")]);
@@ -197,7 +203,7 @@ fn a_shut_that_is_parked_stops_what_is_told_after_it_and_one_that_is_skipped_lea
     // Sent after all.
     let seq = seq_of(&early).to_string();
     daemon.cli_json(&["delivery", "replay", "hook", "--from", &seq]);
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("it comes after all", || receiver.events().iter().any(|one| one.id == early));
     wait_until("with all behind it", || open(&daemon) == 0);
     let all: Vec<String> = receiver.all().into_iter().map(|one| one.id).collect();
@@ -211,7 +217,7 @@ fn batches_keep_the_order_of_telling_and_stay_what_they_are_over_a_shut() {
     let (mut daemon, mut scim, _) = started(&receiver.url(), "batch = { max_events = 3, max_wait = \"50ms\" }");
     let users: Vec<String> = (0..4).map(|n| scim.create_user(&format!("u{n}@example.com"))).collect();
     scim.create_group("Admins", &users.iter().map(String::as_str).collect::<Vec<_>>());
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("all is told", || open(&daemon) == 0);
     receiver.kill();
     for n in 0..3 {
@@ -222,7 +228,7 @@ fn batches_keep_the_order_of_telling_and_stay_what_they_are_over_a_shut() {
             all["deliveries"].as_array().unwrap().iter().any(|one| one["attempts"] != 0)
         });
     }
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     daemon.kill();
     daemon.run();
     receiver.revive();
@@ -252,7 +258,7 @@ fn with_ordering_by_resource_each_of_them_arrives_as_it_was_told() {
     let (daemon, mut scim, _) = started(&receiver.url(), "ordering = \"resource\"");
     let alice = scim.create_user("alice@example.com");
     let group = scim.create_group("Admins", &[&alice]);
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("all is told", || open(&daemon) == 0);
     receiver.kill();
     let before = receiver.count();
@@ -264,7 +270,7 @@ fn with_ordering_by_resource_each_of_them_arrives_as_it_was_told() {
     shut(&daemon, "alice@example.com");
     wait_until("the shut is on its way", || open(&daemon) == 1);
     scim.remove_member(&group, &alice);
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     receiver.revive();
     retry(&daemon);
     wait_until("all arrived", || open(&daemon) == 0);
@@ -336,7 +342,7 @@ fn at_random(random: &mut Random, with_snapshots: bool) {
                     outside.insert(n);
                 }
             }
-            6..8 => drop(daemon.cli_json(&["sync", "hook"])),
+            6..8 => sync(&daemon),
             8 => {
                 daemon.kill();
                 daemon.run();
@@ -364,11 +370,11 @@ fn at_random(random: &mut Random, with_snapshots: bool) {
     if is_away {
         receiver.revive();
     }
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     retry(&daemon);
     wait_until("all arrived", || open(&daemon) == 0);
     // What was asked for while the last sync ran is told by another.
-    daemon.cli_json(&["sync", "hook"]);
+    sync(&daemon);
     wait_until("all arrived", || open(&daemon) == 0);
     let log = log_of(&receiver);
     let order = chained(&log);

@@ -25,7 +25,7 @@ async fn a_number_is_given_once_also_when_the_delivery_that_had_it_is_gone() {
     until("shut", || receiver.kinds().contains(&"access.revoked".to_owned())).await;
     until("recorded", || status(&reconciler, "app").open == 0).await;
     let newest = *world.mirror.changes().borrow();
-    world.write(|tx, _| Ok(tx.execute("DELETE FROM delivery", &[])?)).await;
+    world.write(|tx, _| Ok(delivery::prune(tx, &name("app"), Timestamp(0), 0)?)).await;
     let granted = || receiver.kinds().iter().filter(|kind| *kind == "access.granted").count();
     reconciler.sync(&name("app"), false, Origin::daemon()).await.unwrap();
     until("the rest is told", || granted() == 2).await;
