@@ -314,8 +314,22 @@ fn commands_are_lists_and_never_a_shell_line() {
         &["list of arguments", "no shell"],
     );
     only_wrong(&format!("{FILE}verify = [\"\"]\n"), 6, &["program name is empty"]);
-    let loaded = read(&format!("{FILE}check = [\"opa\", \"check\"]\nverify = []\n")).unwrap();
+    let here = FILE.replace("/srv/rosterd/", "");
+    let loaded = read(&format!("{here}check = [\"opa\", \"check\"]\nverify = []\n")).unwrap();
     assert!(loaded.warnings[0].help.as_deref().unwrap().contains("{file}"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_worth_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = FILE.replace("/srv/rosterd/", "out/");
+    let warned = || read_in(folder.path(), &text, Secrets::Optional).unwrap().warnings;
+    let warnings = warned();
+    let [one] = warnings.as_slice() else { panic!("{warnings:?}") };
+    let out = folder.path().join("out").display().to_string();
+    assert!(one.message.contains(&out) && one.help.as_deref().unwrap().contains(&out), "{one}");
+    std::fs::create_dir(folder.path().join("out")).unwrap();
+    assert_eq!(warned(), []);
 }
 
 #[test]
@@ -421,7 +435,7 @@ fn secrets_are_judged_without_being_shown() {
 #[test]
 fn templates_are_found_beside_the_config_and_parsed() {
     let folder = tempfile::tempdir().unwrap();
-    let text = FILE.replace("format = \"json\"", "template = \"policy.j2\"");
+    let text = FILE.replace("format = \"json\"", "template = \"policy.j2\"").replace("/srv/rosterd/", "");
     let missing = read_in(folder.path(), &text, Secrets::Optional).unwrap_err();
     assert_eq!(missing.kind(), Kind::MissingFile);
     let with = |template: &str| {

@@ -26,7 +26,7 @@ pub(super) fn installer(section: Option<Table<'_>>, files: &mut Files) {
     section.finish();
 }
 
-/// Reads `via` into `spec`, and warns of a folder that the daemon's user cannot write to.
+/// Reads `via` into `spec`, and warns of a folder that is not there or that the daemon's user cannot write to.
 pub(super) fn via(section: &Table<'_>, files: &Files, spec: &mut FileSpec, kind: Type) {
     let via = section.get("via").and_then(|value| value.word(&[("direct", false), ("installer", true)]));
     if let (Some(true), Type::Set, Some(value)) = (via, kind, section.get("via")) {
@@ -53,7 +53,13 @@ pub(super) fn via(section: &Table<'_>, files: &Files, spec: &mut FileSpec, kind:
         Type::Tree => spec.path.as_path(),
         _ => spec.path.parent().unwrap_or(Path::new("/")),
     };
-    if let (Some((uid, gid)), Some(value)) = (files.daemon, section.get("path"))
+    if let (false, Some(value)) = (folder.exists(), section.get("path")) {
+        let folder = folder.display();
+        value.warn(
+            what(format!("the folder `{folder}` is not there"))
+                .help(format!("make it for the daemon's user: install -d -m 2750 -o rosterd {folder}")),
+        );
+    } else if let (Some((uid, gid)), Some(value)) = (files.daemon, section.get("path"))
         && uid != 0
         && let Some(owner) = not_writable(folder, uid, gid)
     {

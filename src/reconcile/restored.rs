@@ -5,6 +5,8 @@
 //! closes) or a person says `approve --restored`. What the mirror remembers of the target's holdings is then believed
 //! only as far as the target itself bears it out.
 
+use std::collections::BTreeSet;
+
 use crate::access::Verdict;
 use crate::mirror::restored::{self, Flag};
 use crate::mirror::target::{self, Holding, How, Passed, State as Saved};
@@ -46,6 +48,21 @@ pub(crate) enum Shown {
     Unseen,
 }
 
+/// With what the waiting after a restore ends.
+#[derive(Debug)]
+pub(crate) struct Ended<'a> {
+    /// Why it ends.
+    pub(crate) leaving: Leaving,
+    /// What lies at the target.
+    pub(crate) shown: &'a Shown,
+    /// The digest of it, where it is one file.
+    pub(crate) written: Option<String>,
+    /// What access has.
+    pub(crate) base: &'a Wanted,
+    /// What it would have besides if whom the re-baseline did not name counted all the same.
+    pub(crate) unnamed: &'a Wanted,
+}
+
 /// What holds for the target with this state. Blocking.
 pub(crate) fn standing(mirror: &Mirror, name: &TargetName, saved: &Saved) -> Result<Standing, StoreError> {
     let Some(flag) = restored::flag(saved) else { return Ok(Standing::Verified) };
@@ -69,39 +86,44 @@ pub(crate) fn is_unverified(saved: &Saved) -> bool {
     restored::flag(saved).is_some()
 }
 
-/// Ends the waiting: makes the mirror's memory of the target what can be believed of it. `written` is the digest of
-/// what lies there now. `None` if that cannot be told from what lies there; the target then stays as it is.
+/// Ends the waiting: makes the mirror's memory of the target what can be believed of it. `None` if that cannot be told
+/// from what lies there; the target then stays as it is.
 pub(crate) fn settle(
     mirror: &Mirror,
     name: &TargetName,
     stored: &Stored,
-    base: &Wanted,
-    (leaving, shown, written): (Leaving, &Shown, Option<String>),
+    ended: &Ended<'_>,
     now: Timestamp,
 ) -> Result<Option<()>, StoreError> {
     let before = stored.book.clone();
     let mut after = before.clone();
-    let mut gone = Vec::new();
-    if leaving == Leaving::Rebaselined
-        && let Shown::Bytes(bytes) = shown
+    let (mut gone, mut put) = (Vec::new(), Vec::new());
+    if ended.leaving == Leaving::Rebaselined
+        && let Shown::Bytes(bytes) = ended.shown
     {
         let is_there = |name: &str| occurs(bytes, name);
         if !stored.holdings.is_empty() && !stored.holdings.iter().any(|one| is_there(&one.name)) {
             return Ok(None);
         }
-        let lost = |one: &&Holding| !base.contains_key(&plan::key_of(one)) && !is_there(&one.name);
+        let lost = |one: &&Holding| !ended.base.contains_key(&plan::key_of(one)) && !is_there(&one.name);
         gone.extend(stored.holdings.iter().filter(lost).map(plan::key_of));
         after.exceptions.retain(|_, one| is_there(&one.name));
+        // A backup may be of the moment between the file and its record, or older than what was written last: whom
+        // the file shows does not go without the guard for that.
+        let known: BTreeSet<_> = stored.holdings.iter().map(plan::key_of).collect();
+        let is_new = |key: &plan::Key| !ended.base.contains_key(key) && !known.contains(key);
+        let found = ended.unnamed.iter().filter(|(key, one)| is_new(key) && is_there(&one.name));
+        put.extend(found.map(|(_, one)| one.clone()));
     }
-    if let Shown::Unseen = shown {
-        gone.extend(stored.holdings.iter().map(plan::key_of).filter(|key| base.contains_key(key)));
+    if let Shown::Unseen = ended.shown {
+        gone.extend(stored.holdings.iter().map(plan::key_of).filter(|key| ended.base.contains_key(key)));
     }
-    if leaving == Leaving::Approved {
-        approve(&mut after, &stored.holdings, base, now);
+    if ended.leaving == Leaving::Approved {
+        approve(&mut after, &stored.holdings, ended.base, now);
     }
-    let target = name.clone();
+    let (target, written) = (name.clone(), ended.written.clone());
     record::update(mirror, name, move |tx, saved| {
-        target::update_holdings(tx, &target, &gone, &[])?;
+        target::update_holdings(tx, &target, &gone, &put)?;
         record::save_book(tx, &target, saved, &before, &after)?;
         if written.is_some() {
             saved.record.written = written;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::daemon::{Daemon, Scim};
 use crate::support::http::{Client, Response};
 use crate::support::receiver::{Receiver, SECRET};
-use crate::support::{wait_for, wait_until};
+use crate::support::{edit, wait_for, wait_until};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -354,7 +354,7 @@ fn a_drifted_file_shows_who_touched_it_and_what_differs() {
     let path = stage.daemon.path("out/access.json");
     let mut text = std::fs::read_to_string(&path).unwrap();
     text = text.replacen('{', "{\n  \"intruder\": \"mallory\",\n  \"api_token\": \"abcdefghijklmnop\",", 1);
-    std::fs::write(&path, text).unwrap();
+    edit(&path, &text);
     wait_until("it is noticed", || stage.daemon.target("file")["state"] == "drifted");
     let mut ada = stage.browser("ada");
     let page = ada.get("/targets/file");

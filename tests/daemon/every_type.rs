@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::daemon::{Daemon, Scim};
 use crate::support::http::Client;
 use crate::support::receiver::{Receiver, SECRET};
-use crate::support::{wait_for, wait_until};
+use crate::support::{edit, wait_for, wait_until};
 
 const WAIT: &str = "wait = { revoke = \"10ms\", min = \"20ms\", max = \"300ms\" }\n";
 
@@ -148,7 +148,7 @@ impl Story {
         self.run(&["sync", "foreign", "--adopt"]);
         let path = self.daemon.path("out/file.json");
         let whole = std::fs::read(&path).unwrap();
-        std::fs::write(&path, "{}").unwrap();
+        edit(&path, "{}");
         wait_until("put right", || std::fs::read(&path).unwrap() == whole);
         self.wait("target.drifted");
         let version = wait_for("a version is kept", || {

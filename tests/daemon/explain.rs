@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::daemon::Daemon;
 use crate::support::receiver::{Receiver, SECRET};
-use crate::support::wait_until;
+use crate::support::{edit, wait_until};
 
 fn target(name: &str, format: &str, more: &str) -> String {
     format!(
@@ -147,7 +147,7 @@ fn verify_finds_drift_and_tells_what_is_only_pending_with_and_without_a_daemon()
     assert_eq!(bytes(&daemon, "manual"), ("pending".to_owned(), Some(0)), "yet to come is no fault");
 
     let good = daemon.read("out/auto");
-    std::fs::write(daemon.path("out/auto"), "edited\n").unwrap();
+    edit(daemon.path("out/auto"), "edited\n");
     assert_eq!(bytes(&daemon, "auto"), ("drifted".to_owned(), Some(1)));
     let told = String::from_utf8(daemon.cli(&["verify"]).stdout).unwrap();
     assert!(told.contains("DRIFTED") && told.contains("every chain is unbroken"), "{told}");

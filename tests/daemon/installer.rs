@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::daemon::{BINARY, Daemon, NOBODYS_UID};
 use crate::support::installer::{RootPlace, owned};
-use crate::support::wait_until;
+use crate::support::{edit, wait_until};
 
 const ROLE: &str = "[[role]]\nname = \"crew\"\ngroups = [\"Crew\"]\n";
 
@@ -63,7 +63,15 @@ fn a_daemon_without_rights_keeps_a_file_of_root_true() {
             .as_str()
             .is_some_and(|why| why.contains("systemctl enable --now rosterd-install.socket"))
     });
+    let folders = |daemon: &Daemon| {
+        let report = daemon.cli(&["doctor", "--json"]).stdout;
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        let one = report["checks"].as_array().unwrap().iter().find(|one| one["code"] == "D011").cloned();
+        one.unwrap()["level"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(folders(&daemon), "fail");
     place.start(SSH);
+    assert_eq!(folders(&daemon), "ok", "the folder is root's, and nothing is wrong with that");
     assert!(daemon.cli(&["sync"]).status.success(), "{}", daemon.log());
     assert_eq!(read(), "alice@example.com\n");
     assert_eq!(owned(&file), (0, 0, 0o644));
@@ -71,7 +79,7 @@ fn a_daemon_without_rights_keeps_a_file_of_root_true() {
     wait_until("bob is in", || read() == "alice@example.com\nbob@example.com\n");
 
     // By hand, as root: drift, seen in a folder that the daemon cannot write to, and repaired.
-    std::fs::write(&file, "eve@example.com\n").unwrap();
+    edit(&file, "eve@example.com\n");
     wait_until("it is repaired", || read() == "alice@example.com\nbob@example.com\n");
 
     // Somebody that root's bounds keep out cannot keep those in who must go.

@@ -125,6 +125,36 @@ fn after_a_restore_a_rebaseline_brings_nobody_back_and_loses_nobody() {
 }
 
 #[test]
+fn after_a_restore_whom_the_file_shows_does_not_go_unheld_though_the_backup_never_saw_the_file_so() {
+    let manual = ROLE.replace("wait = ", "apply = \"manual\"\nwait = ");
+    let mut daemon = start(&manual);
+    let directory = daemon.add_directory("Acme", "okta");
+    let mut scim = daemon.scim(&directory);
+    let (carol, dave) = (scim.create_user("carol@example.com"), scim.create_user("dave@example.com"));
+    let group = scim.create_group("Crew", &[&carol]);
+    daemon.cli_json(&["sync", "file"]);
+    assert_eq!(crew(&daemon), ["carol"]);
+    // The mirror knows dave as one of the crew, and not yet that the file shows him.
+    scim.add_member(&group, &dave);
+    let file = daemon.path("copy.db").display().to_string();
+    daemon.cli_json(&["backup", &file]);
+    daemon.cli_json(&["sync", "file"]);
+    assert_eq!(crew(&daemon), ["carol", "dave"]);
+    assert_eq!(daemon.stop(), Some(0));
+    daemon.cli_json(&["restore", &file, "--yes"]);
+    daemon.write_config(ROLE);
+    daemon.run();
+    let (code, said) = run(&daemon, &["directory", "rebaseline", &directory.id, "--within", "5s"]);
+    assert_eq!(code, Some(0), "{said}");
+    scim.get(&format!("/Users/{carol}")).expect(200);
+    wait_until("the window closed", || daemon.target("file")["state"] == "held");
+    assert_eq!(crew(&daemon), ["carol", "dave"]);
+    let (code, said) = run(&daemon, &["approve", "file", "--yes"]);
+    assert_eq!(code, Some(0), "{said}");
+    wait_until("dave is out", || crew(&daemon) == ["carol"]);
+}
+
+#[test]
 fn a_backup_is_private_whole_and_never_overwrites() {
     let mut daemon = start(ROLE);
     let directory = daemon.add_directory("Acme", "okta");

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::daemon::{Daemon, leftovers};
-use crate::support::wait_until;
+use crate::support::daemon::{Daemon, Scim, leftovers};
+use crate::support::{edit, wait_until};
 
 const FILE: &str = r#"
 [[role]]
@@ -29,6 +29,19 @@ fn start(extra: &str) -> Daemon {
     daemon
 }
 
+/// A directory of this kind, and who may push into it.
+fn pushing(daemon: &Daemon, kind: &str) -> Scim {
+    daemon.scim(&daemon.add_directory("Acme", kind))
+}
+
+/// Alice is the one database administrator; her id.
+fn with_alice(daemon: &Daemon) -> (Scim, String) {
+    let mut scim = pushing(daemon, "generic");
+    let alice = scim.create_user("alice@example.com");
+    scim.create_group("Database Admins", &[&alice]);
+    (scim, alice)
+}
+
 /// Names that hold a role, as the policy file has it.
 fn holders(daemon: &Daemon, role: &str) -> Vec<String> {
     let document: Value = serde_json::from_str(&daemon.read("out/access.json")).unwrap_or(Value::Null);
@@ -49,8 +62,7 @@ fn holders(daemon: &Daemon, role: &str) -> Vec<String> {
 #[test]
 fn a_membership_becomes_a_role_in_the_file_and_leaving_takes_it_away() {
     let daemon = start(FILE);
-    let directory = daemon.add_directory("Acme", "okta");
-    let mut scim = daemon.scim(&directory);
+    let mut scim = pushing(&daemon, "okta");
     let alice = scim.create_user("alice@example.com");
     let bob = scim.create_user("bob@example.com");
     let group = scim.create_group("Database Admins", &[&alice, &bob]);
@@ -74,8 +86,7 @@ fn a_membership_becomes_a_role_in_the_file_and_leaving_takes_it_away() {
 #[test]
 fn nested_groups_and_cycles_of_groups_are_flattened() {
     let daemon = start(FILE);
-    let directory = daemon.add_directory("Acme", "generic");
-    let mut scim = daemon.scim(&directory);
+    let mut scim = pushing(&daemon, "generic");
     let carol = scim.create_user("carol@example.com");
     let inner = scim.create_group("Inner", &[&carol]);
     let outer = scim.create_group("Database Admins", &[&inner]);
@@ -93,8 +104,7 @@ fn nested_groups_and_cycles_of_groups_are_flattened() {
 #[test]
 fn a_scim_filter_grants_a_role() {
     let daemon = start(FILE);
-    let directory = daemon.add_directory("Acme", "generic");
-    let mut scim = daemon.scim(&directory);
+    let mut scim = pushing(&daemon, "generic");
     let erin = scim.create_user("erin@example.com");
     scim.patch(
         &format!("/Users/{erin}"),
@@ -111,8 +121,7 @@ fn a_scim_filter_grants_a_role() {
 #[test]
 fn a_rename_changes_the_name_in_one_write() {
     let daemon = start(FILE);
-    let directory = daemon.add_directory("Acme", "generic");
-    let mut scim = daemon.scim(&directory);
+    let mut scim = pushing(&daemon, "generic");
     let old = scim.create_user("old@example.com");
     scim.create_group("Database Admins", &[&old]);
     wait_until("the old name", || holders(&daemon, "db-admin") == ["old@example.com"]);
@@ -130,14 +139,11 @@ fn a_rename_changes_the_name_in_one_write() {
 #[test]
 fn a_file_edited_by_hand_is_put_right() {
     let daemon = start(FILE);
-    let directory = daemon.add_directory("Acme", "generic");
-    let mut scim = daemon.scim(&directory);
-    let alice = scim.create_user("alice@example.com");
-    scim.create_group("Database Admins", &[&alice]);
+    with_alice(&daemon);
     wait_until("the file", || holders(&daemon, "db-admin") == ["alice@example.com"]);
     let right = daemon.read("out/access.json");
     wait_until("in sync", || daemon.target("file")["state"] == "in_sync");
-    std::fs::write(daemon.path("out/access.json"), "{\"roles\": {\"db-admin\": [\"mallory\"]}}\n").unwrap();
+    edit(daemon.path("out/access.json"), "{\"roles\": {\"db-admin\": [\"mallory\"]}}\n");
     wait_until("the edit is undone", || daemon.read("out/access.json") == right);
     std::fs::remove_file(daemon.path("out/access.json")).unwrap();
     wait_until("the removal is undone", || daemon.read("out/access.json") == right);
@@ -147,10 +153,7 @@ fn a_file_edited_by_hand_is_put_right() {
 fn the_same_access_leaves_the_file_untouched() {
     use std::os::unix::fs::MetadataExt;
     let daemon = start(FILE);
-    let directory = daemon.add_directory("Acme", "generic");
-    let mut scim = daemon.scim(&directory);
-    let alice = scim.create_user("alice@example.com");
-    scim.create_group("Database Admins", &[&alice]);
+    let (mut scim, alice) = with_alice(&daemon);
     wait_until("the file", || holders(&daemon, "db-admin") == ["alice@example.com"]);
     wait_until("in sync", || daemon.target("file")["state"] == "in_sync");
     let before = std::fs::metadata(daemon.path("out/access.json")).unwrap().ino();
@@ -171,10 +174,7 @@ fn a_template_renders_the_same_access() {
     );
     std::fs::write(daemon.path("policy.j2"), "{% for role in roles %}{{ role.name }}:{% for m in role.members %} {{ m }}{% endfor %}\n{% endfor %}").unwrap();
     daemon.run();
-    let directory = daemon.add_directory("Acme", "generic");
-    let mut scim = daemon.scim(&directory);
-    let alice = scim.create_user("alice@example.com");
-    scim.create_group("Database Admins", &[&alice]);
+    with_alice(&daemon);
     wait_until("the rendered line", || daemon.read("policy.txt") == "db-admin: alice@example.com\n");
 }
 
@@ -184,10 +184,7 @@ fn a_file_that_is_not_ours_is_left_until_it_is_adopted() {
     std::fs::create_dir_all(daemon.path("out")).unwrap();
     std::fs::write(daemon.path("out/access.json"), "somebody else's\n").unwrap();
     daemon.run();
-    let directory = daemon.add_directory("Acme", "generic");
-    let mut scim = daemon.scim(&directory);
-    let alice = scim.create_user("alice@example.com");
-    scim.create_group("Database Admins", &[&alice]);
+    with_alice(&daemon);
     wait_until("the target is foreign", || daemon.target("file")["state"] == "foreign");
     assert_eq!(daemon.read("out/access.json"), "somebody else's\n");
     assert!(daemon.cli(&["sync", "file", "--adopt"]).status.success());
@@ -199,10 +196,7 @@ fn an_unwritable_path_fails_its_own_target_only_and_heals() {
     let daemon = start(&format!(
         "{FILE}\n[[target]]\nname = \"broken\"\ntype = \"file\"\nformat = \"json\"\npath = \"{{dir}}/missing/access.json\"\n"
     ));
-    let directory = daemon.add_directory("Acme", "generic");
-    let mut scim = daemon.scim(&directory);
-    let alice = scim.create_user("alice@example.com");
-    scim.create_group("Database Admins", &[&alice]);
+    with_alice(&daemon);
     wait_until("the good target follows", || holders(&daemon, "db-admin") == ["alice@example.com"]);
     wait_until("the broken one says so", || daemon.target("broken")["state"] == "failing");
     let error = daemon.target("broken")["last_error"].as_str().unwrap_or_default().to_owned();

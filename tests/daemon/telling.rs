@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, Scim};
 use crate::support::receiver::{Delivery, Receiver, SECRET};
-use crate::support::wait_until;
+use crate::support::{edit, wait_until};
 
 const WAIT: &str = "wait = { revoke = \"10ms\", min = \"20ms\", max = \"300ms\" }\n";
 const ROLE: &str = "[[role]]\nname = \"crew\"\ngroups = [\"Crew\"]\n";
@@ -75,7 +75,7 @@ fn a_file_that_somebody_edits_is_told_once_for_each_edit() {
     wait_until("she is in the file", || daemon.read("out/access.json").contains("alice@example.com"));
     settled(&daemon);
     let whole = daemon.read("out/access.json");
-    std::fs::write(daemon.path("out/access.json"), "{}").unwrap();
+    edit(daemon.path("out/access.json"), "{}");
     wait_until("it is told", || !told(&receiver, "target.drifted").is_empty());
     wait_until("it is put right", || daemon.read("out/access.json") == whole);
     let data = told(&receiver, "target.drifted").remove(0);
@@ -93,7 +93,7 @@ fn a_file_that_somebody_edits_is_told_once_for_each_edit() {
     daemon.kill();
     daemon.write_config(&config("report"));
     daemon.run();
-    std::fs::write(daemon.path("out/access.json"), "[]").unwrap();
+    edit(daemon.path("out/access.json"), "[]");
     wait_until("reported", || told(&receiver, "target.drifted").len() == 3);
     assert_eq!(told(&receiver, "target.drifted")[2]["action"], "reported");
     wait_until("drifted", || daemon.target("file")["state"] == "drifted");
@@ -104,7 +104,7 @@ fn a_file_that_somebody_edits_is_told_once_for_each_edit() {
     settled_webhook(&daemon);
     assert_eq!(told(&receiver, "target.drifted").len(), 3);
     assert_eq!(daemon.read("out/access.json"), "[]");
-    std::fs::write(daemon.path("out/access.json"), "[1]").unwrap();
+    edit(daemon.path("out/access.json"), "[1]");
     wait_until("another edit is another drift", || told(&receiver, "target.drifted").len() == 4);
     // The log is whole; the file is not what was written, and nobody was to put it right.
     let verified = daemon.cli(&["verify", "--json"]);

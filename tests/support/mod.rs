@@ -25,6 +25,17 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Edits a file by hand, in one step: a write in place truncates first, and a daemon that watches may see that too.
+pub fn edit(path: impl AsRef<std::path::Path>, text: &str) {
+    let path = path.as_ref();
+    let mut new = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut new, text.as_bytes()).unwrap();
+    if let Ok(old) = std::fs::metadata(path) {
+        new.as_file().set_permissions(old.permissions()).unwrap();
+    }
+    new.persist(path).unwrap();
+}
+
 /// [`wait_for`] a plain yes.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));

@@ -1,16 +1,18 @@
 //! What can be seen in the file system.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
 use crate::config::Config;
+use crate::downstream::file::Via;
 use crate::http::acme::renew::Validity;
 use crate::http::tls;
 use crate::mirror::sqlite::backup;
-use crate::reconcile::{Publish, TargetKind};
+use crate::reconcile::{Publish, Shape, TargetKind};
 
 use super::Finding;
 
@@ -248,10 +250,33 @@ pub(super) fn outputs(config: &Config) -> Vec<Finding> {
         if file.publish == Publish::Only {
             continue;
         }
-        let folder = backup::folder(&file.spec.path);
-        found.push(output(target.name.as_str(), &folder, file.spec.group_may_write));
+        let target = target.name.as_str();
+        if let Via::Installer { socket } = &file.spec.via {
+            found.push(installer(target, socket));
+            continue;
+        }
+        let folder = match file.shape {
+            Shape::Tree(_) => file.spec.path.clone(),
+            Shape::File | Shape::Set(_) => backup::folder(&file.spec.path),
+        };
+        found.push(output(target, &folder, file.spec.group_may_write));
     }
     found
+}
+
+/// Its folder is root's to answer for; that somebody listens for us is all that can be asked here.
+fn installer(target: &str, socket: &Path) -> Finding {
+    let shown = socket.display();
+    match UnixStream::connect(socket) {
+        Ok(_) => {
+            Finding::ok("D011", format!("target `{target}`: the installer at {shown} takes connections"))
+        }
+        Err(error) => Finding::fail(
+            "D011",
+            format!("target `{target}`: the installer at {shown}: {error}"),
+            "systemctl enable --now rosterd-install.socket, and let the daemon's group connect",
+        ),
+    }
 }
 
 fn output(target: &str, folder: &Path, group_may_write: bool) -> Finding {

@@ -5,14 +5,16 @@ use crate::downstream::file::{self, Digest, OnDisk};
 use crate::mirror::target::State as Saved;
 use crate::model::{Subject, Timestamp};
 use crate::reconcile::State;
+use crate::reconcile::plan::{self, Wanted};
 use crate::reconcile::record::Stored;
-use crate::reconcile::restored::{self, Shown, Standing};
+use crate::reconcile::restored::{self, Ended, Leaving, Shown, Standing};
 use crate::reconcile::settings::Shape;
 use crate::reconcile::snapshot::Snapshot;
 
 use super::look::{self, Known};
 use super::outcome::{Failed, Outcome};
 use super::run::{At, FileRun};
+use super::wish::wish;
 
 impl FileRun<'_> {
     /// Keeps what lies there where it has to be kept, and answers the run's outcome; else makes the stored holdings
@@ -34,8 +36,14 @@ impl FileRun<'_> {
             _ => None,
         };
         let base = self.make(snapshot, stored, None, None)?.wanted;
-        let how = (leaving, &shown, written);
-        if restored::settle(self.mirror, self.name(), stored, &base, how, started)?.is_some() {
+        let unnamed = if leaving == Leaving::Rebaselined && !snapshot.facts.unconfirmed.is_empty() {
+            let all = wish(self.settings, &snapshot.as_if_confirmed(started), stored, None).view;
+            plan::wanted(&all, &[])
+        } else {
+            Wanted::new()
+        };
+        let ended = Ended { leaving, shown: &shown, written, base: &base, unnamed: &unnamed };
+        if restored::settle(self.mirror, self.name(), stored, &ended, started)?.is_some() {
             return Ok(None);
         }
         let why = format!(

@@ -18,7 +18,7 @@ use crate::reconcile::file::wish::wish;
 use crate::reconcile::guard::verdict;
 use crate::reconcile::plan;
 use crate::reconcile::record::{self, Stored};
-use crate::reconcile::restored::{self, Shown, Standing};
+use crate::reconcile::restored::{self, Ended, Shown, Standing};
 use crate::reconcile::settings::{TargetSettings, WebhookSettings};
 use crate::reconcile::snapshot::Snapshot;
 
@@ -119,14 +119,9 @@ impl WebhookRun<'_> {
         };
         let mut base = plan::wanted(&wish(self.settings, snapshot, stored, None).view, &[]);
         base.retain(|(_, entitlement), _| self.webhook.speaks_of(entitlement));
-        restored::settle(
-            self.mirror,
-            name,
-            stored,
-            &base,
-            (leaving, &Shown::Unseen, None),
-            self.clock.now(),
-        )?;
+        let (shown, unnamed) = (&Shown::Unseen, &plan::Wanted::new());
+        let ended = Ended { leaving, shown, written: None, base: &base, unnamed };
+        restored::settle(self.mirror, name, stored, &ended, self.clock.now())?;
         *stored = record::load(self.mirror, name)?;
         Ok(None)
     }
