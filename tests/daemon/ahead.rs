@@ -143,7 +143,11 @@ fn a_shut_told_while_the_receiver_is_away_arrives_where_the_chain_has_it() {
     assert!(!order.is_sorted_by_key(|id| seq_of(id)), "nothing was told ahead: {order:?}");
     let told = listed(&daemon);
     assert!(told.is_sorted_by_key(|one| one.1), "{told:?}");
-    assert_eq!(told.into_iter().map(|one| one.0).collect::<Vec<_>>(), order, "`delivery list` shows that order");
+    assert_eq!(
+        told.into_iter().map(|one| one.0).collect::<Vec<_>>(),
+        order,
+        "`delivery list` shows that order"
+    );
     let (whole, mut paged) = (daemon.cli_json(&["delivery", "list", "--limit", "1000"]), Vec::new());
     let mut path = "deliveries?limit=1".to_owned();
     loop {
@@ -196,10 +200,11 @@ fn a_shut_that_is_parked_stops_what_is_told_after_it_and_one_that_is_skipped_lea
     daemon.cli_json(&["delivery", "skip", &format!("hook/{early}")]);
     wait_until("the rest arrives", || open(&daemon) == 0);
     let rest = receiver.events().split_off(before);
-    let previous: Vec<Option<String>> =
-        rest.iter().map(|one| place(&one.body["data"]["previous"])).collect();
+    let previous: Vec<Option<String>> = rest.iter().map(|one| place(&one.body["data"]["previous"])).collect();
     assert_eq!(previous[0].as_ref(), Some(&early), "what follows says that it is missing");
-    assert!(rest.len() > 1 && previous[1..].iter().zip(&rest).all(|(named, one)| named.as_ref() == Some(&one.id)));
+    assert!(
+        rest.len() > 1 && previous[1..].iter().zip(&rest).all(|(named, one)| named.as_ref() == Some(&one.id))
+    );
     // Sent after all.
     let seq = seq_of(&early).to_string();
     daemon.cli_json(&["delivery", "replay", "hook", "--from", &seq]);
@@ -212,9 +217,36 @@ fn a_shut_that_is_parked_stops_what_is_told_after_it_and_one_that_is_skipped_lea
 }
 
 #[test]
+fn what_people_do_about_deliveries_tells_nothing_that_waits_for_a_sync() {
+    let receiver = Receiver::start();
+    let (daemon, mut scim, _) = started(&receiver.url(), "");
+    let alice = scim.create_user("alice@example.com");
+    scim.create_group("Admins", &[&alice]);
+    sync(&daemon);
+    wait_until("all is told", || open(&daemon) == 0);
+    let from = daemon.cli_json(&["status"])["seq"].to_string();
+    let told = receiver.events().len();
+    scim.create_user("bob@example.com");
+    let is_told = |what: &str| receiver.events().iter().any(|one| one.body.to_string().contains(what));
+    retry(&daemon);
+    daemon.cli_json(&["delivery", "replay", "hook", "--from", &from]);
+    wait_until("it came again", || receiver.all().len() > told && open(&daemon) == 0);
+    // The first thing behind all that.
+    shut(&daemon, "alice@example.com");
+    wait_until("the shut is told", || is_told("access.revoked") && open(&daemon) == 0);
+    retry(&daemon);
+    assert!(!is_told("bob@example.com"), "he waits for a sync");
+    sync(&daemon);
+    wait_until("now he is told", || is_told("bob@example.com") && open(&daemon) == 0);
+    let all: Vec<_> = receiver.all().into_iter().map(|one| (one.id, one.raw)).collect();
+    chained(&all);
+}
+
+#[test]
 fn batches_keep_the_order_of_telling_and_stay_what_they_are_over_a_shut() {
     let mut receiver = Flaky::start();
-    let (mut daemon, mut scim, _) = started(&receiver.url(), "batch = { max_events = 3, max_wait = \"50ms\" }");
+    let (mut daemon, mut scim, _) =
+        started(&receiver.url(), "batch = { max_events = 3, max_wait = \"50ms\" }");
     let users: Vec<String> = (0..4).map(|n| scim.create_user(&format!("u{n}@example.com"))).collect();
     scim.create_group("Admins", &users.iter().map(String::as_str).collect::<Vec<_>>());
     sync(&daemon);
@@ -331,7 +363,8 @@ fn at_random(random: &mut Random, with_snapshots: bool) {
                 }
             }
             3 => {
-                let value = json!([{"op": "replace", "path": "displayName", "value": format!("step {step}")}]);
+                let value =
+                    json!([{"op": "replace", "path": "displayName", "value": format!("step {step}")}]);
                 assert!(scim.patch(&format!("/Users/{}", users[n]), value).status < 300);
             }
             4..6 => {

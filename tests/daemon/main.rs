@@ -18,8 +18,8 @@ mod support;
 
 mod acme;
 mod activity;
-mod ahead;
 mod admin_api;
+mod ahead;
 mod bad_input;
 mod certificates;
 mod chaos;

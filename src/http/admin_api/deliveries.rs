@@ -11,16 +11,18 @@ use crate::reconcile::{DeliveryOrder, ReplayFrom};
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    get("deliveries", "Deliveries, last told first, without their bodies", "Deliveries", |r| Box::pin(list(r)))
-        .query(&[
-            endpoints::text("target", "only this target"),
-            endpoints::text("state", "only those in this state"),
-            endpoints::text("kind", "only this type of event, or a family such as `user.*`"),
-            endpoints::text("resource", "only those about this user or group"),
-            endpoints::number("status", "only those last answered with this HTTP status"),
-            endpoints::text("before", "the `next` of the page before"),
-            endpoints::number("limit", "most lines, 1 to 1000; 100 without it"),
-        ]),
+    get("deliveries", "Deliveries, last told first, without their bodies", "Deliveries", |r| {
+        Box::pin(list(r))
+    })
+    .query(&[
+        endpoints::text("target", "only this target"),
+        endpoints::text("state", "only those in this state"),
+        endpoints::text("kind", "only this type of event, or a family such as `user.*`"),
+        endpoints::text("resource", "only those about this user or group"),
+        endpoints::number("status", "only those last answered with this HTTP status"),
+        endpoints::text("before", "the `next` of the page before"),
+        endpoints::number("limit", "most lines, 1 to 1000; 100 without it"),
+    ]),
     get("deliveries/{target}/{event}", "One delivery with its body and its attempts", "Delivery", |r| {
         Box::pin(show(r, r.segment(0), r.segment(1)))
     }),

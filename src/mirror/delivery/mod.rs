@@ -13,8 +13,8 @@ use super::engine::{Param, StoreError};
 
 pub use attempt::{ATTEMPTS_KEPT, Attempt, attempts};
 pub use read::{
-    Filter, Head, before, counts, find, first_change_since, first_turn, heads, held, last_about, last_of, list,
-    oldest, oldest_kept, open, these,
+    Filter, Head, before, counts, find, first_change_since, first_turn, heads, held, last_about, last_of,
+    list, oldest, oldest_kept, open, these,
 };
 pub use write::{
     Sent, add, assign_batch, prune, record, release, reopen, retry, retry_matching, set_body, skip, supersede,

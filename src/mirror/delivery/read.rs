@@ -215,10 +215,7 @@ pub fn last_about(
 pub fn list(tx: &mut ReadTx<'_>, filter: &Filter, limit: u32) -> Result<Vec<Delivery>, StoreError> {
     let (condition, mut params) = filter.condition();
     params.push(Param::Int(i64::from(limit)));
-    let sql = format!(
-        "{COLUMNS} WHERE {condition} ORDER BY {NEWEST_FIRST}, target LIMIT ?{}",
-        params.len()
-    );
+    let sql = format!("{COLUMNS} WHERE {condition} ORDER BY {NEWEST_FIRST}, target LIMIT ?{}", params.len());
     tx.all(&sql, &params, delivery_of)
 }
 
@@ -253,11 +250,7 @@ pub fn before(tx: &mut ReadTx<'_>, target: &TargetName, seq: Seq) -> Result<Opti
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
-pub fn first_turn(
-    tx: &mut ReadTx<'_>,
-    target: &TargetName,
-    from: Seq,
-) -> Result<Option<Seq>, StoreError> {
+pub fn first_turn(tx: &mut ReadTx<'_>, target: &TargetName, from: Seq) -> Result<Option<Seq>, StoreError> {
     let sql = "SELECT turn FROM delivery WHERE target = ?1 AND epoch = ?2 AND seq >= ?3 AND turn < ?3 \
                ORDER BY turn LIMIT 1";
     let params = [Param::Text(target.as_str()), Param::Int(i64::from(tx.epoch().0)), seq_param(from)];
@@ -308,9 +301,8 @@ pub fn first_change_since(tx: &mut ReadTx<'_>, at: Timestamp) -> Result<Seq, Sto
 /// # Errors
 /// [`StoreError`] from the engine.
 pub fn oldest(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Option<Timestamp>, StoreError> {
-    let sql = format!(
-        "SELECT happened_at FROM delivery WHERE target = ?1 AND {OPEN} ORDER BY {ORDER} LIMIT 1"
-    );
+    let sql =
+        format!("SELECT happened_at FROM delivery WHERE target = ?1 AND {OPEN} ORDER BY {ORDER} LIMIT 1");
     tx.first(&sql, &[Param::Text(target.as_str())], |row| row.int(0).map(Timestamp))
 }
 

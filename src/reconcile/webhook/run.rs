@@ -77,7 +77,7 @@ impl WebhookRun<'_> {
         let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
         if reached == Reached::All {
             self.judge(snapshot, &mut stored, &mut outcome)?;
-            reached = self.log(snapshot, &stored, &names, &mut outcome)?;
+            reached = self.log(snapshot.seq(), &stored, &names, &mut outcome)?;
         }
         if reached == Reached::All {
             reached = self.differences(snapshot, &stored, &names, &mut outcome)?;
@@ -86,12 +86,13 @@ impl WebhookRun<'_> {
         Ok(outcome)
     }
 
-    /// Goes on with what the last run left in the log or the spool, by the verdicts it took. Answers whether all of it
-    /// is told, and a whole run should follow.
+    /// Goes on with what the last run left in the log or the spool, by the verdicts it took; of the log only up to
+    /// `asked`, if somebody has to ask, and what is sent again. Answers whether all of it is told, and a whole run should
+    /// follow.
     ///
     /// # Errors
     /// As [`WebhookRun::run`].
-    pub(crate) fn refill(&self, snapshot: &Snapshot) -> Result<bool, StoreError> {
+    pub(crate) fn refill(&self, snapshot: &Snapshot, asked: Option<Seq>) -> Result<bool, StoreError> {
         let mut outcome = Outcome::of(State::InSync);
         let mut stored = record::load_book(self.mirror, &self.settings.name)?;
         if stored.saved.as_ref().is_some_and(restored::is_unverified) {
@@ -102,7 +103,9 @@ impl WebhookRun<'_> {
         let names = Names::of(&snapshot.facts);
         let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
         if reached == Reached::All {
-            reached = self.log(snapshot, &stored, &names, &mut outcome)?;
+            let again = stored.saved.as_ref().and_then(|saved| Progress::of(saved).replay);
+            let to = asked.map_or(snapshot.seq(), |asked| again.map_or(asked, |again| asked.max(again.to)));
+            reached = self.log(to.min(snapshot.seq()), &stored, &names, &mut outcome)?;
         }
         self.signals.more.store(reached == Reached::Window, Ordering::SeqCst);
         Ok(matches!(reached, Reached::All | Reached::Stale))
@@ -195,26 +198,26 @@ impl WebhookRun<'_> {
         Ok(())
     }
 
-    /// Tells the changes behind the cursor.
+    /// Tells the changes behind the cursor up to `last`.
     fn log(
         &self,
-        snapshot: &Snapshot,
+        last: Seq,
         stored: &Stored,
         names: &Names<'_>,
         outcome: &mut Outcome,
     ) -> Result<Reached, StoreError> {
         let saved = stored.saved.clone().unwrap_or_default();
-        let mut cursor = saved.cursor.min(snapshot.seq());
+        let mut cursor = saved.cursor.min(last);
         if !waiting::release(self.mirror, &self.settings.name, &stored.book, names)? {
             return Ok(Reached::Held);
         }
         let mut room = WINDOW.saturating_sub(self.open()?);
-        while cursor < snapshot.seq() {
+        while cursor < last {
             if room == 0 {
                 return Ok(Reached::Window);
             }
             let changes = self.mirror.read(|tx: &mut ReadTx<'_>| change::after(tx, cursor, CHANGES_MAX))?;
-            let changes: Vec<Change> = changes.into_iter().filter(|one| one.seq <= snapshot.seq()).collect();
+            let changes: Vec<Change> = changes.into_iter().filter(|one| one.seq <= last).collect();
             if changes.first().is_none_or(|first| first.seq != cursor.next()) {
                 return Ok(Reached::Gap);
             }
