@@ -120,7 +120,7 @@ fn a_shut_takes_everybody_out_of_every_target_and_nothing_but_open_lets_them_in(
             !now.contains(&ALICE.to_owned()) && now.len() == left
         });
     }
-    assert_eq!(daemon.target("manual")["state"], "pending", "the rest still waits for a sync");
+    wait_until("the rest still waits for a sync", || daemon.target("manual")["state"] == "pending");
     assert_eq!(exit(&daemon, &["shut", ALICE, "--reason", "again"]).0, Some(1), "shut already");
 
     // Visible everywhere.

@@ -63,7 +63,7 @@ fn a_parked_event_stops_its_target_until_it_is_retried_or_skipped() {
     scim.create_user("alice@example.com");
     scim.create_user("bob@example.com");
     wait_until("parked", || daemon.target("app")["parked"] == 1);
-    assert_eq!(daemon.target("app")["state"], "failing");
+    wait_until("and told so", || daemon.target("app")["state"] == "failing");
     let parked = deliveries(&daemon, &["--state", "parked"]);
     let id = text(&parked[0]["id"]).to_owned();
     assert_eq!((&parked[0]["kind"], &parked[0]["last_status"]), (&json!("user.created"), &json!(400)));

@@ -95,7 +95,7 @@ fn after_a_restore_a_file_is_kept_whole_until_a_person_says_otherwise() {
     let (code, said) = run(&daemon, &["approve", "--all", "--restored", "--yes"]);
     assert_eq!(code, Some(0), "{said}");
     wait_until("it follows the mirror", || crew(&daemon) == ["carol", "dave", "erin"]);
-    assert_eq!(daemon.target("file")["state"], "in_sync");
+    wait_until("and says so", || daemon.target("file")["state"] == "in_sync");
     let history = daemon.cli_json(&["history", "--limit", "1000"]).to_string();
     assert!(history.contains("mirror.restored") && history.contains("restore.approved"), "{history}");
     assert_eq!(daemon.cli_json(&["verify"])["ok"], true);

@@ -295,7 +295,7 @@ fn a_receiver_that_resets_or_never_answers_is_tried_again_with_the_same_event() 
     let attempts =
         || daemon.cli_json(&["delivery", "list"])["deliveries"][0]["attempts"].as_u64().unwrap_or(0);
     wait_until("the reset is a failure", || attempts() == 1);
-    assert_eq!(daemon.target("app")["state"], "failing");
+    wait_until("the target says so", || daemon.target("app")["state"] == "failing");
     daemon.cli_json(&["delivery", "retry", "--all", "--target", "app"]);
     wait_until("it was taken and not answered", || bodies.lock().unwrap().len() == 1);
     wait_until("the time ran out", || {
