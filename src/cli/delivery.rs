@@ -45,7 +45,7 @@ struct Which {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Deliveries, newest first
+    /// Deliveries, last told first
     #[command(after_help = "Example:\n  rosterd delivery list --target app --state parked --limit 20")]
     List {
         #[command(flatten)]
@@ -267,6 +267,11 @@ fn show(admin: &Admin, id: &str, output: Json) -> Result<Exit, Error> {
         if !text.is_empty() {
             output::line(&format!("{}{key}{}  {}", style::BOLD, style::RESET, clean(text)));
         }
+    }
+    let (turn, event) = (output::number(&answer, "turn"), output::text(&answer, "event"));
+    if event.split('-').nth(1).and_then(|seq| seq.parse().ok()).is_some_and(|seq: u64| turn < seq) {
+        let why = "ahead of what waited for a sync";
+        output::line(&format!("{}turn{}  behind change {turn}, {why}", style::BOLD, style::RESET));
     }
     let mut table = Table::new(&["attempt", "status", "ms", "outcome", "error", "answer"], "Not tried yet.");
     for one in output::list(&answer, "tried") {

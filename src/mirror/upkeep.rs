@@ -139,7 +139,7 @@ async fn surplus(mirror: &Mirror, keep: u32) -> Result<u64, StoreError> {
             let gone = mirror.write::<_, StoreError, _>(Origin::daemon(), move |tx| {
                 let sql = "DELETE FROM delivery WHERE (target, epoch, seq, n) IN (SELECT target, epoch, seq, n FROM \
                            delivery WHERE target = ?1 AND state IN ('done', 'skipped') \
-                           ORDER BY epoch DESC, seq DESC, n DESC LIMIT ?3 OFFSET ?2)";
+                           ORDER BY epoch DESC, turn DESC, seq DESC, n DESC LIMIT ?3 OFFSET ?2)";
                 let params = [Param::Text(&target), Param::Int(i64::from(keep)), Param::Int(ROWS_AT_ONCE)];
                 tx.execute(sql, &params)
             });

@@ -1,6 +1,6 @@
 //! Targets end to end: a real mirror in a folder of its own, real files, a real HTTP receiver.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -594,6 +594,9 @@ mod guard_run;
 
 #[path = "measure_tests.rs"]
 mod measure;
+
+#[path = "webhook/tell_tests.rs"]
+mod tell;
 
 #[path = "file/crash_tests.rs"]
 mod crash_tests;

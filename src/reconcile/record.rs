@@ -196,7 +196,26 @@ pub(crate) fn set_drift(saved: &mut Saved, found: &[Evidence]) {
 
 /// The last event made for a webhook.
 pub(crate) fn last_event(saved: &Saved) -> Option<EventId> {
-    let [epoch, seq, n] = saved.record.extra.get("last_event")?.as_array()?.as_slice() else { return None };
+    event(saved, "last_event")
+}
+
+/// What [`last_event`] reads.
+pub(crate) fn set_last_event(saved: &mut Saved, id: Option<EventId>) {
+    set_extra(saved, "last_event", id.map(event_value));
+}
+
+/// The last event made for a webhook that no single change makes.
+pub(crate) fn last_derived(saved: &Saved) -> Option<EventId> {
+    event(saved, "last_derived")
+}
+
+/// What [`last_derived`] reads.
+pub(crate) fn set_last_derived(saved: &mut Saved, id: EventId) {
+    set_extra(saved, "last_derived", Some(event_value(id)));
+}
+
+fn event(saved: &Saved, key: &str) -> Option<EventId> {
+    let [epoch, seq, n] = saved.record.extra.get(key)?.as_array()?.as_slice() else { return None };
     Some(EventId {
         epoch: Epoch(u32::try_from(epoch.as_u64()?).ok()?),
         seq: Seq(seq.as_u64()?),
@@ -204,8 +223,7 @@ pub(crate) fn last_event(saved: &Saved) -> Option<EventId> {
     })
 }
 
-/// What [`last_event`] reads.
-pub(crate) fn event_value(id: EventId) -> Value {
+fn event_value(id: EventId) -> Value {
     serde_json::json!([id.epoch.0, id.seq.0, id.n])
 }
 

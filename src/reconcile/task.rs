@@ -110,6 +110,8 @@ struct Life {
     expected: Option<Expected>,
     /// What the last run saw, to go on with when there is room for more deliveries.
     snapshot: Option<Arc<Snapshot>>,
+    /// How far the log was when somebody asked for a `sync` last.
+    synced: Seq,
 }
 
 impl Task {
@@ -135,6 +137,7 @@ impl Task {
             on_disk: Known::new(),
             expected: None,
             snapshot: None,
+            synced: Seq::ZERO,
         };
         self.show_again().await;
         let mut applied = self.applied.subscribe();
@@ -279,11 +282,13 @@ impl Task {
         life.retry_at = None;
         life.drift_at = None;
         let span = span::run(self.settings.name.as_str());
+        let is_asked = matches!(cause, Cause::Sync { .. });
         let (outcome, snapshot) =
             self.outcome(cause, life.expected.take(), life.origin.take()).instrument(span.clone()).await;
         span::ran(&span, outcome.state.as_str());
         let seen = snapshot.as_ref().map(|snapshot| snapshot.seq());
         life.seen = seen.unwrap_or(life.seen);
+        life.synced = seen.filter(|_| is_asked).unwrap_or(life.synced);
         life.snapshot = snapshot.or(life.snapshot.take());
         life.on_disk.clone_from(&outcome.on_disk);
         life.poll_at = Instant::now() + self.poll();
@@ -395,10 +400,12 @@ impl Task {
         let (mirror, clock, settings) =
             (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
         let signals = Arc::clone(&self.signals);
+        // What nobody asked for waits, whatever people do about what was told.
+        let asked = (settings.apply == super::Apply::Manual).then_some(life.synced);
         let done = tokio::task::spawn_blocking(move || {
             let TargetKind::Webhook(webhook) = &settings.kind else { return Ok(false) };
             let (mirror, clock, settings) = (&mirror, &clock, &*settings);
-            WebhookRun { mirror, clock, settings, webhook, signals: &signals }.refill(&snapshot)
+            WebhookRun { mirror, clock, settings, webhook, signals: &signals }.refill(&snapshot, asked)
         });
         match done.await {
             Ok(Ok(false)) => self.signals.wake.notify_one(),

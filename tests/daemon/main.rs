@@ -19,6 +19,7 @@ mod support;
 mod acme;
 mod activity;
 mod admin_api;
+mod ahead;
 mod bad_input;
 mod certificates;
 mod chaos;

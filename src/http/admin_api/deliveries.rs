@@ -13,16 +13,18 @@ use crate::reconcile::{DeliveryOrder, ReplayFrom};
 
 /// The rows of this subject.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    get("deliveries", "Deliveries, newest first, without their bodies", "Deliveries", |r| Box::pin(list(r)))
-        .query(&[
-            endpoints::text("target", "only this target"),
-            endpoints::text("state", "only those in this state"),
-            endpoints::text("kind", "only this type of event, or a family such as `user.*`"),
-            endpoints::text("resource", "only those about this user or group"),
-            endpoints::number("status", "only those last answered with this HTTP status"),
-            endpoints::text("before", "the `next` of the page before"),
-            endpoints::number("limit", "most lines, 1 to 1000; 100 without it"),
-        ]),
+    get("deliveries", "Deliveries, last told first, without their bodies", "Deliveries", |r| {
+        Box::pin(list(r))
+    })
+    .query(&[
+        endpoints::text("target", "only this target"),
+        endpoints::text("state", "only those in this state"),
+        endpoints::text("kind", "only this type of event, or a family such as `user.*`"),
+        endpoints::text("resource", "only those about this user or group"),
+        endpoints::number("status", "only those last answered with this HTTP status"),
+        endpoints::text("before", "the `next` of the page before"),
+        endpoints::number("limit", "most lines, 1 to 1000; 100 without it"),
+    ]),
     get("deliveries/{target}/{event}", "One delivery with its body and its attempts", "Delivery", |r| {
         Box::pin(show(r, r.segment(0), r.segment(1)))
     }),
@@ -55,7 +57,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 /// Most deliveries in one answer.
 const LIMIT_MAX: u64 = 1_000;
 
-/// `GET /api/v1/deliveries`: `{"deliveries":[…],"next"}`, newest first, without bodies.
+/// `GET /api/v1/deliveries`: `{"deliveries":[…],"next"}`, last told first, without bodies.
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
     let filter = filter(|name| request.param(name))?;
     let limit = request.number("limit", 100)?.clamp(1, LIMIT_MAX);
@@ -211,6 +213,7 @@ fn line(one: &Delivery, names: &HashMap<ResourceId, String>) -> Value {
         "id": format!("{}/{}", one.target, event.event),
         "target": one.target,
         "event": event.event.to_string(),
+        "turn": event.turn,
         "kind": event.kind,
         "resource": event.resource,
         "resource_name": resource(one).and_then(|id| names.get(&id)),

@@ -1,18 +1,20 @@
 //! Events on their way to webhooks. A row is made when an event is about to be sent and keeps its body bytes until
 //! it is acknowledged, so that every attempt says the same. Order, schedule and backoff are reconcile's.
+//!
+//! INVARIANT: wherever deliveries have an order it is the one they are told in: epoch, turn, seq, n.
 
 mod attempt;
 mod read;
 mod write;
 
-use crate::model::{EventId, TargetName, Timestamp};
+use crate::model::{EventId, Seq, TargetName, Timestamp};
 
 use super::engine::{Param, StoreError};
 
 pub use attempt::{ATTEMPTS_KEPT, Attempt, attempts};
 pub use read::{
-    Filter, Head, before, counts, find, first_change_since, heads, held, last_about, last_of, list, oldest,
-    oldest_kept, open, range,
+    Filter, Head, before, counts, find, first_change_since, first_turn, heads, held, last_about, last_of,
+    list, oldest, oldest_kept, open, these,
 };
 pub use write::{
     Sent, add, assign_batch, prune, record, release, reopen, retry, retry_matching, set_body, skip, supersede,
@@ -63,6 +65,9 @@ impl State {
 pub struct New {
     /// Its id, the `webhook-id` of every attempt.
     pub event: EventId,
+    /// The change in whose turn it is told, behind everything of that change: its own, or an earlier one where it is
+    /// told ahead of what happened before it.
+    pub turn: Seq,
     /// Event type, as in `user.created`.
     pub kind: String,
     /// The resource it is about, for ordering by resource.

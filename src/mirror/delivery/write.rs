@@ -3,7 +3,7 @@
 use crate::model::{EventId, Seq, TargetName, Timestamp};
 
 use super::attempt::{self, Attempt};
-use super::read::{Filter, OPEN, event_of, seq_param};
+use super::read::{Filter, NEWEST_FIRST, OPEN, ORDER, event_of, seq_of, seq_param};
 use super::{New, State, key};
 use crate::mirror::engine::{Param, StoreError};
 use crate::mirror::tx::WriteTx;
@@ -22,9 +22,9 @@ pub fn add(tx: &mut WriteTx<'_>, target: &TargetName, events: &[New], again: boo
         "DO NOTHING"
     };
     let sql = format!(
-        "INSERT INTO delivery (target, epoch, seq, n, kind, resource, body, content_type, headers, happened_at, \
+        "INSERT INTO delivery (target, epoch, seq, n, turn, kind, resource, body, content_type, headers, happened_at, \
          state, attempts, created_at, next_at, finished_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, ?12, ?13) ON CONFLICT {conflict}"
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13, ?13, ?14) ON CONFLICT {conflict}"
     );
     for event in events {
         let [a, b, c, d] = key(target, event.event);
@@ -35,6 +35,7 @@ pub fn add(tx: &mut WriteTx<'_>, target: &TargetName, events: &[New], again: boo
             b,
             c,
             d,
+            seq_param(event.turn),
             Param::Text(&event.kind),
             Param::opt_text(event.resource.as_deref()),
             Param::Blob(&event.body),
@@ -53,7 +54,7 @@ pub fn add(tx: &mut WriteTx<'_>, target: &TargetName, events: &[New], again: boo
 /// What came of sending one event, or one batch of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// The events, oldest first; their last names the attempt.
+    /// The events, in order; their last names the attempt.
     pub events: Vec<EventId>,
     /// Attempts made before.
     pub made: u32,
@@ -208,7 +209,8 @@ pub fn supersede(tx: &mut WriteTx<'_>, target: &TargetName) -> Result<u64, Store
     tx.execute(&sql, &[Param::Text(target.as_str()), now])
 }
 
-/// Has what is kept of a target's changes after `after` up to `to` sent once more. Answers the events, in order.
+/// Has what is kept of what a target was told in the turns after `after` up to `to` sent once more. Answers all that
+/// is told there with its turns, finished or not, in order.
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
@@ -217,16 +219,16 @@ pub fn reopen(
     target: &TargetName,
     after: Seq,
     to: Seq,
-) -> Result<Vec<EventId>, StoreError> {
+) -> Result<Vec<(Seq, EventId)>, StoreError> {
     let epoch = Param::Int(i64::from(tx.epoch().0));
     let (name, now) = (Param::Text(target.as_str()), Param::Int(tx.now().0));
-    let range = "target = ?1 AND epoch = ?2 AND seq > ?3 AND seq <= ?4 AND state IN ('done', 'skipped')";
+    let range = "target = ?1 AND epoch = ?2 AND turn > ?3 AND turn <= ?4";
     let params = [name, epoch, seq_param(after), seq_param(to)];
-    let sql = format!("SELECT epoch, seq, n FROM delivery WHERE {range} ORDER BY epoch, seq, n");
-    let found = tx.all(&sql, &params, |row| event_of(row, 0))?;
+    let sql = format!("SELECT epoch, seq, n, turn FROM delivery WHERE {range} ORDER BY {ORDER}");
+    let found = tx.all(&sql, &params, |row| Ok((seq_of(row, 3)?, event_of(row, 0)?)))?;
     let sql = format!(
         "UPDATE delivery SET state = 'pending', attempts = 0, next_at = ?5, finished_at = NULL, batch = NULL \
-         WHERE {range}"
+         WHERE {range} AND state IN ('done', 'skipped')"
     );
     let [a, b, c, d] = params;
     tx.execute(&sql, &[a, b, c, d, now])?;
@@ -247,16 +249,17 @@ pub fn prune(
     let name = Param::Text(target.as_str());
     let done = "state IN ('done', 'skipped')";
     let edge = format!(
-        "SELECT epoch, seq, n FROM delivery WHERE target = ?1 AND {done} \
-         ORDER BY epoch DESC, seq DESC, n DESC LIMIT 1 OFFSET ?2"
+        "SELECT epoch, seq, n, turn FROM delivery WHERE target = ?1 AND {done} \
+         ORDER BY {NEWEST_FIRST} LIMIT 1 OFFSET ?2"
     );
-    let edge = tx.first(&edge, &[name, Param::Int(i64::from(keep))], |row| event_of(row, 0))?;
+    let keep = Param::Int(i64::from(keep));
+    let edge = tx.first(&edge, &[name, keep], |row| Ok((seq_of(row, 3)?, event_of(row, 0)?)))?;
     let mut gone = 0_u64;
-    if let Some(edge) = edge {
+    if let Some((turn, edge)) = edge {
         let [a, b, c, d] = key(target, edge);
         let sql =
-            format!("DELETE FROM delivery WHERE target = ?1 AND {done} AND (epoch, seq, n) <= (?2, ?3, ?4)");
-        gone = tx.execute(&sql, &[a, b, c, d])?;
+            format!("DELETE FROM delivery WHERE target = ?1 AND {done} AND ({ORDER}) <= (?2, ?5, ?3, ?4)");
+        gone = tx.execute(&sql, &[a, b, c, d, seq_param(turn)])?;
     }
     let sql = format!("DELETE FROM delivery WHERE target = ?1 AND {done} AND finished_at < ?2");
     gone = gone.saturating_add(tx.execute(&sql, &[name, Param::Int(before.0)])?);

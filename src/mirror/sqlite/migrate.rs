@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 use super::connection::store_error;
 
 /// One file per step; step n takes the schema from version n-1 to n.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_guard.sql"),
     include_str!("migrations/0003_ownership.sql"),
@@ -22,6 +22,7 @@ const STEPS: [&str; 11] = [
     include_str!("migrations/0009_restored.sql"),
     include_str!("migrations/0010_contact.sql"),
     include_str!("migrations/0011_set_stream.sql"),
+    include_str!("migrations/0012_telling.sql"),
 ];
 
 /// Schema version this program writes.
@@ -128,6 +129,21 @@ mod tests {
             copy.query_row("SELECT value FROM counter WHERE name = 'seq'", [], |row| row.get(0)).unwrap();
         assert_eq!(seq, 7);
         assert!(copy.prepare("SELECT x FROM later").is_err());
+    }
+
+    #[test]
+    fn what_was_told_before_there_were_turns_was_told_in_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mirror.db");
+        let mut connection = Connection::open(&path).unwrap();
+        run_steps(&mut connection, &path, true, Timestamp(1), &STEPS[..11]).unwrap();
+        let row = "INSERT INTO delivery (target, epoch, seq, n, kind, body, content_type, headers, happened_at, state, \
+                   attempts, created_at, next_at) VALUES ('app', 1, 7, 0, 'user.created', x'7b7d', 'application/json', \
+                   '[]', 1, 'pending', 0, 1, 1)";
+        connection.execute(row, []).unwrap();
+        run(&mut connection, &path, false, Timestamp(2)).unwrap();
+        let turn: i64 = connection.query_row("SELECT turn FROM delivery", [], |row| row.get(0)).unwrap();
+        assert_eq!(turn, 7);
     }
 
     #[test]

@@ -391,6 +391,7 @@ fn looking_into_the_log_uses_an_index() {
 
 fn delivery_of(event: EventId, body: Vec<u8>) -> delivery::New {
     delivery::New {
+        turn: event.seq,
         event,
         kind: "user.updated".into(),
         resource: None,

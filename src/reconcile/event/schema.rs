@@ -68,7 +68,7 @@ fn place() -> Map<String, Value> {
         "items": {"type": "integer", "minimum": 0},
         "minItems": 3,
         "maxItems": 3,
-        "description": "Epoch, seq and n of the event before this one at this target; null for its first. If it is not the one that came last, something is missing.",
+        "description": "Epoch, seq and n of the event that this target was told before this one; null where it begins. If it is not the one that came last, something is missing.",
     });
     properties.insert("previous".into(), previous);
     properties

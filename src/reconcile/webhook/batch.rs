@@ -69,6 +69,7 @@ mod tests {
             target: TargetName::parse("app").unwrap(),
             event: New {
                 event,
+                turn: event.seq,
                 kind: "user.created".into(),
                 resource: None,
                 at: Timestamp(0),

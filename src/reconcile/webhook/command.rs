@@ -239,6 +239,8 @@ fn replay(
         return Err(DeliveryRefused::SnapshotUnderWay(name.clone()).into());
     }
     let to = progress.replay.as_ref().map_or(saved.cursor, |replay| replay.to.max(saved.cursor));
+    // What was told ahead of older events is sent again ahead of them, as it was, or the chain would not hold.
+    let from = delivery::first_turn(tx, name, from)?.map_or(from, |turn| turn.max(Seq(1)));
     if from > to {
         return Err(DeliveryRefused::Ahead(name.clone(), from).into());
     }
@@ -254,7 +256,7 @@ fn replay(
              sends all access there is"
         )
     });
-    progress.replay = Some(Replay { to, previous: delivery::before(tx, name, from)? });
+    progress.replay = Some(Replay { to, previous: delivery::before(tx, name, from)?, is_begun: false });
     progress.save(&mut saved)?;
     saved.cursor = before;
     target::save_state(tx, name, &saved)?;

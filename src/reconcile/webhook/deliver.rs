@@ -242,10 +242,8 @@ impl Sender {
                 })
                 .await?;
         }
-        let ids: BTreeSet<EventId> = job.units.iter().flat_map(|unit| unit.events.iter().copied()).collect();
-        let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else { return Ok(()) };
-        let mut rows =
-            self.mirror.read(|tx: &mut ReadTx<'_>| delivery::range(tx, &self.name, first, last))?;
+        let ids: Vec<EventId> = job.units.iter().flat_map(|unit| unit.events.iter().copied()).collect();
+        let mut rows = self.mirror.read(|tx: &mut ReadTx<'_>| delivery::these(tx, &self.name, &ids))?;
         let mut load = Vec::with_capacity(job.units.len());
         for unit in job.units {
             let unwritten = rows
@@ -350,7 +348,7 @@ impl Sender {
                 let epoch = tx.epoch();
                 let head = delivery::heads(tx, &name, Seq(u64::MAX), 1)?.into_iter().next();
                 record::update_in(tx, &name, |_, saved| {
-                    let seq = head.map_or(saved.cursor, |head| before_change(head.event));
+                    let seq = head.map_or(saved.cursor, |head| head.told());
                     saved.applied = Some(ChangeId { epoch, seq });
                     saved.record.last_attempt = Some(now);
                     saved.record.last_error = error;
@@ -403,7 +401,7 @@ impl Sender {
     /// Tells the board how the target stands.
     fn show(&self, live: &Live, seen: &Seen, now: Timestamp) {
         let head = seen.heads.first();
-        let applied = head.map_or(seen.saved.cursor, |head| before_change(head.event));
+        let applied = head.map_or(seen.saved.cursor, delivery::Head::told);
         let parked = seen.heads.iter().find(|head| head.state == delivery::State::Parked);
         let failed = seen.heads.iter().find(|head| head.attempts > 0);
         let behind = seen.newest.0.saturating_sub(seen.saved.cursor.0);
@@ -512,10 +510,6 @@ fn judge(unit: &Unit, attempt: &Attempt, at: Timestamp, now: Timestamp) -> Sent 
         answer: attempt.answer.clone(),
     };
     Sent { events: unit.events.clone(), made: unit.made, after, next_at, attempt }
-}
-
-fn before_change(event: EventId) -> Seq {
-    Seq(event.seq.0.saturating_sub(1))
 }
 
 fn micros(span: Duration) -> i64 {

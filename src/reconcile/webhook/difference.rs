@@ -79,11 +79,15 @@ impl WebhookRun<'_> {
         let Some(saved) = stored.saved.as_ref().filter(|saved| !restored::is_unverified(saved)) else {
             return Ok(outcome);
         };
-        // A snapshot or a replay on its way tells it in its own order.
+        // It comes behind a snapshot or a replay on its way, which nobody may have gone on with since the start.
+        if Progress::of(saved) != Progress::default() {
+            self.signals.refill.notify_one();
+            return Ok(outcome);
+        }
         let is_shut = |one: &Holding| verdict::is_shut(snapshot, &one.subject, &one.attributes);
         let shut: BTreeSet<Key> =
             stored.holdings.iter().filter(|one| is_shut(one)).map(plan::key_of).collect();
-        if shut.is_empty() || Progress::of(saved) != Progress::default() {
+        if shut.is_empty() {
             return Ok(outcome);
         }
         let names = Names::of(&snapshot.facts);

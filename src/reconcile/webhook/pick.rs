@@ -18,7 +18,7 @@ const WHOLE_TARGET: &str = "";
 /// What one request carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
-    /// One event, or those of a batch; oldest first.
+    /// One event, or those of a batch, in order.
     pub(crate) events: Vec<EventId>,
     /// Attempts made before.
     pub(crate) made: u32,
@@ -153,6 +153,7 @@ mod tests {
 
     fn head(seq: u64, resource: &str) -> Head {
         Head {
+            turn: Seq(seq),
             event: id(seq),
             kind: "user.updated".into(),
             resource: Some(resource.into()),

@@ -27,6 +27,9 @@ pub(crate) struct Replay {
     pub(crate) to: Seq,
     /// The event told last of what is sent again.
     pub(crate) previous: Option<EventId>,
+    /// Whether anything was sent again so far.
+    #[serde(default)]
+    pub(crate) is_begun: bool,
 }
 
 /// The present state on its way.

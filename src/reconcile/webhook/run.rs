@@ -79,7 +79,7 @@ impl WebhookRun<'_> {
         let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
         if reached == Reached::All {
             self.judge(snapshot, &mut stored, &mut outcome)?;
-            reached = self.log(snapshot, &stored, &names, &mut outcome)?;
+            reached = self.log(snapshot, snapshot.seq(), &stored, &names, &mut outcome)?;
         }
         if reached == Reached::All {
             reached = self.differences(snapshot, &stored, &names, &mut outcome)?;
@@ -88,12 +88,13 @@ impl WebhookRun<'_> {
         Ok(outcome)
     }
 
-    /// Goes on with what the last run left in the log or the spool, by the verdicts it took. Answers whether all of it
-    /// is told, and a whole run should follow.
+    /// Goes on with what the last run left in the log or the spool, by the verdicts it took; of the log only up to
+    /// `asked`, if somebody has to ask, and what is sent again. Answers whether all of it is told, and a whole run should
+    /// follow.
     ///
     /// # Errors
     /// As [`WebhookRun::run`].
-    pub(crate) fn refill(&self, snapshot: &Snapshot) -> Result<bool, StoreError> {
+    pub(crate) fn refill(&self, snapshot: &Snapshot, asked: Option<Seq>) -> Result<bool, StoreError> {
         let mut outcome = Outcome::of(State::InSync);
         let mut stored = record::load_book(self.mirror, &self.settings.name)?;
         if stored.saved.as_ref().is_some_and(restored::is_unverified) {
@@ -104,7 +105,9 @@ impl WebhookRun<'_> {
         let names = Names::of(&snapshot.facts);
         let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
         if reached == Reached::All {
-            reached = self.log(snapshot, &stored, &names, &mut outcome)?;
+            let again = stored.saved.as_ref().and_then(|saved| Progress::of(saved).replay);
+            let to = asked.map_or(snapshot.seq(), |asked| again.map_or(asked, |again| asked.max(again.to)));
+            reached = self.log(snapshot, to.min(snapshot.seq()), &stored, &names, &mut outcome)?;
         }
         self.signals.more.store(reached == Reached::Window, Ordering::SeqCst);
         Ok(matches!(reached, Reached::All | Reached::Stale))
@@ -198,19 +201,20 @@ impl WebhookRun<'_> {
         Ok(())
     }
 
-    /// Tells the changes behind the cursor.
+    /// Tells the changes behind the cursor up to `last`.
     fn log(
         &self,
         snapshot: &Snapshot,
+        last: Seq,
         stored: &Stored,
         names: &Names<'_>,
         outcome: &mut Outcome,
     ) -> Result<Reached, StoreError> {
         let saved = stored.saved.clone().unwrap_or_default();
-        let mut cursor = saved.cursor.min(snapshot.seq());
+        let mut cursor = saved.cursor.min(last);
         // A guarded stream must not tell what an import takes away before the guard has judged it.
         let import = snapshot.moving.since.filter(|_| self.webhook.events.wants_resources());
-        let upto = import.map_or(snapshot.seq(), |since| since.max(cursor).min(snapshot.seq()));
+        let upto = import.map_or(last, |since| since.max(cursor).min(last));
         if !waiting::release(self.mirror, &self.settings.name, &stored.book, names)? {
             return Ok(Reached::Held);
         }
@@ -236,7 +240,7 @@ impl WebhookRun<'_> {
                 return Ok(Reached::Held);
             }
         }
-        Ok(if cursor < snapshot.seq() { Reached::Import } else { Reached::All })
+        Ok(if cursor < last { Reached::Import } else { Reached::All })
     }
 
     /// The events of `changes` with what becomes of each, up to the change that fills the room or is held.

@@ -79,23 +79,14 @@ fn store(
     mut progress: Progress,
 ) -> Result<(), StoreError> {
     if let Some(replay) = progress.replay.take() {
-        progress.replay = again(tx, name, body, told, &replay)?;
-    } else {
-        let mut previous = record::last_event(saved);
-        let mut deliveries = Vec::with_capacity(told.said.len());
-        for say in &told.said {
-            // A snapshot is a beginning: what came before it may never have arrived.
-            if say.event.kind == Kind::SnapshotStarted {
-                previous = None;
-            }
-            let after = numbered(tx, name, &say.event, previous)?;
-            let id = say.event.id(tx.epoch(), after);
-            let made = new(say, body, id, previous);
-            previous = Some(made.event);
-            deliveries.push(made);
+        let replay = again(tx, name, body, told, replay)?;
+        if told.to < replay.to {
+            progress.replay = Some(replay);
+        } else if replay.is_begun {
+            record::set_last_event(saved, replay.previous);
         }
-        delivery::add(tx, name, &deliveries, false)?;
-        record::set_extra(saved, "last_event", previous.map(record::event_value));
+    } else {
+        anew(tx, name, body, told, saved)?;
     }
     target::update_holdings(tx, name, &told.gone, &told.put)?;
     saved.cursor = told.to;
@@ -112,50 +103,84 @@ fn store(
     progress.save(saved)
 }
 
-/// Tells once more: what is kept goes out as it was, what is not is made again. Answers what is left to tell so.
+/// Tells behind everything that was told.
+fn anew(
+    tx: &mut WriteTx<'_>,
+    name: &TargetName,
+    body: &BodySettings,
+    told: &Told,
+    saved: &mut Saved,
+) -> Result<(), StoreError> {
+    let mut previous = record::last_event(saved);
+    let mut deliveries = Vec::with_capacity(told.said.len());
+    for say in &told.said {
+        // A snapshot is a beginning: what came before it may never have arrived.
+        if say.event.kind == Kind::SnapshotStarted {
+            previous = None;
+        }
+        let after = if say.event.n.is_none() { derived(tx, name, &say.event, saved)? } else { None };
+        let id = say.event.id(tx.epoch(), after);
+        if say.event.n.is_none() {
+            record::set_last_derived(saved, id);
+        }
+        // Behind all that is told so far, whatever its number: it is ahead of what the cursor has not come to.
+        let made = new(say, body, (id, id.seq.min(told.to)), previous);
+        previous = Some(made.event);
+        deliveries.push(made);
+    }
+    delivery::add(tx, name, &deliveries, false)?;
+    record::set_last_event(saved, previous);
+    Ok(())
+}
+
+/// Tells once more: what is kept goes out as it was, in the order it was told, what is not is made again where it
+/// belongs. Answers how far that is.
 fn again(
     tx: &mut WriteTx<'_>,
     name: &TargetName,
     body: &BodySettings,
     told: &Told,
-    replay: &Replay,
-) -> Result<Option<Replay>, StoreError> {
-    let mut known: BTreeSet<EventId> =
-        delivery::reopen(tx, name, told.from, told.to.min(replay.to))?.into_iter().collect();
+    mut replay: Replay,
+) -> Result<Replay, StoreError> {
+    let kept = delivery::reopen(tx, name, told.from, told.to.min(replay.to))?;
+    let mut known: BTreeSet<(Seq, EventId)> = kept.into_iter().collect();
     let mut deliveries = Vec::with_capacity(told.said.len());
     for say in &told.said {
         let id = say.event.id(tx.epoch(), None);
-        let previous = known.range(..id).next_back().copied().or(replay.previous);
-        let made = new(say, body, id, previous);
-        known.insert(made.event);
-        deliveries.push(made);
+        let place = (id.seq, id);
+        let previous = known.range(..place).next_back().map(|(_, id)| *id).or(replay.previous);
+        deliveries.push(new(say, body, (id, id.seq), previous));
+        known.insert(place);
     }
     delivery::add(tx, name, &deliveries, true)?;
-    let previous = known.last().copied().or(replay.previous);
-    Ok((told.to < replay.to).then_some(Replay { previous, to: replay.to }))
+    if let Some((_, last)) = known.last() {
+        (replay.previous, replay.is_begun) = (Some(*last), true);
+    }
+    Ok(replay)
 }
 
-/// The event after which one that no change makes is numbered. What was told last may be an older one of the log where
-/// a shut was told ahead of it.
-fn numbered(
+/// The event after which one that no change makes is numbered: the last such one of its change, which may be older than
+/// what was told since, and be kept no more.
+fn derived(
     tx: &mut WriteTx<'_>,
     name: &TargetName,
     event: &Event,
-    previous: Option<EventId>,
+    saved: &Saved,
 ) -> Result<Option<EventId>, StoreError> {
-    let is_next = previous.is_some_and(|last| last.seq == event.seq && last.n >= event::DERIVED_N_FIRST);
-    if event.n.is_some() || is_next {
-        return Ok(previous);
+    match record::last_derived(saved).filter(|last| (last.epoch, last.seq) == (tx.epoch(), event.seq)) {
+        Some(last) => Ok(Some(last)),
+        None => delivery::last_of(tx, name, event.seq),
     }
-    Ok(delivery::last_of(tx, name, event.seq)?.or(previous))
 }
 
-fn new(say: &Say, body: &BodySettings, id: EventId, previous: Option<EventId>) -> New {
+/// A delivery of an event with its number and its turn.
+fn new(say: &Say, body: &BodySettings, (id, turn): (EventId, Seq), previous: Option<EventId>) -> New {
     // What cannot be written stops this event when its turn comes, where it parks with the reason, and nothing else.
     let body = body::render(&say.event, body, id, previous)
         .unwrap_or_else(|_later| event::keep(&say.event, body, id, previous));
     New {
         event: id,
+        turn,
         kind: say.event.kind.to_string(),
         resource: say.event.resource.clone(),
         at: say.event.at,

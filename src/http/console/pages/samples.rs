@@ -200,7 +200,7 @@ fn of_targets(kind: Kind, all: &mut Vec<(&'static str, Value)>) {
 fn of_deliveries(kind: Kind, all: &mut Vec<(&'static str, Value)>) {
     let one = |n: usize| {
         json!({
-            "id": format!("{}/1-{n}-0", kind.name), "target": kind.name, "event": format!("1-{n}-0"), "kind": "user.created",
+            "id": format!("{}/1-{n}-0", kind.name), "target": kind.name, "event": format!("1-{n}-0"), "turn": n, "kind": "user.created",
             "resource": kind.name, "resource_name": if n.is_multiple_of(2) { json!(kind.name.repeat(2)) } else { Value::Null }, "at": AT, "state": (["parked", "pending", "done", "held"][n % 4]), "batch": "1-9-0",
             "attempts": 3, "next_at": AT, "finished_at": AT, "last_status": 503, "last_error": kind.name,
             "content_type": kind.name, "body": json!({"a": kind.name, "b": ["x".repeat(100)]}).to_string(),
