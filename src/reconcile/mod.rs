@@ -17,6 +17,7 @@ mod held;
 mod latency;
 mod offline;
 mod pulse;
+mod questions;
 mod record;
 mod restored;
 mod settings;
