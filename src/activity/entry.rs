@@ -16,6 +16,41 @@ const DETAIL_CHARS_MAX: usize = 400;
 /// Longest client name that is kept.
 const AGENT_CHARS_MAX: usize = 120;
 
+/// Why a request was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refused {
+    /// It had no `Authorization` header.
+    Missing,
+    /// What it had there was no bearer token.
+    Malformed,
+    /// Its token is none of ours.
+    Unknown,
+    /// Its token was revoked.
+    Revoked,
+    /// Its token has expired.
+    Expired,
+    /// Its token is tied to a client certificate that was not shown.
+    ClientCertificate,
+    /// Its directory is disabled.
+    Disabled,
+}
+
+impl Refused {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::ClientCertificate => "client_certificate",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// What the listener knows of an answered request. Nothing of it is scrubbed yet, so it goes nowhere but to the
 /// thread that does.
 #[derive(Debug)]
@@ -26,10 +61,14 @@ pub struct Entry {
     pub at: Timestamp,
     /// How long that took.
     pub took: Duration,
-    /// The directory of its token; `None` where it was refused before that was known.
+    /// The directory of its token, be it a token that has ended; `None` where that is not known.
     pub directory: Option<DirectoryId>,
     /// The token.
     pub token: Option<TokenId>,
+    /// Why it was not let in, if it was not.
+    pub refused: Option<Refused>,
+    /// When its token ended, if it has.
+    pub ended: Option<Timestamp>,
     /// The client's address, behind trusted proxies the one they name.
     pub client: Option<IpAddr>,
     /// A method's name from the code.
@@ -48,7 +87,7 @@ pub struct Entry {
     pub request_bytes: u64,
     /// Size of the answer's body.
     pub answer_bytes: u64,
-    /// The answer's body, if it is an error.
+    /// The answer's body, if it is an error or may hold some.
     pub error: Option<Bytes>,
     /// Headers and bodies, where a person asked for them.
     pub raw: Option<Raw>,
@@ -80,6 +119,12 @@ pub struct Row {
     pub directory: Option<String>,
     /// The token's id.
     pub token: Option<String>,
+    /// Why it was not let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+    /// When its token ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
     /// The client's address.
     pub client: Option<IpAddr>,
     /// How the client calls itself.
@@ -131,7 +176,7 @@ impl Row {
     pub fn shown(&self) -> Value {
         json!({
             "id": self.id, "at": self.at.to_string(), "request": self.request, "directory": self.directory,
-            "token": self.token, "client": self.client, "agent": self.agent, "method": self.method,
+            "token": self.token, "refused": self.refused.map(Refused::as_str), "client": self.client, "agent": self.agent, "method": self.method,
             "path": self.path, "route": self.route, "status": self.status, "ms": self.ms, "quirks": self.quirks,
             "scim_type": self.scim_type, "detail": self.detail, "request_bytes": self.request_bytes,
             "answer_bytes": self.answer_bytes, "has_bodies": self.kept.is_some(),
@@ -152,6 +197,8 @@ pub(super) fn row(id: u64, entry: Entry, recording: Option<(u64, &mut Scrubber)>
         request: entry.request.as_str().to_owned(),
         directory: entry.directory.map(|id| id.as_str().to_owned()),
         token: entry.token.map(|id| id.as_str().to_owned()),
+        refused: entry.refused,
+        ended: entry.ended,
         client: entry.client,
         agent: entry.agent.and_then(|text| harmless(&text)),
         method: entry.method.to_owned(),
@@ -198,10 +245,26 @@ fn harmless(text: &str) -> Option<String> {
     (text.len() <= AGENT_CHARS_MAX && short && text.chars().all(plain)).then(|| text.to_owned())
 }
 
-/// Keyword and sentence of an error's body. Our sentences quote attribute names at most; whatever does not look like
+/// Whether an operation of a bulk answer failed in a way that its client should hear of: what is not there to delete
+/// and what moved on since are answers.
+fn is_error(done: &Value) -> bool {
+    let word = |key: &str| done.get(key).and_then(Value::as_str).unwrap_or_default();
+    match word("status").parse::<u16>() {
+        Ok(404) => word("method") != "DELETE",
+        Ok(412) | Err(_) => false,
+        Ok(status) => status >= 400,
+    }
+}
+
+/// Keyword and sentence of an error's body, or of the first error in the body of a bulk answer. Our sentences quote attribute names at most; whatever does not look like
 /// one is left out.
 fn told(body: &[u8]) -> (Option<String>, Option<String>) {
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return (None, None) };
+    let body = match body.get("Operations").and_then(Value::as_array) {
+        None => Some(&body),
+        Some(done) => done.iter().find(|one| is_error(one)).and_then(|one| one.get("response")),
+    };
+    let Some(body) = body else { return (None, None) };
     let text = |key: &str| body.get(key).and_then(Value::as_str);
     let detail = text("detail").map(|detail| {
         let parts: Vec<&str> = detail.split('`').collect();

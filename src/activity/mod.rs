@@ -16,6 +16,7 @@ pub mod scrub;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod trouble;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,15 +29,17 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::model::{Clock, DirectoryId};
+use crate::model::{Clock, DirectoryId, Timestamp};
 
-pub use entry::{Entry, Kept, Raw, Row};
+pub use entry::{Entry, Kept, Raw, Refused, Row};
 pub use recording::{ONE_BYTES_MAX, SPAN_MAX};
 pub use ring::{Statuses, Wanted};
+pub use trouble::{Failure, Kind, State, Trouble, Unknown};
 
 use file::Log;
 use recording::Recordings;
 use ring::Ring;
+use trouble::Troubles;
 
 /// How much is kept. Section `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,7 @@ struct Shared {
     ring: Mutex<Ring>,
     newest: watch::Sender<u64>,
     recordings: Recordings,
+    troubles: Mutex<Troubles>,
     waiting_bytes: AtomicUsize,
     dropped: AtomicU64,
     failed: AtomicU64,
@@ -87,6 +91,10 @@ struct Shared {
 impl Shared {
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,12 +166,15 @@ impl Activity {
             Ring::default()
         });
         ring.age(clock.now(), &settings);
+        let mut troubles = Troubles::default();
+        ring.all().for_each(|row| troubles.note(row));
         let (newest, _) = watch::channel(ring.newest());
         Arc::new(Shared {
             settings: ArcSwap::from_pointee(settings),
             ring: Mutex::new(ring),
             newest,
             recordings: Recordings::default(),
+            troubles: Mutex::new(troubles),
             waiting_bytes: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -186,9 +197,6 @@ impl Activity {
     /// Tells of a request. Never waits: if too much waits already, the request is counted and forgotten.
     pub fn note(&self, mut entry: Entry) {
         let Some(sender) = &self.sender else { return };
-        if self.shared.settings.load().requests == 0 {
-            return;
-        }
         let bytes = raw_bytes(&entry);
         if bytes > 0 && self.shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) > WAITING_BYTES_MAX {
             self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -243,6 +251,16 @@ impl Activity {
     /// One row.
     pub fn get(&self, id: u64) -> Option<Row> {
         self.shared.ring().get(id).cloned()
+    }
+
+    /// How a directory's requests do, that was added at `born` and last `heard` of then.
+    pub fn trouble(&self, directory: &DirectoryId, born: Timestamp, heard: Option<Timestamp>) -> Trouble {
+        self.shared.troubles().of(directory.as_str(), self.shared.clock.now(), born, heard)
+    }
+
+    /// Requests with a token that nobody knows.
+    pub fn unknown_tokens(&self) -> Unknown {
+        self.shared.troubles().unknown(self.shared.clock.now())
     }
 
     /// The newest row's id, for whoever waits for the next.
@@ -344,7 +362,12 @@ impl Keeper {
             _ => entry::row(id, entry, None),
         };
         self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.shared.ring().push(row.clone(), &self.shared.settings.load());
+        self.shared.troubles().note(&row);
+        let settings = self.shared.settings.load();
+        if settings.requests == 0 {
+            return;
+        }
+        self.shared.ring().push(row.clone(), &settings);
         self.unwritten.push(row);
         self.shared.newest.send_replace(id);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Settings;
-use super::entry::Row;
+use super::entry::{Refused, Row};
 use crate::model::Timestamp;
 
 /// Most bytes of kept bodies; the oldest go first, their rows stay.
@@ -83,9 +83,14 @@ pub(super) struct Ring {
     body_bytes: usize,
 }
 
+/// A token that has ended lets its row push others out no more than one that never was.
+fn is_strangers(row: &Row) -> bool {
+    row.directory.is_none() || row.refused.is_some_and(|refused| refused != Refused::Disabled)
+}
+
 impl Ring {
     pub(super) fn push(&mut self, row: Row, settings: &Settings) {
-        if row.directory.is_none() {
+        if is_strangers(&row) {
             self.strangers.push_back(row.id);
         }
         if let Some(kept) = &row.kept {
@@ -115,7 +120,7 @@ impl Ring {
 
     fn drop_row(&mut self, id: u64) {
         let Some(row) = self.rows.remove(&id) else { return };
-        if row.directory.is_none() {
+        if is_strangers(&row) {
             self.strangers.retain(|one| *one != id);
         }
         if let Some(kept) = row.kept {

@@ -24,6 +24,8 @@ fn entry(n: u64, clock: &dyn Clock) -> Entry {
         took: Duration::from_millis(3),
         directory: Some(directory()),
         token: TokenId::parse("tok").ok(),
+        refused: None,
+        ended: None,
         client: None,
         method: "GET",
         route: "Users",

@@ -211,8 +211,10 @@ fn list(admin: &Admin, which: &Which, limit: u32, output: Json) -> Result<Exit, 
         output::json(&answer);
         return Ok(Exit::Done);
     }
-    let mut table =
-        Table::new(&["delivery", "event", "state", "attempts", "status", "error"], "No delivery fits.");
+    let mut table = Table::new(
+        &["delivery", "event", "about", "state", "attempts", "status", "error"],
+        "No delivery fits.",
+    );
     for one in output::list(&answer, "deliveries") {
         let state = output::text(one, "state");
         let colour = match state {
@@ -225,6 +227,10 @@ fn list(admin: &Admin, which: &Which, limit: u32, output: Json) -> Result<Exit, 
         table.row([
             Cell::styled(output::text(one, "id"), style::BOLD),
             Cell::from(output::text(one, "kind")),
+            Cell::from(match output::text(one, "resource_name") {
+                "" => output::text(one, "resource"),
+                name => name,
+            }),
             Cell::styled(state, colour),
             Cell::from(output::number(one, "attempts").to_string().as_str()),
             Cell::from(status.unwrap_or_default().as_str()),
@@ -245,7 +251,18 @@ fn show(admin: &Admin, id: &str, output: Json) -> Result<Exit, Error> {
         output::json(&answer);
         return Ok(Exit::Done);
     }
-    for key in ["id", "kind", "resource", "at", "state", "batch", "next_at", "finished_at", "last_error"] {
+    for key in [
+        "id",
+        "kind",
+        "resource",
+        "resource_name",
+        "at",
+        "state",
+        "batch",
+        "next_at",
+        "finished_at",
+        "last_error",
+    ] {
         let text = output::text(&answer, key);
         if !text.is_empty() {
             output::line(&format!("{}{key}{}  {}", style::BOLD, style::RESET, clean(text)));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::admin::{Admin, Need, segment};
 use super::exit::{Error, Exit, Kind};
-use super::output::{self, Cell, Json, Table, style};
+use super::output::{self, Cell, Json, Table, clean, style};
 use crate::config::parse_duration;
 use crate::model::{Clock as _, DirectoryId, DirectoryKind, SystemClock};
 
@@ -39,14 +39,17 @@ enum Verb {
         #[command(flatten)]
         output: Json,
     },
-    /// All directories
-    #[command(after_help = "Example:\n  rosterd directory list --json")]
+    /// All directories: what each holds, and whether its requests are answered
+    #[command(after_help = "Example: which do not work as they should?\n  rosterd directory list --json | \
+        jq -r '.directories[] | select(.health.state != \"ok\") | .id + \": \" + .health.what'\n\n\
+        States: enabled; failing: the newest request failed and none has succeeded since; errors: some of the last hour \
+        failed; silent: quiet for longer than `expect_every`; re-baseline; disabled.")]
     List {
         #[command(flatten)]
         output: Json,
     },
-    /// One directory
-    #[command(after_help = "Example:\n  rosterd directory show acme-okta")]
+    /// One directory: base URL, what of its requests fails and what to do, who is not confirmed
+    #[command(after_help = "Example: why does nobody arrive?\n  rosterd directory show acme-okta")]
     Show {
         /// The directory's id
         #[arg(value_parser = parse_id)]
@@ -242,8 +245,12 @@ pub(super) fn table(directories: &[Value]) -> Table {
         let is = |key: &str| directory.get(key).is_some_and(|value| value == &Value::Bool(true));
         let state = if !enabled {
             Cell::styled("disabled", style::RED)
+        } else if health(directory) == "failing" {
+            Cell::styled("failing", style::RED)
         } else if is("silent") {
             Cell::styled("silent", style::RED)
+        } else if health(directory) == "errors" {
+            Cell::styled("errors", style::YELLOW)
         } else if directory.get("rebaseline").is_some_and(Value::is_object) {
             Cell::styled("re-baseline", style::YELLOW)
         } else {
@@ -266,6 +273,27 @@ pub(super) fn table(directories: &[Value]) -> Table {
     table
 }
 
+/// How its requests do: `ok`, `errors`, `failing`.
+fn health(directory: &Value) -> &str {
+    directory.get("health").map_or("", |health| output::text(health, "state"))
+}
+
+/// What of its requests fails, and what to do; nothing if they are answered or it is disabled.
+pub(super) fn trouble(directory: &Value) -> Option<(String, String)> {
+    let health =
+        directory.get("health").filter(|health| health.get("newest").is_some_and(Value::is_object))?;
+    if directory.get("enabled") == Some(&Value::Bool(false)) {
+        return None;
+    }
+    let now = SystemClock.now();
+    let kind = output::text(health, "kind");
+    let count = health.get("last_hour").map_or(0, |counts| output::number(counts, kind));
+    let what = clean(output::text(health, "what"));
+    let since = output::ago(output::text(health, "since"), now);
+    let count = output::thousands(count);
+    Some((format!("{what}; since {since}, {count} in the last hour"), clean(output::text(health, "hint"))))
+}
+
 fn show(admin: &Admin, id: &DirectoryId, output: Json) -> Result<Exit, Error> {
     let answer = admin.get(&path(id))?;
     if output.json {
@@ -278,6 +306,18 @@ fn show(admin: &Admin, id: &DirectoryId, output: Json) -> Result<Exit, Error> {
         if !value.is_empty() {
             output::line(&format!("{label}: {}", output::clean(value)));
         }
+    }
+    if let Some((what, hint)) = trouble(&answer) {
+        output::line(&format!("Requests fail: {what}"));
+        output::line(&format!("  {hint}"));
+    }
+    let unknown = answer.get("unknown_tokens").map_or(0, |unknown| output::number(unknown, "last_hour"));
+    if unknown > 0 && answer.pointer("/seen/first_request").is_none_or(Value::is_null) {
+        output::line(&format!(
+            "Nothing has come with a token of it, but {} requests of the last hour with one that nobody knows: \
+             copy the token again, whole",
+            output::thousands(unknown)
+        ));
     }
     if let Some(window) = answer.get("rebaseline").filter(|window| window.is_object()) {
         output::line(&format!(

@@ -15,7 +15,7 @@ const INSTALLER_CONFIG_DEFAULT: &str = "/etc/rosterd/installer.toml";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rosterd installer --check --config /etc/rosterd/installer.toml\n\n\
     systemd runs it when the daemon asks: systemctl enable --now rosterd-install.socket\n\
-    It obeys /etc/rosterd/installer.toml (or --config), which must belong to root and be writable for nobody else, \
+    Without --config it obeys /etc/rosterd/installer.toml, not rosterd.toml. That file must belong to root and be writable for nobody else, \
     and takes from the daemon nothing but a target's name, a file's name in a tree, and bytes. See docs/installer.md.")]
 pub struct Args {
     /// Only read the config and say what is wrong with it

@@ -155,6 +155,9 @@ fn decisions(status: &Value) -> Vec<String> {
                 "{id} is disabled: its requests are refused and access is frozen; see rosterd directory enable {id}"
             ));
         }
+        if let Some((what, hint)) = super::directory::trouble(directory) {
+            red(format!("{id}: {what}; {hint}"));
+        }
         if directory.get("silent") == Some(&Value::Bool(true)) {
             let heard = output::ago(output::text(directory, "last_heard"), SystemClock.now());
             red(format!("{id} is silent, last heard {heard}: who left since may still be in"));

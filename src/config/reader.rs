@@ -437,8 +437,15 @@ impl<'a> Value<'a> {
     }
 }
 
+/// Each word once, in the order they were asked for.
 fn list(words: &[&str]) -> String {
-    words.join(", ")
+    let mut told: Vec<&str> = Vec::new();
+    for word in words {
+        if !told.contains(word) {
+            told.push(word);
+        }
+    }
+    told.join(", ")
 }
 
 fn kind_of(value: &DeValue<'_>) -> &'static str {

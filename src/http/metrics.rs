@@ -336,13 +336,18 @@ pub(crate) fn of_decisions(status: &serde_json::Value) -> String {
         // Writing into a String does not fail.
         let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {count}");
     }
-    let gauges: [DirectoryGauge; 3] = [
+    let gauges: [DirectoryGauge; 4] = [
         ("rosterd_directory_enabled", "0 while requests are refused with 503", |row| {
             u64::from(row.get("enabled") != Some(&false.into()))
         }),
         ("rosterd_directory_silent", "1 while it is quiet for longer than expect_every", |row| {
             u64::from(row.get("silent") == Some(&true.into()))
         }),
+        (
+            "rosterd_directory_failing",
+            "1 while its newest request failed and none has succeeded since",
+            |row| u64::from(row.pointer("/health/state") == Some(&"failing".into())),
+        ),
         ("rosterd_directory_unconfirmed_users", "Users not named again when a re-baseline closed", |row| {
             row.get("unconfirmed").and_then(serde_json::Value::as_u64).unwrap_or_default()
         }),
@@ -352,6 +357,16 @@ pub(crate) fn of_decisions(status: &serde_json::Value) -> String {
         for row in rows("directories").into_iter().flatten() {
             let id = row.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
             let _ = writeln!(text, "{name}{{directory=\"{id}\"}} {}", value(row));
+        }
+    }
+    let name = "rosterd_directory_failures";
+    let _ = writeln!(text, "# HELP {name} Its failed requests of the last hour.\n# TYPE {name} gauge");
+    for row in rows("directories").into_iter().flatten() {
+        let id = row.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
+        for kind in crate::activity::Kind::ALL.map(crate::activity::Kind::as_str) {
+            let count = row.pointer(&format!("/health/last_hour/{kind}")).and_then(serde_json::Value::as_u64);
+            let _ =
+                writeln!(text, "{name}{{directory=\"{id}\",kind=\"{kind}\"}} {}", count.unwrap_or_default());
         }
     }
     text

@@ -1,6 +1,8 @@
 //! What must survive about targets: how far each got, what it shows, what it keeps although access no longer has
 //! it, and the record of its runs. Reconcile decides; this only remembers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -297,6 +299,21 @@ pub fn exceptions(tx: &mut ReadTx<'_>, target: &TargetName) -> Result<Vec<Except
             batch: u64::try_from(row.int(8)?).unwrap_or(0),
         })
     })
+}
+
+/// When the changes were made whose removals a target does not carry out, as far as they are in the log. One query
+/// however many there are.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn exception_times(
+    tx: &mut ReadTx<'_>,
+    target: &TargetName,
+) -> Result<BTreeMap<Seq, Timestamp>, StoreError> {
+    let sql = "SELECT seq, at FROM change WHERE seq IN (SELECT since_seq FROM exception WHERE target = ?1)";
+    let found = tx
+        .all(sql, &[Param::Text(target.as_str())], |row| Ok((seq_of(row.int(0)?), Timestamp(row.int(1)?))))?;
+    Ok(found.into_iter().collect())
 }
 
 /// Makes the exceptions of a target exactly these.

@@ -36,6 +36,26 @@ pub struct Principal {
     pub enabled: bool,
 }
 
+/// What a presented bearer token of a directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presented {
+    /// It works.
+    Live(Principal),
+    /// It was one of this directory's. For the operator to know; who presents it is told nothing.
+    Ended {
+        /// The token.
+        token: TokenId,
+        /// Whose it was.
+        directory: DirectoryId,
+        /// Since when it is refused.
+        at: Timestamp,
+        /// Whether a person or the configuration ended it; else its time was over.
+        revoked: bool,
+    },
+    /// Malformed, of a reader, or none that is known.
+    Unknown,
+}
+
 /// Who a reader's credential speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reader {
@@ -164,29 +184,32 @@ pub fn list(tx: &mut ReadTx<'_>, directory: Option<&DirectoryRef>) -> Result<Vec
     }
 }
 
-/// Whom a presented bearer token of a directory speaks for; `None` for anything unknown, malformed, expired,
-/// revoked, or of a reader.
+/// What a presented bearer token of a directory is. One look-up, whatever comes of it.
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
-pub fn authenticate(tx: &mut ReadTx<'_>, presented: &str) -> Result<Option<Principal>, StoreError> {
-    let Some(hash) = plausible(presented) else { return Ok(None) };
+pub fn authenticate(tx: &mut ReadTx<'_>, presented: &str) -> Result<Presented, StoreError> {
+    let Some(hash) = plausible(presented) else { return Ok(Presented::Unknown) };
     let now = tx.now().0;
-    let sql = "SELECT t.id, t.expires_at, d.key, d.id, d.kind, d.enabled FROM token t \
-               JOIN directory d ON d.key = t.dir WHERE t.hash = ?1 AND t.revoked_at IS NULL";
+    let sql = "SELECT t.id, t.expires_at, d.key, d.id, d.kind, d.enabled, t.revoked_at FROM token t \
+               JOIN directory d ON d.key = t.dir WHERE t.hash = ?1";
     let found = tx.first(sql, &[Param::Blob(&hash)], |row| {
-        if row.opt_int(1)?.is_some_and(|at| at <= now) {
-            return Ok(None);
-        }
         let bug = |e: crate::model::IdError| StoreError::Bug(e.to_string());
-        Ok(Some(Principal {
-            token: token_id(row.text(0)?)?,
-            directory: DirectoryRef { key: row.int(2)?, id: DirectoryId::parse(row.text(3)?).map_err(bug)? },
+        let (token, directory) = (token_id(row.text(0)?)?, DirectoryId::parse(row.text(3)?).map_err(bug)?);
+        let (revoked, expired) = (row.opt_int(6)?, row.opt_int(1)?.filter(|at| *at <= now));
+        // A token that had expired before it was revoked is told of as expired: then it stopped working.
+        if let Some(at) = [revoked, expired].into_iter().flatten().min() {
+            let revoked = revoked == Some(at);
+            return Ok(Presented::Ended { token, directory, at: Timestamp(at), revoked });
+        }
+        Ok(Presented::Live(Principal {
+            token,
+            directory: DirectoryRef { key: row.int(2)?, id: directory },
             kind: row.text(4)?.parse().map_err(bug)?,
             enabled: row.int(5)? == 1,
         }))
     })?;
-    Ok(found.flatten())
+    Ok(found.unwrap_or(Presented::Unknown))
 }
 
 /// Whom a presented reader credential speaks for; `None` for anything else, directories' tokens included.

@@ -7,6 +7,17 @@ use crate::model::{Epoch, Origin, Seq, Timestamp};
 use super::engine::{EachRow, Flavor, Param, Sql, StoreError};
 use super::group_commit::Batch;
 
+#[cfg(test)]
+thread_local! {
+    static QUERIES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Queries that this thread has made so far.
+#[cfg(test)]
+pub(crate) fn queries() -> u64 {
+    QUERIES.get()
+}
+
 /// A consistent snapshot. Commands that only read take this.
 pub struct ReadTx<'a> {
     sql: &'a mut dyn Sql,
@@ -53,6 +64,8 @@ impl<'a> ReadTx<'a> {
         params: &[Param<'_>],
         each: &mut EachRow<'_>,
     ) -> Result<(), StoreError> {
+        #[cfg(test)]
+        QUERIES.set(QUERIES.get() + 1);
         self.sql.query(sql, params, each)
     }
 
@@ -64,7 +77,7 @@ impl<'a> ReadTx<'a> {
         map: impl Fn(&dyn super::engine::Row) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         let mut found = None;
-        self.sql.query(sql, params, &mut |row| {
+        self.query(sql, params, &mut |row| {
             if found.is_none() {
                 found = Some(map(row)?);
             }
@@ -81,7 +94,7 @@ impl<'a> ReadTx<'a> {
         map: impl Fn(&dyn super::engine::Row) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let mut found = Vec::new();
-        self.sql.query(sql, params, &mut |row| {
+        self.query(sql, params, &mut |row| {
             found.push(map(row)?);
             Ok(())
         })?;

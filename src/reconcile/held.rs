@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::mirror::target::Holding;
-use crate::mirror::{Mirror, ReadTx, StoreError, history};
+use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{Seq, TargetName, Timestamp};
 
 use super::guard::book::Book;
@@ -131,13 +131,7 @@ pub(crate) fn held(
     for one in book.held() {
         known.insert((one.subject.to_string(), one.entitlement.to_string()), (one.since, one.batch));
     }
-    let mut times: BTreeMap<Seq, Option<Timestamp>> = known.values().map(|(seq, _)| (*seq, None)).collect();
-    mirror.read(|tx: &mut ReadTx<'_>| {
-        for (seq, at) in &mut times {
-            *at = history::time_of(tx, *seq)?;
-        }
-        Ok::<_, StoreError>(())
-    })?;
+    let times = mirror.read(|tx: &mut ReadTx<'_>| target::exception_times(tx, &settings.name))?;
     let mut persons: BTreeMap<(&str, &str), HeldPerson> = BTreeMap::new();
     for line in &plan.held_removals {
         let found = known.get(&(line.id.clone(), line.entitlement.clone()));
@@ -153,7 +147,7 @@ pub(crate) fn held(
             label: line.label.clone(),
             why: line.why.clone(),
             seq: found.map(|(seq, _)| *seq),
-            at: found.and_then(|(seq, _)| times.get(seq).copied().flatten()),
+            at: found.and_then(|(seq, _)| times.get(seq).copied()),
         });
     }
     let is_held = plan.held;

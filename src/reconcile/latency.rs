@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::access::{Entitlement, Verdict};
 use crate::mirror::change::{Change, Kind};
-use crate::mirror::{Mirror, ReadTx, StoreError, history, target};
+use crate::mirror::{Mirror, ReadTx, StoreError, target};
 use crate::model::{DirectoryId, ResourceId, ResourceType, Seq, Subject, TargetName, Timestamp};
 
 use super::event::takes_away;
@@ -284,11 +284,12 @@ pub(super) fn unenforced(
         let mut rows: BTreeMap<(Option<Subject>, &'static str), Late> = BTreeMap::new();
         let mut held: BTreeSet<(TargetName, Subject)> = BTreeSet::new();
         for status in statuses.iter().filter(|status| status.held_removals > 0) {
+            let times = target::exception_times(tx, &status.name)?;
             for one in target::exceptions(tx, &status.name)?.iter().filter(|one| one.verdict == Verdict::Held)
             {
                 let key = (status.name.clone(), one.subject.clone());
                 let is_next = !held.insert(key);
-                let since = if is_next { None } else { history::time_of(tx, one.since)? };
+                let since = if is_next { None } else { times.get(&one.since).copied() };
                 let row = rows.entry((Some(one.subject.clone()), "held"));
                 let row = row.or_insert_with(|| Late {
                     subject: Some(one.subject.to_string()),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::daemon::{Daemon, Directory, Scim};
 use crate::support::http::{Client, Response};
+use crate::support::wait_until;
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -329,4 +330,36 @@ fn a_directory_service_is_renamed_disabled_enabled_and_removed_after_asking() {
     ada.get("/docs/nothing").expect(404);
     let seen = daemon.cli_json(&["directory", "show", "fixed"]);
     assert_eq!(seen["seen"]["first_request"], json!(null));
+}
+
+#[test]
+fn a_directory_service_whose_requests_fail_says_so_on_every_page_of_it() {
+    let (daemon, address) = stage("");
+    let acme = daemon.add_directory("Acme", "okta");
+    let mut vic = Browser::sign_in(address, "vic");
+    let waiting = vic.page("/directories/acme/now");
+    assert!(
+        waiting.contains("Waiting for the first request") && !waiting.contains("equests fail"),
+        "{waiting}"
+    );
+    scim(&daemon, &"y".repeat(44)).get("/Users").expect(401);
+    wait_until("a wrong token is told of", || {
+        vic.page("/directories/acme/now").contains("1 request of the last hour, the newest")
+    });
+    let mut client = daemon.scim(&acme);
+    client.create_user("alice@example.com");
+    let user =
+        json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "alice@example.com"});
+    client.send("POST", "/Users", Some(&user)).expect(409);
+    wait_until("it fails", || vic.page("/directories").contains("badge bad\">failing"));
+    for path in ["/directories/acme", "/directories/acme/guide", "/directories/acme/now"] {
+        let page = vic.page(path);
+        assert!(page.contains("Its requests fail") && page.contains("1 request in the last hour"), "{page}");
+        assert!(page.contains("is answered 409 uniqueness") && page.contains("What to do:"), "{page}");
+        assert!(page.contains("/activity?directory=acme&amp;status=error"), "{page}");
+    }
+    assert!(vic.page("/").contains("badge bad\">failing"), "on the overview");
+    client.create_user("bob@example.com");
+    wait_until("a push got through", || vic.page("/directories").contains("badge warn\">errors"));
+    assert!(vic.page("/directories/acme/now").contains("Some requests fail"));
 }

@@ -415,6 +415,7 @@ fn a_parked_delivery_is_looked_at_and_tried_again_by_form() {
     let mut olga = stage.browser("olga");
     let list = olga.get("/deliveries?state=parked");
     assert!(list.contains("user.created") && list.contains("/deliveries/app/resume"), "{list}");
+    assert!(list.contains(">alice@example.com</a>"), "by name, not by id alone: {list}");
     let (_, rest) = list.split_once("href=\"/deliveries/app/1-").expect("a parked one");
     let id = format!("1-{}", rest.split('"').next().unwrap());
     let shown = olga.get(&format!("/deliveries/app/{id}"));
@@ -441,6 +442,7 @@ fn grants_and_shuts_are_made_and_ended_by_form() {
     let stage = Stage::start(3, "");
     let mut olga = stage.browser("olga");
     let page = olga.get("/grants");
+    assert!(page.contains("<option value=\"crew\"") && page.contains("<datalist id=\"for-list\""), "{page}");
     let fields = [
         ("subject", "user000@example.com"),
         ("role", "crew"),
@@ -458,6 +460,11 @@ fn grants_and_shuts_are_made_and_ended_by_form() {
     assert!(made.contains("on call &lt;tonight&gt;") && made.contains("3 h 59 min left"), "{made}");
     let (_, rest) = made.split_once("href=\"/grants/").unwrap();
     let id = rest.split('/').next().unwrap().to_owned();
+    let more = [("subject", "user002@example.com"), ("role", "crew"), ("for", "1d12h"), ("reason", "x")];
+    assert!(
+        olga.post("/grants", &page, &more).contains("1 d"),
+        "any span is taken, not those suggested alone"
+    );
     let asked = olga.get(&format!("/grants/{id}/revoke"));
     let ended = olga.post(&format!("/grants/{id}/revoke"), &asked, &[]);
     assert!(ended.contains("has ended"), "{ended}");

@@ -61,4 +61,5 @@ mod streams;
 mod telling;
 mod traces;
 mod traces_otlp;
+mod trouble;
 mod webhook;

@@ -80,6 +80,13 @@ fn directory(one: &Value, now: Timestamp) -> Finding {
         let what = format!("directory `{id}` is disabled: its access is frozen");
         return Finding::warn("D014", what, format!("rosterd directory enable {id}"));
     }
+    let health = one.get("health").unwrap_or(&Value::Null);
+    let what = format!("directory `{id}`: {}", text(health, "what"));
+    match text(health, "state") {
+        "failing" => return Finding::fail("D014", what, text(health, "hint")),
+        "errors" => return Finding::warn("D014", what, text(health, "hint")),
+        _ => {}
+    }
     let look = "look at the provisioning log there: token, quarantine, address";
     if is("silent") {
         return Finding::warn(
@@ -178,5 +185,9 @@ mod tests {
         assert_eq!(level(json!({"id": "a", "enabled": false, "last_heard": at(0)})), Level::Warn);
         assert_eq!(level(json!({"id": "a", "enabled": true, "last_heard": at(-30)})), Level::Warn);
         assert_eq!(level(json!({"id": "a", "enabled": true, "silent": true})), Level::Warn);
+        let health = |state: &str| json!({"id": "a", "enabled": true, "last_heard": at(0), "health": {"state": state}});
+        assert_eq!(level(health("ok")), Level::Ok);
+        assert_eq!(level(health("errors")), Level::Warn);
+        assert_eq!(level(health("failing")), Level::Fail);
     }
 }

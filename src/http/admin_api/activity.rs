@@ -17,7 +17,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         Box::pin(list(r))
     })
     .query(&[
-        endpoints::text("directory", "only this directory's; `-` for requests without a valid token"),
+        endpoints::text(
+            "directory",
+            "only this directory's, its ended tokens' included; `-` for requests whose token is nobody's",
+        ),
         endpoints::text("status", "`404`, `4xx`, or `error` for 400 and above"),
         endpoints::text("method", "only this method"),
         endpoints::text("request", "only the request of this id"),

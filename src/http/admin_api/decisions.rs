@@ -256,7 +256,9 @@ pub(super) async fn grants(request: &Request<'_>) -> Result<Value, AdminError> {
     let read = |tx: &mut ReadTx<'_>| Ok(grant::list(tx)?);
     let found = request.state.mirror.read_long::<_, AdminError, _>(read).await?;
     let shown: Vec<Value> = found.iter().filter(|one| all || one.ended.is_none()).map(shown_grant).collect();
-    Ok(json!({ "grants": shown }))
+    let running = request.state.running.load_full();
+    let roles: Vec<&str> = running.roles.iter().map(|role| role.name.as_str()).collect();
+    Ok(json!({ "grants": shown, "roles": roles }))
 }
 
 pub(super) async fn revoke(request: &Request<'_>, id: &str) -> Result<Value, AdminError> {

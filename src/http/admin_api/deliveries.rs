@@ -1,12 +1,14 @@
 //! `/api/v1/deliveries`: what is on its way to targets that are told of events, and what people do about it.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::endpoints::{self, Endpoint, get, post};
 use super::{AdminError, AdminRole, Request, text, truth};
 use crate::mirror::delivery::{self, Attempt, Delivery, Filter, State};
-use crate::mirror::{ReadTx, StoreError};
-use crate::model::{EventId, Seq, TargetName, Timestamp};
+use crate::mirror::{ReadTx, StoreError, history};
+use crate::model::{EventId, ResourceId, Seq, TargetName, Timestamp};
 use crate::reconcile::{DeliveryOrder, ReplayFrom};
 
 /// The rows of this subject.
@@ -58,15 +60,20 @@ pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
     let filter = filter(|name| request.param(name))?;
     let limit = request.number("limit", 100)?.clamp(1, LIMIT_MAX);
     let limit = u32::try_from(limit).unwrap_or(100);
-    let found = request
+    let (found, names) = request
         .state
         .mirror
-        .read_long(move |tx: &mut ReadTx<'_>| delivery::list(tx, &filter, limit))
-        .await
-        .map_err(|error: StoreError| AdminError::from(error))?;
+        .read_long(move |tx: &mut ReadTx<'_>| {
+            let found = delivery::list(tx, &filter, limit)?;
+            let ids = found.iter().filter_map(resource).collect();
+            Ok::<_, StoreError>((found, history::names(tx, &ids)?))
+        })
+        .await?;
     let is_full = u32::try_from(found.len()).is_ok_and(|count| count == limit);
     let next = found.last().filter(|_| is_full).map(|last| format!("{}/{}", last.target, last.event.event));
-    Ok(json!({ "deliveries": found.iter().map(line).collect::<Vec<Value>>(), "next": next }))
+    Ok(
+        json!({ "deliveries": found.iter().map(|one| line(one, &names)).collect::<Vec<Value>>(), "next": next }),
+    )
 }
 
 /// `GET /api/v1/deliveries/TARGET/EVENT`: one with its body and its attempts.
@@ -76,18 +83,20 @@ pub(super) async fn show(request: &Request<'_>, target: &str, event: &str) -> Re
         format!("there is no delivery `{target}/{event}`"),
         "it may be pruned, or not be made yet: rosterd delivery list",
     );
-    let (found, attempts) = request
+    let (found, attempts, names) = request
         .state
         .mirror
         .read_long(move |tx: &mut ReadTx<'_>| {
             let found = delivery::find(tx, &target, event)?;
             // The attempts of a batch stand under its last event.
             let named = found.as_ref().and_then(|found| found.batch).unwrap_or(event);
-            Ok::<_, StoreError>((found, delivery::attempts(tx, &target, named)?))
+            let ids = found.iter().filter_map(resource).collect();
+            let names = history::names(tx, &ids)?;
+            Ok::<_, StoreError>((found, delivery::attempts(tx, &target, named)?, names))
         })
         .await?;
     let found = found.ok_or(absent)?;
-    let mut shown = line(&found);
+    let mut shown = line(&found, &names);
     if let Some(shown) = shown.as_object_mut() {
         shown.insert("content_type".into(), found.event.content_type.clone().into());
         shown.insert("body".into(), String::from_utf8_lossy(&found.event.body).into());
@@ -191,7 +200,12 @@ fn place(target: &str, event: &str) -> Result<(TargetName, EventId), AdminError>
     Ok((TargetName::parse(target).map_err(|_| bad())?, EventId::parse(event).ok_or_else(bad)?))
 }
 
-fn line(one: &Delivery) -> Value {
+/// Whom or which group an event is about.
+fn resource(one: &Delivery) -> Option<ResourceId> {
+    one.event.resource.as_deref().and_then(ResourceId::parse)
+}
+
+fn line(one: &Delivery, names: &HashMap<ResourceId, String>) -> Value {
     let event = &one.event;
     json!({
         "id": format!("{}/{}", one.target, event.event),
@@ -199,6 +213,7 @@ fn line(one: &Delivery) -> Value {
         "event": event.event.to_string(),
         "kind": event.kind,
         "resource": event.resource,
+        "resource_name": resource(one).and_then(|id| names.get(&id)),
         "at": event.at.to_string(),
         "state": event.state.as_str(),
         "batch": one.batch.map(|batch| batch.to_string()),

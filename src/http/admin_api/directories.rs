@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::decisions::UNCONFIRMED_SHOWN;
 use super::endpoints::{Endpoint, delete, get, patch, post};
-use super::{AdminError, AdminRole, Request, Snapshot, text, tokens, truth};
+use super::{AdminError, AdminRole, AdminState, Request, Snapshot, text, tokens, trouble, truth};
 use crate::mirror::decision::rebaseline::{self, Window};
 use crate::mirror::directory::{self, Directory};
 use crate::mirror::find::Named;
 use crate::mirror::marks::Contact;
 use crate::mirror::token::{self, Holder};
-use crate::mirror::{self, Mirror, ReadTx, StoreError};
+use crate::mirror::{self, ReadTx, StoreError};
 use crate::model::{DirectoryId, DirectoryKind, ResourceType};
 use crate::scim::dialect::{Quirk, Quirks};
 
@@ -68,12 +68,15 @@ impl Row {
     }
 
     /// As `status` and `directory list` show it (DESIGN §3), with a little more.
-    fn shown(&self, mirror: &Mirror, running: &Snapshot) -> Value {
+    fn shown(&self, state: &AdminState, running: &Snapshot) -> Value {
         let Self { directory, window, unconfirmed } = self;
+        let mirror = &state.mirror;
         let last =
             mirror.last_push(&directory.reference).max(directory.last_push_at).max(directory.pushed_at);
         let heard = mirror.last_heard(directory);
         let every = running.expect_every.iter().find(|(id, _)| *id == directory.id).map(|(_, every)| *every);
+        let contact = mirror.contact(directory).map(|contact| contact.last_at);
+        let trouble = state.activity.trouble(&directory.id, directory.created_at, contact);
         let is_silent = directory.enabled && every.is_some_and(|every| mirror.now().since(heard) > every);
         json!({
             "id": directory.id,
@@ -94,6 +97,7 @@ impl Row {
             })),
             "unconfirmed": unconfirmed,
             "configured": running.directory_order.contains(&directory.id),
+            "health": trouble::shown(&directory.id, &trouble),
         })
     }
 }
@@ -106,7 +110,7 @@ pub(super) async fn all(request: &Request<'_>) -> Result<Vec<Value>, AdminError>
             Ok(found.into_iter().map(|one| Row::read(tx, one)).collect::<Result<Vec<_>, _>>()?)
         })
         .await?;
-    Ok(rows.iter().map(|row| row.shown(mirror, &running)).collect())
+    Ok(rows.iter().map(|row| row.shown(request.state, &running)).collect())
 }
 
 pub(super) async fn list(request: &Request<'_>) -> Result<Value, AdminError> {
@@ -127,7 +131,7 @@ pub(super) async fn show(request: &Request<'_>, name: &str) -> Result<Value, Adm
         })
         .await?;
     let (row, users, [user, group]) = found;
-    let mut value = row.shown(mirror, &running);
+    let mut value = row.shown(request.state, &running);
     let users: Vec<Value> = users
         .iter()
         .map(|(subject, name)| json!({ "subject": subject.to_string(), "user_name": name }))
@@ -135,6 +139,7 @@ pub(super) async fn show(request: &Request<'_>, name: &str) -> Result<Value, Adm
     put(&mut value, "unconfirmed_users", users.into());
     put(&mut value, "base_url", running.base_url.clone().into());
     put(&mut value, "seen", seen(mirror.contact(&row.directory).as_ref(), user?, group?));
+    put(&mut value, "unknown_tokens", trouble::unknown(&request.state.activity.unknown_tokens()));
     let claims = running.claims.iter().find(|(id, _)| *id == row.directory.id).map(|(_, claims)| claims);
     put(&mut value, "claims", json!(claims.map_or(&[][..], Vec::as_slice)));
     let quirks = running.quirks.iter().find(|(id, _)| *id == row.directory.id).map(|(_, quirks)| *quirks);
@@ -236,7 +241,9 @@ pub(super) async fn change(request: &Request<'_>, name: &str) -> Result<Value, A
         })
         .await?;
     let running = request.state.running.load_full();
-    changed.map(|row| row.shown(mirror, &running)).ok_or_else(|| AdminError::invalid("nothing to change"))
+    changed
+        .map(|row| row.shown(request.state, &running))
+        .ok_or_else(|| AdminError::invalid("nothing to change"))
 }
 
 pub(super) async fn remove(request: &Request<'_>, name: &str) -> Result<Value, AdminError> {

@@ -25,6 +25,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trouble;
 mod users;
 
 use std::fmt;
@@ -191,16 +192,24 @@ impl From<mirror::Error> for AdminError {
                     Refusal::Absent(_) => 404,
                     Refusal::Invalid(_) => 400,
                 };
-                let hint = match refusal {
+                let hint = match &refusal {
                     Refusal::Exists(_) => "choose another with `--id`",
-                    Refusal::Absent(_) => {
-                        "`rosterd directory list` and `rosterd token list` show what there is"
-                    }
+                    Refusal::Absent(what) => where_to_look(what),
                     Refusal::Invalid(_) => "",
                 };
                 Self::new(status, refusal.to_string(), hint)
             }
         }
+    }
+}
+
+/// Which command shows what there is of what was not found; nothing where no list has it.
+fn where_to_look(what: &str) -> &'static str {
+    match what.split(' ').nth(1) {
+        Some("directory") => "`rosterd directory list` shows what there is",
+        Some("token") => "`rosterd token list` shows what there is",
+        Some("grant") => "`rosterd grant list` shows those that run",
+        _ => "",
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Value, json};
 
 use super::endpoints::{self, Endpoint, get, post};
-use super::{AdminError, AdminRole, Request, Targets, decisions, directories, lag, text, truth};
+use super::{AdminError, AdminRole, Request, Targets, decisions, directories, lag, text, trouble, truth};
 use crate::mirror::history;
 use crate::model::{ResourceId, TargetName};
 use crate::reconcile::Decision;
@@ -76,6 +76,7 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Value, AdminError> {
         "shut": shut,
         "grants": grants,
         "problems": state.running.load().problems,
+        "unknown_tokens": trouble::unknown(&state.activity.unknown_tokens()),
     }))
 }
 

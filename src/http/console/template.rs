@@ -31,6 +31,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("directory.html", include_str!("templates/directory.html")),
     ("directory_now.html", include_str!("templates/directory_now.html")),
     ("directory_guide.html", include_str!("templates/directory_guide.html")),
+    ("directory_seen.html", include_str!("templates/directory_seen.html")),
     ("directory_ask.html", include_str!("templates/directory_ask.html")),
     ("guide.html", include_str!("templates/guide.html")),
     ("token_new.html", include_str!("templates/token_new.html")),

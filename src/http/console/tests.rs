@@ -32,6 +32,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("directory_now.html", include_str!("templates/samples/directories_empty.json")),
     ("directory_guide.html", include_str!("templates/samples/directories.json")),
     ("directory_guide.html", include_str!("templates/samples/directories_empty.json")),
+    ("directory_seen.html", include_str!("templates/samples/directories.json")),
+    ("directory_seen.html", include_str!("templates/samples/directories_empty.json")),
     ("directory_ask.html", include_str!("templates/samples/directories.json")),
     ("directory_ask.html", include_str!("templates/samples/directories_empty.json")),
     ("guide.html", include_str!("templates/samples/directories.json")),

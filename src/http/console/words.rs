@@ -37,6 +37,10 @@ pub(super) fn directory(one: &Value, now: Timestamp) -> State {
     if !is(one, "enabled") {
         return state("disabled", "Its requests are refused; the access it gave is frozen.");
     }
+    let health = one.get("health").unwrap_or(&Value::Null);
+    if text(health, "state") == "failing" {
+        return State { key: "failing", why: trouble(health, now) };
+    }
     let unconfirmed = number(one, "unconfirmed");
     if unconfirmed > 0 {
         let why = format!("{unconfirmed} users were not named again in its re-baseline.");
@@ -44,6 +48,9 @@ pub(super) fn directory(one: &Value, now: Timestamp) -> State {
     }
     if one.get("rebaseline").is_some_and(|window| !window.is_null()) {
         return state("rebaseline", "The identity provider is naming everybody again.");
+    }
+    if text(health, "state") == "errors" {
+        return State { key: "errors", why: trouble(health, now) };
     }
     if text(one, "last_push").is_empty() && number(one, "users") == 0 && number(one, "groups") == 0 {
         return state("waiting", "Nothing has been pushed yet.");
@@ -59,6 +66,22 @@ pub(super) fn directory(one: &Value, now: Timestamp) -> State {
         }
         _ => state("healthy", ""),
     }
+}
+
+/// What of a directory's requests fails, since when and how often.
+fn trouble(health: &Value, now: Timestamp) -> String {
+    let since = Timestamp::parse_rfc3339(text(health, "since")).map(|at| now.since(at).as_secs());
+    let since = since.map(|seconds| format!("since {} ago", span(seconds))).unwrap_or_default();
+    let count = failures(health);
+    let count = if count > 0 { format!(", {count} in the last hour") } else { String::new() };
+    let what = text(health, "what");
+    let first: String = what.chars().take(1).flat_map(char::to_uppercase).collect();
+    format!("{first}{} ({since}{count}).", what.chars().skip(1).collect::<String>())
+}
+
+/// Failures of the last hour of the kind that is told.
+pub(super) fn failures(health: &Value) -> u64 {
+    health.get("last_hour").map_or(0, |counts| number(counts, text(health, "kind")))
 }
 
 /// How far behind a target is, in words; empty if it is not.
@@ -128,6 +151,15 @@ mod tests {
         assert_eq!(key(one(json!({"silent": true}))), "stale");
         assert_eq!(key(one(json!({"last_heard": old}))), "stale");
         assert_eq!(key(one(json!({"unconfirmed": 4}))), "unconfirmed");
+        let health = |state: &str| {
+            json!({"health": {"state": state, "kind": "rejected", "since": today, "last_hour": {"rejected": 3},
+                "what": "`POST Users` is answered 409"}})
+        };
+        assert_eq!(key(one(health("ok"))), "healthy");
+        assert_eq!(key(one(health("errors"))), "errors");
+        let failing = directory(&one(health("failing")), now);
+        assert_eq!(failing.key, "failing");
+        assert_eq!(failing.why, "`POST Users` is answered 409 (since 0 s ago, 3 in the last hour).");
         assert_eq!(key(one(json!({"rebaseline": {"ends": today}}))), "rebaseline");
         assert_eq!(key(one(json!({"users": 0, "groups": 0, "last_push": null}))), "waiting");
     }

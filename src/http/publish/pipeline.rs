@@ -126,7 +126,7 @@ pub(super) fn nowhere() -> Answer {
     fault(
         404,
         "there is nothing here that this token may read",
-        "the operator lists targets under `[[reader]]`",
+        "the operator says under `[[reader]]` what it may read: `targets`, `events`, `metrics`",
     )
 }
 

@@ -18,8 +18,9 @@ use tokio::sync::SemaphorePermit;
 use tracing::Instrument as _;
 
 use super::route::{Route, query_pairs};
+use super::session::{Ended, NotValid};
 use super::{Running, ScimApi, base, error};
-use crate::activity;
+use crate::activity::{self, Refused};
 use crate::http::answer::{Answer, BodyError, JSON, SCIM_JSON, discard, read_body};
 use crate::http::auth::{self, Denied};
 use crate::http::client_certificate::ClientCertificate;
@@ -70,6 +71,10 @@ impl Call {
 struct Noted {
     route: Option<&'static str>,
     directory: Option<Arc<Principal>>,
+    /// Why it was not let in.
+    refused: Option<Refused>,
+    /// Of whose token that ended it came. For operators alone: the answer is that to any wrong token.
+    ended: Option<Box<Ended>>,
     quirks: Vec<&'static str>,
     /// Its size, where it was read.
     body_bytes: usize,
@@ -148,12 +153,18 @@ impl ScimApi {
             let headers = headers.into_iter().filter_map(|(name, key)| Some((name, header(key)?))).collect();
             activity::Raw { target: below, headers, body, answer: answer.body.clone() }
         });
+        let token = noted.directory.as_ref().map(|one| one.token.clone());
+        let ended = noted.ended;
+        // What fails within a bulk request is in the body of a good answer.
+        let may_fail = answer.status >= 400 || noted.route == Some("Bulk");
         activity::Entry {
             request: id.clone(),
             at: self.mirror.now(),
             took,
-            directory,
-            token: noted.directory.as_ref().map(|one| one.token.clone()),
+            directory: directory.or_else(|| ended.as_ref().map(|one| one.directory.clone())),
+            token: token.or_else(|| ended.as_ref().map(|one| one.token.clone())),
+            refused: noted.refused,
+            ended: ended.map(|one| one.at),
             client: noted.address,
             method: method_name(&head.method),
             route: noted.route.unwrap_or("refused"),
@@ -163,7 +174,7 @@ impl ScimApi {
             quirks: noted.quirks,
             request_bytes: noted.body_bytes as u64,
             answer_bytes: answer.body.len() as u64,
-            error: (answer.status >= 400 && is_small(&answer.body)).then(|| answer.body.clone()),
+            error: (may_fail && is_small(&answer.body)).then(|| answer.body.clone()),
             raw,
         }
     }
@@ -205,7 +216,7 @@ impl ScimApi {
         let Some(_permit) = self.turn().await else {
             return error::later(429, Duration::from_secs(1), "too many requests at once; try again");
         };
-        let principal = match self.authenticate(head, client, &running, id) {
+        let principal = match self.authenticate(head, client, &running, id, noted) {
             Ok(principal) => principal,
             Err(answer) => {
                 discard(body, &self.limits).await;
@@ -234,22 +245,38 @@ impl ScimApi {
         client: Option<IpAddr>,
         running: &Running,
         id: &RequestId,
+        noted: &mut Noted,
     ) -> Result<Arc<Principal>, Answer> {
         let denied = match auth::bearer(&head.headers) {
             Ok(presented) => {
                 let newest = *self.newest.borrow();
                 match self.sessions.principal(&self.mirror, newest, presented) {
-                    Ok(Some(principal)) => match tied(head, &principal, running) {
+                    Ok(Ok(principal)) => match tied(head, &principal, running) {
                         Ok(()) => return Ok(principal),
-                        Err(denied) => denied,
+                        Err(denied) => {
+                            noted.directory = Some(principal);
+                            denied
+                        }
                     },
-                    Ok(None) => Denied::Unknown,
+                    Ok(Err(NotValid::Ended(ended))) => {
+                        noted.ended = Some(ended);
+                        Denied::Unknown
+                    }
+                    Ok(Err(NotValid::Unknown)) => Denied::Unknown,
                     Err(error) => return Err(error::from_store(&error, id)),
                 }
             }
             Err(denied) => denied,
         };
         self.metrics.auth_failed(denied.reason());
+        noted.refused = Some(match (denied, &noted.ended) {
+            (Denied::Missing, _) => Refused::Missing,
+            (Denied::Malformed, _) => Refused::Malformed,
+            (Denied::Certificate, _) => Refused::ClientCertificate,
+            (Denied::Unknown, None) => Refused::Unknown,
+            (Denied::Unknown, Some(ended)) if ended.revoked => Refused::Revoked,
+            (Denied::Unknown, Some(_)) => Refused::Expired,
+        });
         Err(match self.failures.failed(client, Instant::now()) {
             Ok(()) => error::unauthorized(denied.detail()),
             Err(wait) => error::later(429, wait, "too many failed authentications from this address"),
@@ -279,6 +306,7 @@ impl ScimApi {
         let early = if principal.enabled {
             refuse_early(&route, head)
         } else {
+            noted.refused = Some(Refused::Disabled);
             Some(error::later(503, Duration::from_mins(5), "this directory is disabled by its operator"))
         };
         if let Some(answer) = early {

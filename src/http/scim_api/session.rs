@@ -6,15 +6,31 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use crate::mirror::token::{self, Principal};
+use crate::mirror::token::{self, Presented, Principal};
 use crate::mirror::{Mirror, StoreError};
-use crate::model::Seq;
+use crate::model::{DirectoryId, Seq, Timestamp, TokenId};
 
 /// Longest a look-up is trusted: a token that expires is refused this much later at most. Revocation and
 /// disabling are changes with a `seq` and act at once.
 const AGE_MAX: Duration = Duration::from_secs(1);
 /// Most tokens remembered; there are as many as live directories have.
 const ENTRIES_MAX: usize = 4_096;
+
+/// A token that is refused. The client hears the same of both.
+#[derive(Debug)]
+pub(super) enum NotValid {
+    Unknown,
+    Ended(Box<Ended>),
+}
+
+/// A token that was a directory's.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) token: TokenId,
+    pub(super) directory: DirectoryId,
+    pub(super) at: Timestamp,
+    pub(super) revoked: bool,
+}
 
 /// Look-ups that still hold.
 ///
@@ -33,16 +49,16 @@ struct Entry {
 }
 
 impl Cache {
-    /// The principal of `presented`, or `None` if the token is not valid.
+    /// The principal of `presented`, or what it is instead of a valid token.
     pub(super) fn principal(
         &self,
         mirror: &Mirror,
         newest: Seq,
         presented: &str,
-    ) -> Result<Option<Arc<Principal>>, StoreError> {
+    ) -> Result<Result<Arc<Principal>, NotValid>, StoreError> {
         // Most typos end here, without touching the store.
         if presented.starts_with(token::PREFIX) && !token::is_well_formed(presented) {
-            return Ok(None);
+            return Ok(Err(NotValid::Unknown));
         }
         let digest: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
         let now = Instant::now();
@@ -52,22 +68,28 @@ impl Cache {
                 && entry.seq == newest
                 && now.duration_since(entry.at) < AGE_MAX
             {
-                return Ok(Some(Arc::clone(&entry.principal)));
+                return Ok(Ok(Arc::clone(&entry.principal)));
             }
         }
-        let found = mirror.read_one::<_, StoreError>(|tx| token::authenticate(tx, presented))?.map(Arc::new);
+        let found = mirror.read_one::<_, StoreError>(|tx| token::authenticate(tx, presented))?;
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        match &found {
-            Some(principal) => {
+        Ok(match found {
+            Presented::Live(principal) => {
+                let principal = Arc::new(principal);
                 if entries.len() >= ENTRIES_MAX {
                     entries.clear();
                 }
-                entries.insert(digest, Entry { principal: Arc::clone(principal), seq: newest, at: now });
+                entries.insert(digest, Entry { principal: Arc::clone(&principal), seq: newest, at: now });
+                Ok(principal)
             }
-            None => {
+            Presented::Ended { token, directory, at, revoked } => {
                 entries.remove(&digest);
+                Err(NotValid::Ended(Box::new(Ended { token, directory, at, revoked })))
             }
-        }
-        Ok(found)
+            Presented::Unknown => {
+                entries.remove(&digest);
+                Err(NotValid::Unknown)
+            }
+        })
     }
 }

@@ -12,8 +12,41 @@ fn mint(store: &Store, expires: Option<Timestamp>) -> (token::Token, Secret) {
     store.write(move |tx, acme| token::mint(tx, Holder::Directory(&acme.id), "note", expires)).unwrap()
 }
 
-fn principal(store: &Store, presented: &str) -> Option<token::Principal> {
-    store.read(|tx| Ok(token::authenticate(tx, presented)?))
+fn presented(store: &Store, text: &str) -> token::Presented {
+    store.read(|tx| Ok(token::authenticate(tx, text)?))
+}
+
+fn principal(store: &Store, text: &str) -> Option<token::Principal> {
+    match presented(store, text) {
+        token::Presented::Live(principal) => Some(principal),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_token_that_ended_is_known_for_whose_it_was_and_since_when() {
+    let store = Store::new();
+    let ends = super::START.plus(Duration::from_mins(10));
+    let (first, text) = mint(&store, Some(ends));
+    let (other, short) = mint(&store, Some(ends));
+    store.clock.advance(Duration::from_mins(5));
+    let id = first.id.clone();
+    store.write(move |tx, _| token::revoke(tx, &id)).unwrap();
+    store.clock.advance(Duration::from_mins(6));
+    let ended = |token: &token::Token, at, revoked| token::Presented::Ended {
+        token: token.id.clone(),
+        directory: store.acme.id.clone(),
+        at,
+        revoked,
+    };
+    let half = super::START.plus(Duration::from_mins(5));
+    assert_eq!(presented(&store, text.expose()), ended(&first, half, true));
+    assert_eq!(presented(&store, short.expose()), ended(&other, ends, false));
+    store.write(move |tx, _| token::revoke(tx, &other.id)).unwrap();
+    assert!(matches!(presented(&store, short.expose()), token::Presented::Ended { revoked: false, .. }));
+    assert_eq!(presented(&store, &"y".repeat(40)), token::Presented::Unknown);
+    store.write(|tx, acme| directory::remove(tx, &acme.id)).unwrap();
+    assert_eq!(presented(&store, text.expose()), token::Presented::Unknown, "nothing is left of it");
 }
 
 #[test]

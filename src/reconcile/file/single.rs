@@ -23,7 +23,7 @@ impl FileRun<'_> {
             let (expect, found, drift) = match self.judge_one(at, &made)? {
                 Judged::Told(state, error, on_disk, drift) => {
                     let problems = made.problems;
-                    let outcome = Outcome { problems, on_disk, error, drift, ..Outcome::of(state) };
+                    let outcome = Outcome { error, problems, on_disk, drift, ..Outcome::of(state) };
                     return self.told(at.snapshot, outcome, at.started);
                 }
                 Judged::Put(expect, found, drift) => (expect, found, drift),
@@ -130,7 +130,7 @@ impl FileRun<'_> {
         };
         let published = match &made.content {
             Content::One(bytes) => self.published(bytes),
-            _ => None,
+            Content::Many(_) => None,
         };
         let (digest, since) = (made.digest, self.since(at.saved, made.digest));
         let seen = Seen::File(Some(made.digest), self.file.spec.mode);

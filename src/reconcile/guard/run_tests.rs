@@ -87,6 +87,38 @@ async fn inactive_and_deleted_people_under_a_hold_are_shown_from_the_stored_fact
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_is_told_with_its_times_in_as_many_queries_for_many_as_for_few() {
+    let mut asked = Vec::new();
+    for count in [10, 40] {
+        let world = World::new().await;
+        let (target, users, _) = crowd(&world, 60).await;
+        let reconciler = world.start(vec![target.clone()]);
+        sync(&reconciler).await;
+        for user in &users[..count] {
+            world.deactivate(user).await;
+        }
+        assert_eq!(sync(&reconciler).await.state, State::Held);
+        let plan = reconciler.plan(&name("opa")).await.unwrap();
+        let before = crate::mirror::tx::queries();
+        let held =
+            crate::reconcile::held::held(&world.mirror, &target, &plan, None, world.mirror.now()).unwrap();
+        asked.push(crate::mirror::tx::queries() - before);
+        let lines: Vec<_> = held.persons.iter().flat_map(|person| &person.removals).collect();
+        assert_eq!(lines.len(), plan.held_removals.len());
+        let changes: BTreeSet<_> = lines.iter().map(|line| line.seq).collect();
+        assert!(changes.len() >= count / 2, "each of its own change: {changes:?}");
+        for line in lines {
+            let seq = line.seq.unwrap();
+            let at =
+                world.mirror.read(|tx: &mut ReadTx<'_>| crate::mirror::history::time_of(tx, seq)).unwrap();
+            assert!(line.at.is_some() && line.at == at, "{line:?}");
+        }
+        reconciler.shutdown().await;
+    }
+    assert_eq!(asked[0], asked[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hold_and_a_reject_survive_a_restart_and_are_changes_with_a_number() {
     let world = World::new().await;
     let (target, users, _) = crowd(&world, 30).await;

@@ -64,6 +64,7 @@ fn line(of: &Value) -> Value {
     };
     json!({
         "id": id, "target": target, "event": event, "kind": kind, "resource": resource,
+        "name": match view::text(of, "resource_name") { "" => resource, name => name },
         "about": if resource.is_empty() { String::new() } else { about },
         "at": view::any(of, "at"), "state": view::text(of, "state"), "batch": view::text(of, "batch"),
         "attempts": view::number(of, "attempts"), "next_at": view::any(of, "next_at"),

@@ -28,6 +28,8 @@ pub(super) fn line(directory: &Value, now: Timestamp) -> Value {
         line.insert("state".to_owned(), state.key.into());
         line.insert("told".to_owned(), state.why.into());
         line.insert("vendor".to_owned(), vendor(directory).into());
+        let failures = directory.get("health").map_or(0, words::failures);
+        line.insert("failures".to_owned(), failures.into());
     }
     line
 }

@@ -9,6 +9,17 @@ use super::view;
 use crate::http::console::call::{Call, Fault, Flash, Shown};
 use crate::http::console::template::encoded;
 
+/// How long a grant may run, as the form suggests it; any other span is taken, too.
+const SPANS: &[(&str, &str)] = &[
+    ("30m", "30 minutes"),
+    ("1h", "1 hour"),
+    ("4h", "4 hours"),
+    ("8h", "8 hours"),
+    ("1d", "1 day"),
+    ("2d", "2 days"),
+    ("7d", "7 days"),
+];
+
 /// `GET /grants`.
 pub(in crate::http::console) async fn show(call: &Call<'_>) -> Result<Shown, Fault> {
     Ok(Shown::page("Grants & shuts", "grants.html", state(call).await?))
@@ -34,6 +45,11 @@ async fn state(call: &Call<'_>) -> Result<Value, Fault> {
 
 /// What the template is given; `left` tells the seconds until a moment.
 pub(in crate::http::console) fn context(grants: &Value, shut: &Value, left: impl Fn(&str) -> u64) -> Value {
+    let roles: Vec<Value> = view::list(grants, "roles")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|role| json!({ "value": role, "label": role }))
+        .collect();
     let grants: Vec<Value> = view::list(grants, "grants")
         .iter()
         .map(|one| {
@@ -57,7 +73,11 @@ pub(in crate::http::console) fn context(grants: &Value, shut: &Value, left: impl
         })
         .collect();
     let form = json!({ "subject": "", "role": "", "for": "", "reason": "" });
-    json!({ "grants": grants, "shut": shut, "all": false, "form": form })
+    let choice = |value: &str, label: &str| json!({ "value": value, "label": label });
+    json!({
+        "grants": grants, "shut": shut, "all": false, "form": form, "roles": roles,
+        "spans": SPANS.iter().map(|(value, label)| choice(value, label)).collect::<Vec<_>>(),
+    })
 }
 
 fn name(of: &Value) -> &str {
@@ -187,6 +207,9 @@ mod tests {
     fn a_span_is_read_as_people_write_it() {
         assert_eq!(seconds("4h"), Some(14_400));
         assert_eq!(seconds("1d12h"), Some(129_600));
+        for (span, _) in SPANS {
+            assert!(seconds(span).is_some(), "{span}");
+        }
         for bad in ["", "0s", "soon", "4", "-4h"] {
             assert_eq!(seconds(bad), None, "{bad}");
         }

@@ -85,7 +85,8 @@ fn verdict(status: &Value, directories: &[Value], targets: &[Value]) -> Value {
     let late = status.pointer("/unenforced/count").and_then(Value::as_u64).unwrap_or(0);
     let failing = count(targets, &["bad"], "tone");
     let odd = count(targets, &["warn"], "tone");
-    let quiet = count(directories, &["stale", "disabled", "unconfirmed"], "state");
+    let refused = count(directories, &["failing"], "state");
+    let quiet = count(directories, &["errors", "stale", "disabled", "unconfirmed"], "state");
     let busy = count(targets, &["busy"], "tone");
     let mut parts = Vec::new();
     let mut add = |number: u64, noun: &str, one: &str, more: &str| {
@@ -94,11 +95,12 @@ fn verdict(status: &Value, directories: &[Value], targets: &[Value]) -> Value {
         }
     };
     add(failing, "target", "fails", "fail");
+    add(refused, "directory service", "fails", "fail");
     add(late, "revocation", "is not enforced yet", "are not enforced yet");
     add(odd, "target", "wants a look", "want a look");
     add(quiet, "directory service", "wants a look", "want a look");
     if !parts.is_empty() {
-        return told(if failing > 0 { "bad" } else { "warn" }, parts.join(", "));
+        return told(if failing + refused > 0 { "bad" } else { "warn" }, parts.join(", "));
     }
     if busy > 0 {
         return told("busy", format!("{} being brought up to date", plural_of(busy, "target")));
@@ -144,6 +146,10 @@ mod tests {
                 "1 target fails, 2 revocations are not enforced yet, 1 target wants a look, 1 directory service wants a look"
                     .into()
             )
+        );
+        assert_eq!(
+            said(&json!([{"state": "failing"}]), &json!([{"tone": "good"}]), 0),
+            ("bad".into(), "1 directory service fails".into())
         );
         assert_eq!(said(&well, &json!([{"tone": "busy"}]), 0).0, "busy");
         assert_eq!(said(&well, &json!([]), 0).0, "idle");

@@ -201,7 +201,7 @@ fn of_deliveries(kind: Kind, all: &mut Vec<(&'static str, Value)>) {
     let one = |n: usize| {
         json!({
             "id": format!("{}/1-{n}-0", kind.name), "target": kind.name, "event": format!("1-{n}-0"), "kind": "user.created",
-            "resource": kind.name, "at": AT, "state": (["parked", "pending", "done", "held"][n % 4]), "batch": "1-9-0",
+            "resource": kind.name, "resource_name": if n.is_multiple_of(2) { json!(kind.name.repeat(2)) } else { Value::Null }, "at": AT, "state": (["parked", "pending", "done", "held"][n % 4]), "batch": "1-9-0",
             "attempts": 3, "next_at": AT, "finished_at": AT, "last_status": 503, "last_error": kind.name,
             "content_type": kind.name, "body": json!({"a": kind.name, "b": ["x".repeat(100)]}).to_string(),
             "tried": [{"at": AT, "status": 503, "latency_ms": 7, "outcome": "retried", "error": kind.name, "answer": kind.name},
@@ -277,7 +277,11 @@ fn of_grants(kind: Kind, all: &mut Vec<(&'static str, Value)>) {
             "subject": format!("acme/{n}"), "user_name": kind.name, "reason": kind.name, "actor": "uid:0", "at": AT, "seq": 4,
         })
     });
-    let context = grants::context(&json!({ "grants": given }), &json!({ "shut": shut }), |_| 3_700);
+    let context = grants::context(
+        &json!({ "grants": given, "roles": if kind.is_bare { json!([]) } else { json!([kind.name, "crew"]) } }),
+        &json!({ "shut": shut }),
+        |_| 3_700,
+    );
     if let Some(one) = context["grants"].get(0) {
         all.push(("grant_revoke.html", json!({ "grant": one })));
     }
