@@ -15,7 +15,7 @@ use crate::downstream::exec;
 use crate::downstream::webhook::{self, Authorization, Identity, Proxy, SigningSecret};
 use crate::model::{Secret, TargetName};
 use crate::reconcile::event::body::BodyFormat;
-use crate::reconcile::{Batch, Ordering, Sending, WebhookSettings};
+use crate::reconcile::{BATCH_EVENTS_MAX, Batch, Ordering, Sending, WebhookSettings};
 use crate::scim::schema::Registry;
 
 /// Keys of both types besides those of `event`.
@@ -171,7 +171,9 @@ fn batch(value: &Value<'_>, made: &WebhookSettings) -> Option<Batch> {
     };
     let mut batch = Batch::default();
     batch.max_bytes = batch.max_bytes.min(most);
-    if let Some(events) = section.get("max_events").and_then(|value| value.integer(1..=1_000)) {
+    if let Some(events) =
+        section.get("max_events").and_then(|value| value.integer(1..=u64::from(BATCH_EVENTS_MAX)))
+    {
         batch.max_events = usize::try_from(events).unwrap_or(batch.max_events);
     }
     if let Some(bytes) = section.get("max_bytes").and_then(|value| value.integer(1_024..=most)) {

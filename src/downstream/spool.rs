@@ -62,6 +62,16 @@ pub fn remove(path: &Path) {
     }
 }
 
+/// Removes every file of `folder` whose name begins so.
+pub fn remove_all(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            // What stays behind is never read.
+            let _absent = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn staged(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
@@ -84,6 +94,12 @@ mod tests {
         assert!(read(&path, end, 10).unwrap().0.is_empty());
         remove(&path);
         remove(&path);
+        for name in ["b.1-2", "b.1-3.tmp", "bc.1-2"] {
+            fs::write(folder.path().join("a").join(name), "x").unwrap();
+        }
+        remove_all(&folder.path().join("a"), "b.");
+        assert_eq!(fs::read_dir(folder.path().join("a")).unwrap().count(), 1);
+        remove_all(&folder.path().join("none"), "b.");
         assert_eq!(read(&path, 0, 1).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

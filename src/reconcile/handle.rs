@@ -7,33 +7,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::access::{Entitlement, Explanation, Verdict, explain};
+use crate::access::Verdict;
 use crate::mirror::{Mirror, ReadTx, StoreError, target};
-use crate::model::{Clock, Origin, RoleName, Seq, Subject, TargetName};
+use crate::model::{Clock, Origin, Seq, TargetName};
 
-use super::about::{About, about};
-use super::explain::{AtTarget, at_target};
 use super::file::pin::NoVersion;
-use super::file::present::{self, Presented};
 use super::file::reload::Reloads;
-use super::file::wish::plan_of;
 use super::guard::verdict::DecideError;
-use super::held::{self, Held};
-use super::latency::{self, Meter, Unenforced};
-use super::manage::{self, ForgetReport, RollbackReport, TargetDetail};
+use super::latency::Meter;
+use super::manage::{self, ForgetReport, RollbackReport};
 use super::pull::Pull;
 use super::shelf::Shelf;
-use super::snapshot::{Rules, Snapshot, Source};
+use super::snapshot::{Rules, Source};
 use super::status::Board;
 use super::task::{Order, Task};
 use super::timing::schedule::Pulse;
-use super::verify::verify_running;
 use super::webhook::Transport;
 use super::webhook::command::{self, OrderError};
 use super::webhook::deliver::Signals;
 use super::{
-    Decision, DecisionReport, DeliveryOrder, DeliveryRefused, DeliveryReport, Plan, Refused, Settings, State,
-    SyncReport, TargetKind, TargetSettings, TargetStatus, TargetVerified, Traffic, deadlines, pulse,
+    Decision, DecisionReport, DeliveryOrder, DeliveryRefused, DeliveryReport, Refused, Settings, State,
+    SyncReport, TargetKind, TargetSettings, TargetStatus, Traffic, deadlines, pulse,
 };
 
 /// Why an order to the reconciler cannot be carried out.
@@ -99,33 +93,33 @@ impl From<StoreError> for Error {
 /// All targets under way. Clones share it.
 #[derive(Clone)]
 pub struct Reconciler {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    mirror: Mirror,
-    clock: Arc<dyn Clock>,
-    source: Arc<Source>,
+pub(super) struct Inner {
+    pub(super) mirror: Mirror,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) source: Arc<Source>,
     pulse: watch::Receiver<Pulse>,
     stop_pulse: watch::Sender<bool>,
     shelf: Arc<Shelf>,
-    meter: Arc<Meter>,
+    pub(super) meter: Arc<Meter>,
     applied: Arc<watch::Sender<u64>>,
     targets: Mutex<Targets>,
     reloads: Arc<Reloads>,
 }
 
 #[derive(Default)]
-struct Targets {
-    running: Vec<Running>,
+pub(super) struct Targets {
+    pub(super) running: Vec<Running>,
     /// Tasks of targets that the configuration dropped, still finishing their last run.
     leaving: Vec<JoinHandle<()>>,
 }
 
 /// One target under way.
-struct Running {
-    settings: Arc<TargetSettings>,
-    board: Arc<Board>,
+pub(super) struct Running {
+    pub(super) settings: Arc<TargetSettings>,
+    pub(super) board: Arc<Board>,
     signals: Arc<Signals>,
     orders: mpsc::Sender<Order>,
     stop: watch::Sender<bool>,
@@ -184,19 +178,6 @@ impl Reconciler {
         Ok(reconciler)
     }
 
-    /// What a run of `target` would do now. Touches nothing.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTarget`], [`Error::Store`].
-    pub async fn plan(&self, target: &TargetName) -> Result<Plan, Error> {
-        let settings = self.settings_of(target)?;
-        let snapshot = self.inner.source.newest().await?;
-        let mirror = self.inner.mirror.clone();
-        let now = self.inner.clock.now();
-        let planned = tokio::task::spawn_blocking(move || plan_of(&mirror, &settings, &snapshot, now)).await;
-        Ok(planned.map_err(|error| StoreError::Bug(format!("plan: {error}")))??)
-    }
-
     /// Runs `target` now and waits for it; with `adopt` a foreign file is taken over. Applies also under
     /// `apply = "manual"`. A run that fails is a report with an error, not an `Err`. A webhook's report says what was
     /// queued; its deliveries go out behind it.
@@ -230,47 +211,7 @@ impl Reconciler {
         Err(Error::Closed)
     }
 
-    /// Why `target` holds removals back, and which. `seen`: the hash of a plan somebody was shown; what was held later
-    /// is marked.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTarget`], [`Error::Store`].
-    pub async fn held(&self, target: &TargetName, seen: Option<String>) -> Result<Held, Error> {
-        let settings = self.settings_of(target)?;
-        let snapshot = self.inner.source.newest().await?;
-        let (mirror, now) = (self.inner.mirror.clone(), self.inner.clock.now());
-        let found = tokio::task::spawn_blocking(move || {
-            let plan = plan_of(&mirror, &settings, &snapshot, now)?;
-            held::held(&mirror, &settings, &plan, seen.as_deref(), now)
-        });
-        Ok(found.await.map_err(|error| StoreError::Bug(format!("held: {error}")))??)
-    }
-
-    /// What lies at `target`'s destination; `None` for one that is told of events. `member` names a file of a tree or
-    /// set, `after` where the list of files goes on.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTarget`], [`Error::Store`].
-    pub async fn present(
-        &self,
-        target: &TargetName,
-        member: Option<String>,
-        after: Option<String>,
-    ) -> Result<Option<Presented>, Error> {
-        let (settings, mirror) = (self.settings_of(target)?, self.inner.mirror.clone());
-        let found = tokio::task::spawn_blocking(move || {
-            present::present(&mirror, &settings, member.as_deref(), after.as_deref())
-        });
-        Ok(found.await.map_err(|error| StoreError::Bug(format!("file: {error}")))??)
-    }
-
-    /// What the configuration says of each target.
-    pub fn about(&self) -> Vec<(TargetName, About)> {
-        let targets = self.targets();
-        targets.running.iter().map(|one| (one.settings.name.clone(), about(&one.settings))).collect()
-    }
-
-    fn settings_of(&self, target: &TargetName) -> Result<Arc<TargetSettings>, Error> {
+    pub(super) fn settings_of(&self, target: &TargetName) -> Result<Arc<TargetSettings>, Error> {
         let targets = self.targets();
         let found = targets.running.iter().find(|one| one.settings.name == *target);
         found.map(|one| Arc::clone(&one.settings)).ok_or_else(|| Error::UnknownTarget(target.clone()))
@@ -335,45 +276,8 @@ impl Reconciler {
         self.targets().running.iter().map(|one| one.board.read()).collect()
     }
 
-    /// Who was revoked and is still in somewhere.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn unenforced(&self) -> Result<Unenforced, Error> {
-        let snapshot = self.inner.source.newest().await?;
-        let (mirror, meter, statuses) =
-            (self.inner.mirror.clone(), Arc::clone(&self.inner.meter), self.status());
-        let found =
-            tokio::task::spawn_blocking(move || latency::unenforced(&mirror, &meter, &snapshot, &statuses));
-        Ok(found.await.map_err(|error| StoreError::Bug(format!("status: {error}")))??)
-    }
-
-    /// How long revocations took, as lines of the metrics' text format.
-    pub fn metrics(&self) -> String {
-        self.inner.meter.render()
-    }
-
-    /// Targets that the configuration dropped and nobody forgot.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn orphans(&self) -> Result<Vec<TargetStatus>, Error> {
-        let configured = self.names();
-        Ok(self.inner.mirror.read(|tx: &mut ReadTx<'_>| manage::orphans(tx, &configured))?)
-    }
-
-    fn names(&self) -> Vec<TargetName> {
+    pub(super) fn names(&self) -> Vec<TargetName> {
         self.targets().running.iter().map(|one| one.settings.name.clone()).collect()
-    }
-
-    /// What is remembered of `target` besides its status; `None` if nothing.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn detail(&self, target: &TargetName) -> Result<Option<TargetDetail>, Error> {
-        let (mirror, name) = (self.inner.mirror.clone(), target.clone());
-        let read = tokio::task::spawn_blocking(move || manage::detail(&mirror, &name)).await;
-        Ok(read.map_err(|error| StoreError::Bug(format!("target: {error}")))??)
     }
 
     /// Puts `target` back to what it held at the change `to`, or before the last, less what was revoked since; pins it
@@ -418,70 +322,6 @@ impl Reconciler {
         let targets = self.targets();
         let dead = targets.running.iter().filter(|one| one.tasks.iter().any(JoinHandle::is_finished));
         dead.map(|one| one.settings.name.clone()).collect()
-    }
-
-    /// Why `subject` holds each role, or only `role`, or why not. Empty if there is no such role.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn explain(
-        &self,
-        subject: &Subject,
-        role: Option<&RoleName>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let snapshot = self.inner.source.newest().await?;
-        let roles = &snapshot.rules.roles;
-        let asked = roles.iter().filter(|known| role.is_none_or(|role| known.name == *role));
-        let explained =
-            asked.filter_map(|known| explain(&snapshot.facts, &snapshot.access, roles, subject, &known.name));
-        Ok(explained.collect())
-    }
-
-    /// What each target makes of `subject` and `entitlement`, in the order of the configuration.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn at_targets(
-        &self,
-        subject: &Subject,
-        entitlement: &Entitlement,
-    ) -> Result<Vec<AtTarget>, Error> {
-        let snapshot = self.inner.source.newest().await?;
-        let running: Vec<(Arc<TargetSettings>, TargetStatus)> = {
-            let targets = self.targets();
-            targets.running.iter().map(|one| (Arc::clone(&one.settings), one.board.read())).collect()
-        };
-        let (mirror, subject, entitlement) =
-            (self.inner.mirror.clone(), subject.clone(), entitlement.clone());
-        let asked = tokio::task::spawn_blocking(move || {
-            let of = |(settings, status): &(Arc<TargetSettings>, TargetStatus)| {
-                at_target(&mirror, settings, status, &snapshot, (&subject, &entitlement))
-            };
-            running.iter().map(of).collect::<Result<Vec<_>, StoreError>>()
-        });
-        Ok(asked.await.map_err(|error| StoreError::Bug(format!("explain: {error}")))??)
-    }
-
-    /// Whether the bytes of each target are what was last written there and what the mirror gives.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn verify(&self) -> Result<Vec<TargetVerified>, Error> {
-        let running: Vec<Arc<TargetSettings>> =
-            self.targets().running.iter().map(|one| Arc::clone(&one.settings)).collect();
-        let (mirror, clock, rules) =
-            (self.inner.mirror.clone(), Arc::clone(&self.inner.clock), self.inner.source.rules());
-        let looked = tokio::task::spawn_blocking(move || {
-            let take = || Snapshot::take(&mirror, Arc::clone(&rules), &*clock, None);
-            let first = std::cell::RefCell::new(Some(take()?));
-            // One picture for all, and a fresh one for whoever was written meanwhile.
-            let newest = || first.borrow_mut().take().map_or_else(take, Ok);
-            running
-                .iter()
-                .map(|one| verify_running(&mirror, one, &*clock, &newest))
-                .collect::<Result<Vec<_>, StoreError>>()
-        });
-        Ok(looked.await.map_err(|error| StoreError::Bug(format!("verify: {error}")))??)
     }
 
     /// Takes new settings: targets that went stop after their run under way, their files stay; new and changed ones
@@ -539,7 +379,7 @@ impl Reconciler {
         }
     }
 
-    fn targets(&self) -> MutexGuard<'_, Targets> {
+    pub(super) fn targets(&self) -> MutexGuard<'_, Targets> {
         self.inner.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

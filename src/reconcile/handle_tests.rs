@@ -20,11 +20,13 @@ use crate::mirror::resource::{self, Stored};
 use crate::mirror::target::Holding;
 use crate::mirror::{Settings as MirrorSettings, WriteTx, delivery};
 use crate::model::{
-    DirectoryId, DirectoryKind, ManualClock, Origin, ResourceId, ResourceType, Secret, Timestamp,
+    DirectoryId, DirectoryKind, ManualClock, Origin, ResourceId, ResourceType, RoleName, Secret, Subject,
+    Timestamp,
 };
 use crate::reconcile::event::EventFilter;
 use crate::reconcile::offline::plan_offline;
 use crate::reconcile::record;
+use crate::reconcile::snapshot::Snapshot;
 use crate::reconcile::timing::schedule::Wait;
 use crate::reconcile::{Apply, Drift, FileSettings, OnIllegal, Publish, Sending, WebhookSettings};
 use crate::scim::etag::Precondition;
@@ -606,3 +608,6 @@ mod verified;
 
 #[path = "clock_tests.rs"]
 mod clock;
+
+#[path = "webhook/run_tests.rs"]
+mod webhook_run;

@@ -17,6 +17,7 @@ mod held;
 mod latency;
 mod offline;
 mod pulse;
+mod questions;
 mod record;
 mod restored;
 mod settings;
@@ -46,9 +47,9 @@ pub use latency::{Late, Unenforced};
 pub use offline::{decide_offline, deliver_offline, held_offline, plan_offline, present_offline};
 pub use plan::Plan;
 pub use settings::{
-    Apply, Batch, CONCURRENCY, DirectorySettings, Drift, Each, FileSettings, NameKey, NamePattern, OnIllegal,
-    Ordering, POLL_DEFAULT, Part, Publish, Sending, Settings, Shape, TargetKind, TargetSettings, Tree,
-    WebhookSettings,
+    Apply, BATCH_EVENTS_MAX, Batch, CONCURRENCY, DirectorySettings, Drift, Each, FileSettings, NameKey,
+    NamePattern, OnIllegal, Ordering, POLL_DEFAULT, Part, Publish, Sending, Settings, Shape, TargetKind,
+    TargetSettings, Tree, WebhookSettings,
 };
 pub use shelf::{Edition, Shelf, Shown};
 pub use status::{DecisionReport, State, SyncReport, TargetStatus, Traffic};

@@ -242,6 +242,17 @@ pub(crate) fn set_not_before(saved: &mut Saved, at: Option<Timestamp>) {
     set_extra(saved, "not_before", at.map(|at| at.0.into()));
 }
 
+/// How often events were asked for again.
+pub(crate) fn replays(saved: &Saved) -> u64 {
+    saved.record.extra.get("replays").and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// Counts one more time; see [`replays`].
+pub(crate) fn count_replay(saved: &mut Saved) {
+    let count = replays(saved).saturating_add(1);
+    set_extra(saved, "replays", Some(count.into()));
+}
+
 /// Sets or removes one further fact of the record.
 pub(crate) fn set_extra(saved: &mut Saved, key: &str, value: Option<Value>) {
     if !saved.record.extra.is_object() {

@@ -349,6 +349,9 @@ pub enum Ordering {
 /// Requests under way at once with `ordering = "resource"`.
 pub const CONCURRENCY: usize = 16;
 
+/// Most events of a batch.
+pub const BATCH_EVENTS_MAX: u32 = 1_000;
+
 /// Several events in one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batch {

@@ -31,7 +31,7 @@ use super::timing::schedule::{Clockwork, Debounce, Pulse};
 use super::webhook::Transport;
 use super::webhook::deliver::{Sender, Signals, random};
 use super::webhook::run::WebhookRun;
-use super::{Decision, State};
+use super::{Apply, Decision, State};
 
 /// How long a touched file may settle before it is looked at.
 const DRIFT_SETTLE: Duration = Duration::from_millis(200);
@@ -108,10 +108,8 @@ struct Life {
     on_disk: Known,
     /// The run that a change has been promised.
     expected: Option<Expected>,
-    /// What the last run saw, to go on with when there is room for more deliveries.
+    /// What the last run saw that could tell all of it, to go on with when there is room for more deliveries.
     snapshot: Option<Arc<Snapshot>>,
-    /// How far the log was when somebody asked for a `sync` last.
-    synced: Seq,
 }
 
 impl Task {
@@ -137,7 +135,6 @@ impl Task {
             on_disk: Known::new(),
             expected: None,
             snapshot: None,
-            synced: Seq::ZERO,
         };
         self.show_again().await;
         let mut applied = self.applied.subscribe();
@@ -282,14 +279,14 @@ impl Task {
         life.retry_at = None;
         life.drift_at = None;
         let span = span::run(self.settings.name.as_str());
-        let is_asked = matches!(cause, Cause::Sync { .. });
         let (outcome, snapshot) =
             self.outcome(cause, life.expected.take(), life.origin.take()).instrument(span.clone()).await;
         span::ran(&span, outcome.state.as_str());
         let seen = snapshot.as_ref().map(|snapshot| snapshot.seq());
         life.seen = seen.unwrap_or(life.seen);
-        life.synced = seen.filter(|_| is_asked).unwrap_or(life.synced);
-        life.snapshot = snapshot.or(life.snapshot.take());
+        if !self.is_restrained(cause) {
+            life.snapshot = snapshot.or(life.snapshot.take());
+        }
         life.on_disk.clone_from(&outcome.on_disk);
         life.poll_at = Instant::now() + self.poll();
         if outcome.state == State::Failing {
@@ -392,20 +389,37 @@ impl Task {
         )));
     }
 
+    /// Whether a run for this reason may only tell what a shut takes away: all else waits for `sync`.
+    fn is_restrained(&self, cause: Cause) -> bool {
+        matches!(self.settings.kind, TargetKind::Webhook(_))
+            && self.settings.apply == Apply::Manual
+            && !matches!(cause, Cause::Sync { .. })
+    }
+
+    /// What may be told without a new run, and up to which change. Under `apply = "manual"` that is what the last `sync`
+    /// saw; what a person asked to have sent again is told by what is so now.
+    async fn refilled_from(&self, life: &Life) -> Option<(Arc<Snapshot>, Seq)> {
+        let last = life.snapshot.clone().map(|snapshot| (Arc::clone(&snapshot), snapshot.seq()));
+        if self.settings.apply != Apply::Manual {
+            return last;
+        }
+        let newest = self.source.newest().await.ok()?;
+        Some((newest, last.map_or(Seq::ZERO, |(_, to)| to)))
+    }
+
     /// There is room for more deliveries: goes on with what the last run saw, and once that is told, looks anew.
     async fn refill(&self, life: &mut Life) {
-        let (Some(snapshot), TargetKind::Webhook(_)) = (life.snapshot.clone(), &self.settings.kind) else {
+        if matches!(self.settings.kind, TargetKind::File(_)) {
             return;
-        };
+        }
+        let Some((snapshot, to)) = self.refilled_from(life).await else { return };
         let (mirror, clock, settings) =
             (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
         let signals = Arc::clone(&self.signals);
-        // What nobody asked for waits, whatever people do about what was told.
-        let asked = (settings.apply == super::Apply::Manual).then_some(life.synced);
         let done = tokio::task::spawn_blocking(move || {
             let TargetKind::Webhook(webhook) = &settings.kind else { return Ok(false) };
             let (mirror, clock, settings) = (&mirror, &clock, &*settings);
-            WebhookRun { mirror, clock, settings, webhook, signals: &signals }.refill(&snapshot, asked)
+            WebhookRun { mirror, clock, settings, webhook, signals: &signals }.refill(&snapshot, to)
         });
         match done.await {
             Ok(Ok(false)) => self.signals.wake.notify_one(),
@@ -443,7 +457,7 @@ impl Task {
         let (mirror, clock, settings) =
             (self.mirror.clone(), Arc::clone(&self.clock), Arc::clone(&self.settings));
         let shelf = Arc::clone(&self.shelf);
-        let signals = Arc::clone(&self.signals);
+        let (signals, is_restrained) = (Arc::clone(&self.signals), self.is_restrained(cause));
         let run = tokio::task::spawn_blocking(move || match &settings.kind {
             TargetKind::File(file) => {
                 let (mirror, clock, settings, shelf) = (&mirror, &clock, &*settings, &*shelf);
@@ -452,11 +466,9 @@ impl Task {
                     .run(&snapshot, cause)
             }
             TargetKind::Webhook(webhook) => {
-                let is_manual =
-                    settings.apply == super::Apply::Manual && !matches!(cause, Cause::Sync { .. });
                 let (mirror, clock, settings) = (&mirror, &clock, &*settings);
                 let run = WebhookRun { mirror, clock, settings, webhook, signals: &signals };
-                if is_manual { run.shut(&snapshot) } else { run.run(&snapshot) }
+                if is_restrained { run.shut(&snapshot) } else { run.run(&snapshot) }
                     .unwrap_or_else(|error| Outcome::failed(error.to_string()))
             }
         });

@@ -77,6 +77,8 @@ fn check(algorithm: &str, kind: &str, args: &[&str]) {
     let content_type =
         |name: &str, value: &str| name == "content-type" && value == "application/secevent+jwt";
     assert!(events.iter().all(|d| d.headers.iter().any(|(name, value)| content_type(name, value))));
+    let accept = |name: &str, value: &str| name == "accept" && value == "application/json";
+    assert!(events.iter().all(|d| d.headers.iter().any(|(name, value)| accept(name, value))));
     let tokens: Vec<String> = events.into_iter().map(|d| String::from_utf8(d.raw).unwrap()).collect();
     let keys = |target: &str| -> Value {
         let out = daemon.cli(&["events", "keys", target, "--jwks"]);

@@ -97,7 +97,7 @@ fn chained(log: &[(String, Vec<u8>)]) -> Vec<String> {
 }
 
 fn log_of(receiver: &Flaky) -> Vec<(String, Vec<u8>)> {
-    receiver.log.lock().unwrap().clone()
+    receiver.came().into_iter().map(|one| (one.id, one.body)).collect()
 }
 
 fn kind(body: &[u8]) -> String {

@@ -358,13 +358,8 @@ fn a_dead_receiver_does_not_touch_a_live_one() {
         scim.create_user(&format!("u{n}@example.com"));
     }
     wait_until("the live one has all", || live.count() == 200);
-    let order: Vec<u64> = live
-        .log
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(id, _)| id.split('-').nth(1).unwrap().parse().unwrap())
-        .collect();
+    let number = |id: &String| id.split('-').nth(1).unwrap().parse().unwrap();
+    let order: Vec<u64> = live.ids().iter().map(number).collect();
     assert!(order.is_sorted() && order.len() == 200);
     assert_eq!(daemon.target("live")["traffic"]["retried"], 0);
     let state = daemon.target("dead");

@@ -59,6 +59,7 @@ mod scim;
 mod service;
 mod sets;
 mod shapes;
+mod streams;
 mod telling;
 mod traces;
 mod traces_otlp;

@@ -1,15 +1,12 @@
 //! Receivers that do everything wrong before they do it right, in each order of sending: down, slow, resetting, cutting
 //! answers short, failing, asking to wait, gone. Whatever they do, each event is taken in its order and unaltered.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
-use std::sync::{Arc, Mutex};
+use std::net::{SocketAddr, TcpListener};
 
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, Scim};
+use crate::support::flaky::{Act, Flaky};
 use crate::support::receiver::SECRET;
 use crate::support::wait_until;
 
@@ -20,129 +17,12 @@ const ORDERS: [(&str, &str); 3] = [
     ("batch", "batch = { max_events = 4, max_wait = \"20ms\" }"),
 ];
 
-#[derive(Debug, Clone)]
-enum Act {
-    /// Closed with bytes unread: the kernel answers with a reset.
-    Reset,
-    /// Read and never answered.
-    Silent,
-    /// Read and the connection closed.
-    Close,
-    /// Answered so; with `2…` it is taken.
-    Answer(String),
-}
-
-/// One request that was read whole.
-#[derive(Debug, Clone)]
-struct Came {
-    id: String,
-    body: Vec<u8>,
-    is_taken: bool,
-}
-
-#[derive(Clone, Default)]
-struct Rough {
-    acts: Arc<Mutex<Vec<Act>>>,
-    came: Arc<Mutex<Vec<Came>>>,
-    kept: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Rough {
-    fn on(listener: TcpListener, acts: Vec<Act>) -> Self {
-        let rough = Self::default();
-        *rough.acts.lock().unwrap() = acts;
-        let shared = rough.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = shared.clone();
-                std::thread::spawn(move || while shared.serve(&stream).is_some() {});
-            }
-        });
-        rough
-    }
-
-    fn serve(&self, stream: &TcpStream) -> Option<()> {
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-        let act = {
-            let mut acts = self.acts.lock().unwrap();
-            if acts.is_empty() { Act::Answer("204 No Content".to_owned()) } else { acts.remove(0) }
-        };
-        if matches!(act, Act::Reset) {
-            return None;
-        }
-        let (mut id, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            match name.to_ascii_lowercase().as_str() {
-                "webhook-id" => id = value.trim().to_owned(),
-                "content-length" => length = value.trim().parse().ok()?,
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        let is_taken =
-            matches!(&act, Act::Answer(line) if line.starts_with('2') && !line.contains("chunked"));
-        self.came.lock().unwrap().push(Came { id, body, is_taken });
-        match act {
-            Act::Answer(line) => {
-                let length = if line.starts_with("204") || line.contains("chunked") {
-                    ""
-                } else {
-                    "Content-Length: 0\r\n"
-                };
-                let mut stream = stream;
-                stream.write_all(format!("HTTP/1.1 {line}\r\n{length}\r\n").as_bytes()).ok()?;
-                // A cut answer ends with its connection.
-                (!line.contains("chunked")).then_some(())
-            }
-            Act::Silent => {
-                self.kept.lock().unwrap().push(stream.try_clone().ok()?);
-                None
-            }
-            Act::Close | Act::Reset => None,
-        }
-    }
-
-    fn came(&self) -> Vec<Came> {
-        self.came.lock().unwrap().clone()
-    }
-
-    /// The events that were taken, each once, in the order of their arrival; those of a batch one by one.
-    fn taken(&self) -> Vec<Value> {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut found = Vec::new();
-        for one in self.came().into_iter().filter(|one| one.is_taken && seen.insert(one.id.clone())) {
-            let body: Value = serde_json::from_slice(&one.body).unwrap();
-            match body.pointer("/data/events").and_then(Value::as_array) {
-                Some(events) => found.extend(events.iter().cloned()),
-                None => found.push(body),
-            }
-        }
-        found
-    }
-
-    /// The same id never came with two bodies.
-    fn is_unaltered(&self) {
-        let mut bodies: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for one in self.came() {
-            let first = bodies.entry(one.id.clone()).or_insert_with(|| one.body.clone());
-            assert_eq!(*first, one.body, "{} came with two bodies", one.id);
-        }
-    }
-}
-
 fn start(address: SocketAddr, more: &str) -> (Daemon, Scim) {
     let mut daemon = Daemon::prepare(&format!(
         "[[target]]\nname = \"app\"\ntype = \"webhook\"\nurl = \"http://{address}/hook\"\nsecret_file = \"{{dir}}/hook-secret\"\n\
          events = [\"user.*\"]\ntimeout = \"1s\"\nwait = {{ revoke = \"10ms\", min = \"20ms\", max = \"300ms\" }}\n{more}\n"
     ));
-    std::fs::write(daemon.path("hook-secret"), SECRET).unwrap();
-    std::fs::set_permissions(daemon.path("hook-secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    daemon.secret("hook-secret", SECRET);
     daemon.run();
     let directory = daemon.add_directory("Acme", "okta");
     let scim = daemon.scim(&directory);
@@ -155,7 +35,7 @@ fn place(event: &Value) -> (u64, u64) {
 
 #[test]
 fn each_event_is_taken_in_its_order_whatever_the_receiver_does_first() {
-    let answer = |line: &str| Act::Answer(line.to_owned());
+    let answer = Act::answer;
     let date = httpdate::fmt_http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(3_600));
     let cut = "200 Cut\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n50\r\nhalf";
     let acts = vec![
@@ -187,13 +67,13 @@ fn each_event_is_taken_in_its_order_whatever_the_receiver_does_first() {
             }
         }
         wait_until("it is down", || daemon.target("app")["state"] == "failing");
-        let rough = Rough::on(TcpListener::bind(address).unwrap(), acts.clone());
+        let rough = Flaky::on(TcpListener::bind(address).unwrap(), acts.clone());
         wait_until("all are taken", || {
             daemon.cli_json(&["delivery", "retry", "--all", "--target", "app"]);
             rough.taken().len() == 24 && daemon.target("app")["open"] == 0
         });
         rough.is_unaltered();
-        assert!(rough.acts.lock().unwrap().is_empty(), "{order}: not every misbehaviour was met");
+        assert_eq!(rough.acts_left(), 0, "{order}: not every misbehaviour was met");
         let taken = rough.taken();
         let places: Vec<(u64, u64)> = taken.iter().map(place).collect();
         if order == "resource" {
@@ -215,10 +95,8 @@ fn each_event_is_taken_in_its_order_whatever_the_receiver_does_first() {
 fn one_that_is_gone_or_asks_to_wait_gets_nothing_else_in_any_order() {
     for (order, more) in ORDERS {
         for line in ["410 Gone", "429 Slow\r\nRetry-After: 7200"] {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            let rough = Rough::on(listener, vec![Act::Answer(line.to_owned())]);
-            let (mut daemon, mut scim) = start(address, more);
+            let rough = Flaky::with([Act::answer(line)]);
+            let (mut daemon, mut scim) = start(rough.address, more);
             scim.create_user("alice@example.com");
             let state = if line.starts_with("410") { "disabled" } else { "failing" };
             wait_until(state, || daemon.target("app")["state"] == state);
@@ -243,11 +121,9 @@ fn one_that_is_gone_or_asks_to_wait_gets_nothing_else_in_any_order() {
 #[test]
 fn another_refusal_parks_what_it_refuses_in_every_order() {
     for (order, more) in ORDERS {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let acts = ["301 Elsewhere\r\nLocation: http://127.0.0.1:1/", "422 No"];
-        let rough = Rough::on(listener, acts.map(|line| Act::Answer(line.to_owned())).to_vec());
-        let (daemon, mut scim) = start(address, more);
+        let rough = Flaky::with(acts.map(Act::answer));
+        let (daemon, mut scim) = start(rough.address, more);
         scim.create_user("alice@example.com");
         for _ in acts {
             wait_until("parked", || daemon.target("app")["parked"] == 1);

@@ -1,6 +1,7 @@
-//! A plain blocking HTTP/1.1 client: one kept-alive connection, nothing hidden, so that a test decides every byte.
+//! A plain blocking HTTP/1.1 client: one kept-alive connection, nothing hidden, so that a test decides every byte. And
+//! what a receiver reads.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -31,6 +32,30 @@ impl Response {
         assert_eq!(self.status, status, "{}", self.text());
         self
     }
+}
+
+/// A request as a receiver reads it.
+pub struct Asked {
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// Reads one request whole; `None` if the connection ends before that.
+pub fn asked(reader: &mut impl BufRead) -> Option<Asked> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let mut headers: Vec<(String, String)> = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let mut body = vec![0; length.map_or(Some(0), |(_, value)| value.parse().ok())?];
+    reader.read_exact(&mut body).ok()?;
+    Some(Asked { headers, body })
 }
 
 pub struct Client {

@@ -1,11 +1,13 @@
 //! A webhook receiver that checks every signature with the public verifier library and can be told to misbehave.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+
+use super::http::{Asked, asked};
 
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -89,22 +91,9 @@ impl Drop for Receiver {
 }
 
 fn serve_one(stream: &TcpStream, state: &State) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-    let mut headers = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-        match line.trim_end().split_once(':') {
-            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
-            None => break,
-        }
-    }
+    let Asked { headers, body: raw } = asked(&mut BufReader::new(stream))?;
     let header =
         |name: &str| headers.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()).unwrap_or_default();
-    let mut raw = vec![0; header("content-length").parse().ok()?];
-    reader.read_exact(&mut raw).ok()?;
     let answer = {
         let mut answers = state.answers.lock().unwrap();
         if answers.is_empty() { "204 No Content".to_owned() } else { answers.remove(0) }

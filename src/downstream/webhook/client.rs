@@ -10,7 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
 use hyper::{Method, Response, Uri, Version};
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
@@ -195,6 +197,10 @@ impl Client {
             .header(USER_AGENT, concat!("rosterd/", env!("CARGO_PKG_VERSION")))
             .header(WEBHOOK_ID, &id)
             .header(WEBHOOK_TIMESTAMP, seconds);
+        if request.content_type == SECURITY_EVENT {
+            // RFC 8935 §2.1: its errors are JSON.
+            message = message.header(ACCEPT, "application/json");
+        }
         if !self.settings.secrets.is_empty() {
             let signature = sign::header(&self.settings.secrets, &id, seconds, &request.body);
             message = message.header(WEBHOOK_SIGNATURE, signature);

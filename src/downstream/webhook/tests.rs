@@ -127,6 +127,20 @@ async fn a_delivery_is_signed_so_that_the_public_library_accepts_it_and_the_conn
 }
 
 #[tokio::test]
+async fn a_token_is_sent_with_what_the_rfc_asks_for_and_nothing_else_is() {
+    let (address, mut told) = receiver("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await;
+    let client = Client::new(settings(address)).unwrap();
+    for content_type in ["application/secevent+jwt", "application/json"] {
+        let asked = Request { content_type: content_type.into(), ..request("a.b.c") };
+        assert_eq!(client.send(&asked).await.outcome, Outcome::Acknowledged);
+        let (_, text) = told.recv().await.unwrap();
+        assert!(text.contains(&format!("content-type: {content_type}\r\n")), "{text}");
+        let is_token = content_type.contains("jwt");
+        assert_eq!(text.contains("accept: application/json\r\n"), is_token, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn statuses_decide_what_happens_next() {
     let gone = one("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(gone.outcome, Outcome::Gone);

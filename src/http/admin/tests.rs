@@ -360,6 +360,8 @@ async fn who_lost_the_right_while_waiting_is_not_told_what_came() {
         took: std::time::Duration::ZERO,
         directory: None,
         token: None,
+        refused: None,
+        ended: None,
         client: None,
         method: "GET",
         route: "Users",

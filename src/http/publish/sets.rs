@@ -47,7 +47,12 @@ impl PublishApi {
             return failed(&error);
         }
         if poll.events == 0 {
-            return told(&Handed { tokens: Vec::new(), more: false });
+            let Some(sets) = self.sets_of(call) else { return nowhere() };
+            let wanted = Wanted { filter: sets.events, body: sets.body, limit: 1 };
+            return match self.sources.pull.has_more(reader, wanted).await {
+                Ok(more) => told(&Handed { tokens: Vec::new(), more }),
+                Err(error) => gone(&error),
+            };
         }
         let wait =
             if poll.is_immediate { Duration::ZERO } else { prefer::wait(&head.headers).unwrap_or(WAIT) };

@@ -11,6 +11,9 @@ use crate::mirror::tx::{ReadTx, WriteTx};
 /// Attempts kept of one delivery; the schedule makes eight, a person may ask for more.
 pub const ATTEMPTS_KEPT: u32 = 20;
 
+/// The outcome of an attempt that ends its delivery.
+const DONE: &str = "done";
+
 /// One request made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -51,13 +54,12 @@ pub fn attempts(
     })
 }
 
-/// Adds one; `made` is how many there were before it.
+/// Adds one, and drops the oldest past [`ATTEMPTS_KEPT`], however often a person had it tried anew.
 pub(super) fn note(
     tx: &mut WriteTx<'_>,
     target: &TargetName,
     event: EventId,
     attempt: &Attempt,
-    made: u32,
 ) -> Result<(), StoreError> {
     let [a, b, c, d] = key(target, event);
     let latency = i64::try_from(attempt.latency.as_micros()).unwrap_or(i64::MAX);
@@ -78,7 +80,8 @@ pub(super) fn note(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
         &params,
     )?;
-    if made >= ATTEMPTS_KEPT {
+    // What is taken the first time, as nearly all is, has none before it.
+    if attempt.outcome != DONE {
         let sql = "DELETE FROM delivery_attempt WHERE target = ?1 AND epoch = ?2 AND seq = ?3 AND n = ?4 \
                    AND at <= (SELECT at FROM delivery_attempt WHERE target = ?1 AND epoch = ?2 AND seq = ?3 \
                    AND n = ?4 ORDER BY at DESC LIMIT 1 OFFSET ?5)";

@@ -14,10 +14,11 @@ use super::engine::{Param, StoreError};
 pub use attempt::{ATTEMPTS_KEPT, Attempt, attempts};
 pub use read::{
     Filter, Head, before, counts, find, first_change_since, first_turn, heads, held, last_about, last_of,
-    list, oldest, oldest_kept, open, these,
+    list, oldest, oldest_kept, open, open_to, these,
 };
 pub use write::{
-    Sent, add, assign_batch, prune, record, release, reopen, retry, retry_matching, set_body, skip, supersede,
+    Sent, add, assign_batch, note, prune, record, release, reopen, retry, retry_matching, set_body, skip,
+    supersede,
 };
 
 /// Where a delivery stands.

@@ -29,6 +29,8 @@ pub struct Head {
     pub kind: String,
     /// The resource it is about.
     pub resource: Option<String>,
+    /// The `content-type` of its body.
+    pub content_type: String,
     /// When it happened.
     pub at: Timestamp,
     /// Where it stands.
@@ -62,8 +64,8 @@ impl Head {
 pub fn heads(tx: &mut ReadTx<'_>, target: &TargetName, to: Seq, limit: u32) -> Result<Vec<Head>, StoreError> {
     let sql = format!(
         "SELECT epoch, seq, n, turn, kind, resource, happened_at, state, attempts, next_at, created_at, batch, \
-         length(body), last_error FROM delivery WHERE target = ?1 AND {OPEN} AND (epoch < ?2 OR turn <= ?3) \
-         ORDER BY {ORDER} LIMIT ?4"
+         length(body), last_error, content_type FROM delivery WHERE target = ?1 AND {OPEN} \
+         AND (epoch < ?2 OR turn <= ?3) ORDER BY {ORDER} LIMIT ?4"
     );
     let params = [
         Param::Text(target.as_str()),
@@ -85,8 +87,21 @@ pub fn heads(tx: &mut ReadTx<'_>, target: &TargetName, to: Seq, limit: u32) -> R
             batch: row.opt_text(11)?.and_then(EventId::parse),
             bytes: u64::try_from(row.int(12)?).unwrap_or(0),
             last_error: row.opt_text(13)?.map(str::to_owned),
+            content_type: row.text(14)?.to_owned(),
         })
     })
+}
+
+/// How many of a target's deliveries up to the change `to` are open.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn open_to(tx: &mut ReadTx<'_>, target: &TargetName, to: Seq) -> Result<u64, StoreError> {
+    let sql =
+        format!("SELECT count(*) FROM delivery WHERE target = ?1 AND {OPEN} AND (epoch < ?2 OR turn <= ?3)");
+    let params = [Param::Text(target.as_str()), Param::Int(i64::from(tx.epoch().0)), seq_param(to)];
+    let found = tx.first(&sql, &params, |row| row.int(0))?;
+    Ok(found.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
 }
 
 /// Open deliveries of a target in the order they must arrive.

@@ -56,8 +56,6 @@ pub fn add(tx: &mut WriteTx<'_>, target: &TargetName, events: &[New], again: boo
 pub struct Sent {
     /// The events, in order; their last names the attempt.
     pub events: Vec<EventId>,
-    /// Attempts made before.
-    pub made: u32,
     /// Where they stand after it.
     pub after: State,
     /// Not to be sent before.
@@ -94,7 +92,20 @@ pub fn record(tx: &mut WriteTx<'_>, target: &TargetName, sent: &[Sent]) -> Resul
             tx.execute(&sql, &params)?;
         }
         if let Some(last) = one.events.last() {
-            attempt::note(tx, target, *last, &one.attempt, one.made)?;
+            attempt::note(tx, target, *last, &one.attempt)?;
+        }
+    }
+    Ok(())
+}
+
+/// Records attempts that alter nothing about where their deliveries stand: a person had them sent again meanwhile.
+///
+/// # Errors
+/// [`StoreError`] from the engine.
+pub fn note(tx: &mut WriteTx<'_>, target: &TargetName, sent: &[Sent]) -> Result<(), StoreError> {
+    for one in sent {
+        if let Some(last) = one.events.last() {
+            attempt::note(tx, target, *last, &one.attempt)?;
         }
     }
     Ok(())
@@ -165,7 +176,7 @@ pub fn retry(tx: &mut WriteTx<'_>, target: &TargetName, event: EventId) -> Resul
     tx.execute(sql, &[a, b, c, d, now])
 }
 
-/// Makes every parked or waiting delivery that fits due now. Answers how many.
+/// Makes every parked or waiting delivery that fits due now, and with it the batch it belongs to. Answers how many.
 ///
 /// # Errors
 /// [`StoreError`] from the engine.
@@ -175,7 +186,8 @@ pub fn retry_matching(tx: &mut WriteTx<'_>, filter: &Filter) -> Result<u64, Stor
     params.push(Param::Int(now));
     let sql = format!(
         "UPDATE delivery SET state = 'pending', attempts = 0, next_at = ?{} \
-         WHERE state IN ('pending', 'parked') AND {condition}",
+         WHERE state IN ('pending', 'parked') AND (({condition}) OR (batch IS NOT NULL AND (target, batch) IN \
+         (SELECT target, batch FROM delivery WHERE state IN ('pending', 'parked') AND {condition})))",
         params.len()
     );
     tx.execute(&sql, &params)

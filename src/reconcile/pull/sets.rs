@@ -91,6 +91,16 @@ impl Pull {
         }
     }
 
+    /// Whether there is anything that [`Pull::hand`] would hand out. Keeps nothing.
+    ///
+    /// # Errors
+    /// As [`Pull::hand`].
+    pub async fn has_more(&self, reader: &str, wanted: Wanted) -> Result<bool, PullError> {
+        let (epoch, name) = (self.mirror.epoch(), reader.to_owned());
+        let seen = self.mirror.read_long(move |tx: &mut ReadTx<'_>| look(tx, epoch, &name, &wanted)).await?;
+        Ok(seen.handed.more || !seen.handed.tokens.is_empty() || !seen.new.is_empty())
+    }
+
     /// Lets the stream begin behind `cursor`; what waited is forgotten.
     ///
     /// # Errors

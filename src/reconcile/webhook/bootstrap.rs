@@ -3,6 +3,9 @@
 //! The order of what is durable: the request, a change whose number the snapshot's events carry; the whole state at
 //! one moment, in a file; then, in one transaction, the cursor at that moment, what was open passed over, the holding
 //! emptied; then piece by piece the events with the holding they speak of. A crash between any two goes on there.
+//!
+//! Nothing of it is told while the guard holds removals of a stream of users and groups: the present state would tell
+//! them all.
 
 use std::io;
 use std::path::PathBuf;
@@ -108,12 +111,13 @@ pub(super) fn go_on(
     asked: &Bootstrap,
     outcome: &mut Outcome,
 ) -> Result<Reached, StoreError> {
-    let path = path(run);
+    let path = path(run, asked);
     let (mut offset, cursor) = if let Some(offset) = asked.offset {
         (offset, stored.saved.as_ref().map_or(Seq::ZERO, |saved| saved.cursor))
     } else {
-        if !start(run, snapshot, stored, asked, outcome)? {
-            return Ok(Reached::Stale);
+        match start(run, snapshot, stored, asked, outcome)? {
+            Reached::All => {}
+            other => return Ok(other),
         }
         (0, snapshot.seq())
     };
@@ -151,24 +155,29 @@ pub(super) fn go_on(
     }
 }
 
-/// Keeps the present state in the spool and moves the target to it.
+/// Keeps the present state in the spool and moves the target to it, if nothing of it is held.
 fn start(
     run: &WebhookRun<'_>,
     snapshot: &Snapshot,
     stored: &mut Stored,
     asked: &Bootstrap,
     outcome: &mut Outcome,
-) -> Result<bool, StoreError> {
+) -> Result<Reached, StoreError> {
     // The snapshot's events are numbered in the change that asked for it: what is older than that must be part of it.
     if snapshot.seq() < asked.request {
-        return Ok(false);
+        return Ok(Reached::Stale);
     }
     if stored.saved.is_some() {
         *stored = record::load(run.mirror, &run.settings.name)?;
     }
     run.judge(snapshot, stored, outcome)?;
+    if run.webhook.events.wants_resources() && stored.book.held().next().is_some() {
+        return Ok(Reached::Held);
+    }
     let wanted = run.wanted(snapshot, stored, outcome)?;
-    let path = path(run);
+    let path = path(run, asked);
+    // One that was begun before and given up, in this life of the mirror or another.
+    spool::remove_all(&run.webhook.spool, &format!("{}.", run.settings.name));
     let lines = present::lines(run.webhook, snapshot, &wanted, asked.request, run.clock.now());
     let lines = lines.map(|line| serde_json::to_vec(&line).unwrap_or_default());
     spool::write(&path, lines).map_err(|error| unreadable(&path, &error))?;
@@ -176,7 +185,7 @@ fn start(
     run.mirror.write_blocking(Origin::daemon(), move |tx: &mut WriteTx<'_>| {
         let mut saved = target::state(tx, &name)?.unwrap_or_default();
         if Progress::of(&saved).snapshot.as_ref() != Some(&asked) {
-            return Ok(false);
+            return Ok(Reached::Stale);
         }
         delivery::supersede(tx, &name)?;
         target::clear_holdings(tx, &name)?;
@@ -184,7 +193,7 @@ fn start(
         let snapshot = Some(Bootstrap { offset: Some(0), ..asked });
         Progress { replay: None, snapshot }.save(&mut saved)?;
         target::save_state(tx, &name, &saved)?;
-        Ok(true)
+        Ok(Reached::All)
     })
 }
 
@@ -196,8 +205,9 @@ fn lost(run: &WebhookRun<'_>) -> Result<Reached, StoreError> {
     })
 }
 
-fn path(run: &WebhookRun<'_>) -> PathBuf {
-    run.webhook.spool.join(run.settings.name.as_str())
+/// Named for the request, so that a mirror restored from a backup does not go on in what another life of it wrote.
+fn path(run: &WebhookRun<'_>, asked: &Bootstrap) -> PathBuf {
+    run.webhook.spool.join(format!("{}.{}-{}", run.settings.name, run.mirror.epoch(), asked.request))
 }
 
 fn unreadable(path: &std::path::Path, error: &io::Error) -> StoreError {

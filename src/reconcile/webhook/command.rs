@@ -258,6 +258,7 @@ fn replay(
     });
     progress.replay = Some(Replay { to, previous: delivery::before(tx, name, from)?, is_begun: false });
     progress.save(&mut saved)?;
+    record::count_replay(&mut saved);
     saved.cursor = before;
     target::save_state(tx, name, &saved)?;
     let seq = decision::record(tx, &Kind::DeliveryReplayed, name, &json!({"from": from, "to": to}))?;

@@ -27,7 +27,7 @@ use crate::reconcile::latency::Meter;
 use crate::reconcile::pulse::stopped;
 use crate::reconcile::record;
 use crate::reconcile::restored::{self, Standing};
-use crate::reconcile::settings::{self, CONCURRENCY, WebhookSettings};
+use crate::reconcile::settings::{self, BATCH_EVENTS_MAX, CONCURRENCY, WebhookSettings};
 use crate::reconcile::status::{Board, Traffic};
 use crate::reconcile::timing::backoff;
 use crate::telemetry::span;
@@ -94,6 +94,16 @@ struct Live {
 struct Landed {
     key: String,
     made: Vec<(Unit, Attempt, Timestamp)>,
+    began: Began,
+}
+
+/// What was so when a job began: an answer that comes after a person's word says nothing against that word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Began {
+    /// [`Signals::commands`].
+    commands: u64,
+    /// How often events had been asked for again.
+    replays: u64,
 }
 
 /// What a look at the mirror shows.
@@ -101,6 +111,8 @@ struct Seen {
     saved: Saved,
     heads: Vec<Head>,
     counts: Counts,
+    /// How many of the open ones may be sent: while events are sent again, those up to where that has come.
+    open: u64,
     oldest: Option<Timestamp>,
     is_disabled: bool,
     newest: Seq,
@@ -173,11 +185,11 @@ impl Sender {
         let now = self.clock.now();
         let picked = self.pick(live, &seen, now);
         self.show(live, &seen, now);
-        if self.signals.more.load(Ordering::SeqCst) && seen.counts.open() <= WINDOW / 2 {
+        if self.signals.more.load(Ordering::SeqCst) && seen.open <= WINDOW / 2 {
             self.signals.refill.notify_one();
         }
         for job in picked.jobs {
-            self.begin(live, job).await?;
+            self.begin(live, job, record::replays(&seen.saved)).await?;
         }
         let wait = picked.wake_at.map_or(LOOK, |at| at.since(now).min(LOOK));
         Ok(wait.max(Duration::from_millis(1)))
@@ -194,9 +206,16 @@ impl Sender {
                 }
                 (settings::Ordering::Target, None) => 64,
             };
+            let to = Progress::of(&saved).limit(&saved);
+            let mut heads = delivery::heads(tx, &self.name, to, limit)?;
+            if heads.first().is_some_and(|first| first.batch.is_some()) {
+                // It goes whole, also where batches are smaller by now.
+                heads = delivery::heads(tx, &self.name, to, limit.max(BATCH_EVENTS_MAX))?;
+            }
             Ok(Seen {
-                heads: delivery::heads(tx, &self.name, Progress::of(&saved).limit(&saved), limit)?,
+                heads,
                 counts: delivery::counts(tx, &self.name)?,
+                open: delivery::open_to(tx, &self.name, to)?,
                 oldest: match delivery::oldest(tx, &self.name)? {
                     Some(at) => Some(at),
                     None if saved.cursor < newest && self.signals.more.load(Ordering::SeqCst) => {
@@ -221,6 +240,9 @@ impl Sender {
             Gate::One => 1,
             Gate::All => CONCURRENCY.saturating_sub(live.flying.len()),
         };
+        if let Some(begun) = pick::begun(&seen.heads, now) {
+            return if live.flying.is_empty() { begun } else { Picked::default() };
+        }
         match (self.settings.ordering, &self.settings.batch) {
             (settings::Ordering::Resource, _) if room > 0 => {
                 pick::by_resource(&seen.heads, &live.busy, room, now)
@@ -233,7 +255,7 @@ impl Sender {
     }
 
     /// Reads the bodies of a job and lets it go.
-    async fn begin(&self, live: &mut Live, job: Job) -> Result<(), StoreError> {
+    async fn begin(&self, live: &mut Live, job: Job, replays: u64) -> Result<(), StoreError> {
         for unit in job.units.iter().filter(|unit| unit.bind) {
             let (name, events) = (self.name.clone(), unit.events.clone());
             self.mirror
@@ -259,7 +281,7 @@ impl Sender {
                 rows.iter().filter(|row| unit.events.contains(&row.event.event)).collect();
             // One that a person finished meanwhile ends the job here; the next look sees it.
             let whole = rows.len() == unit.events.len();
-            let Some(request) = batch::request(&rows, self.settings.batch.is_some()).filter(|_| whole) else {
+            let Some(request) = batch::request(&rows, unit.is_batch).filter(|_| whole) else {
                 break;
             };
             load.push((unit, request));
@@ -269,8 +291,8 @@ impl Sender {
         }
         live.busy.insert(job.key.clone());
         let (transport, clock) = (self.transport.clone(), Arc::clone(&self.clock));
-        let (signals, commands) = (Arc::clone(&self.signals), live.commands);
-        live.flying.spawn(fly(transport, clock, signals, commands, job.key, load));
+        let (signals, began) = (Arc::clone(&self.signals), Began { commands: live.commands, replays });
+        live.flying.spawn(fly(transport, clock, signals, began, job.key, load));
         Ok(())
     }
 
@@ -298,7 +320,7 @@ impl Sender {
             answer: Vec::new(),
         };
         let after = delivery::State::Parked;
-        let sent = Sent { events: vec![id], made: unit.made, after, next_at: now, attempt };
+        let sent = Sent { events: unit.events.clone(), after, next_at: now, attempt };
         let noted = sent.clone();
         self.mirror
             .write(Origin::daemon(), move |tx: &mut WriteTx<'_>| {
@@ -322,25 +344,31 @@ impl Sender {
             return Ok(());
         }
         let now = self.clock.now();
-        let (mut sent, mut is_gone, mut error, mut is_done) = (Vec::new(), false, None, false);
-        let mut not_before = None;
-        for (unit, attempt, at) in landed.iter().flat_map(|one| &one.made) {
-            let one = judge(unit, attempt, *at, now);
-            is_gone |= attempt.outcome == Outcome::Gone;
-            is_done |= one.after == delivery::State::Done;
-            if let Outcome::Retry { after: Some(after), .. } = &attempt.outcome {
-                not_before = Some(now.plus(*after));
+        let breaker = self.judged(live, landed, now);
+        let not_before = breaker.asked_until();
+        let (mut sent, mut is_gone, mut error) = (Vec::new(), false, None);
+        for one in landed {
+            let is_commanded = one.began.commands != self.signals.commands.load(Ordering::SeqCst);
+            for (unit, attempt, at) in &one.made {
+                let judged = judge(unit, attempt, (*at, now), is_commanded);
+                is_gone |= attempt.outcome == Outcome::Gone;
+                error = judged.attempt.error.clone().or(error);
+                sent.push((judged, one.began.replays));
             }
-            error = one.attempt.error.clone().or(error);
-            sent.push(one);
         }
-        let finished = sent.iter().filter(|one| one.after == delivery::State::Done).count() as u64;
+        let noted: Vec<Sent> = sent.iter().map(|(one, _)| one.clone()).collect();
+        let finished = noted.iter().filter(|one| one.after == delivery::State::Done).count() as u64;
         let is_due = live.finished.saturating_add(finished) >= PRUNE_EVERY;
         let (name, place) = (self.name.clone(), self.settings.send.place());
-        let noted = sent.clone();
         self.mirror
             .write(Origin::daemon(), move |tx: &mut WriteTx<'_>| {
-                delivery::record(tx, &name, &sent)?;
+                // What is to be sent again is not done because it was under way when that was said.
+                let replays = target::state(tx, &name)?.as_ref().map_or(0, record::replays);
+                let (sent, late): (Vec<_>, Vec<_>) =
+                    sent.into_iter().partition(|(_, began)| *began == replays);
+                let only = |all: Vec<(Sent, u64)>| all.into_iter().map(|(one, _)| one).collect::<Vec<_>>();
+                delivery::record(tx, &name, &only(sent))?;
+                delivery::note(tx, &name, &only(late))?;
                 if is_due {
                     let before = Timestamp(now.0.saturating_sub(micros(KEPT_FOR)));
                     delivery::prune(tx, &name, before, KEPT)?;
@@ -352,12 +380,10 @@ impl Sender {
                     saved.applied = Some(ChangeId { epoch, seq });
                     saved.record.last_attempt = Some(now);
                     saved.record.last_error = error;
-                    if is_done {
+                    if finished > 0 {
                         saved.record.last_success = Some(now);
                     }
-                    if is_done || not_before.is_some() {
-                        record::set_not_before(saved, not_before);
-                    }
+                    record::set_not_before(saved, not_before);
                     if is_gone {
                         record::set_extra(saved, "disabled_url", Some(place.into()));
                     }
@@ -372,13 +398,25 @@ impl Sender {
         for one in &noted {
             self.note(live, one, now);
         }
-        for (_, attempt, _) in landed.iter().flat_map(|one| &one.made) {
-            match &attempt.outcome {
-                Outcome::Retry { after, .. } => live.breaker.failed(*after, now),
-                Outcome::Acknowledged | Outcome::Gone | Outcome::Refused { .. } => live.breaker.answered(),
+        live.breaker = breaker;
+        Ok(())
+    }
+
+    /// The circuit after what landed.
+    fn judged(&self, live: &Live, landed: &[Landed], now: Timestamp) -> Breaker {
+        let mut breaker = live.breaker.clone();
+        for one in landed {
+            for (_, attempt, at) in &one.made {
+                match &attempt.outcome {
+                    Outcome::Retry { after, .. } => breaker.failed(*after, now),
+                    Outcome::Acknowledged | Outcome::Gone | Outcome::Refused { .. } => breaker.answered(*at),
+                }
+            }
+            if one.began.commands != self.signals.commands.load(Ordering::SeqCst) {
+                breaker.nudged();
             }
         }
-        Ok(())
+        breaker
     }
 
     fn note(&self, live: &mut Live, one: &Sent, now: Timestamp) {
@@ -456,15 +494,15 @@ async fn fly(
     transport: Transport,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
-    commands: u64,
+    began: Began,
     key: String,
     load: Vec<(Unit, batch::Message)>,
 ) -> Landed {
-    let began = Instant::now();
+    let started = Instant::now();
     let mut made = Vec::with_capacity(load.len());
     for (unit, message) in load {
-        let is_changed = signals.commands.load(Ordering::SeqCst) != commands;
-        if !made.is_empty() && (is_changed || began.elapsed() >= RECORD_WITHIN) {
+        let is_changed = signals.commands.load(Ordering::SeqCst) != began.commands;
+        if !made.is_empty() && (is_changed || started.elapsed() >= RECORD_WITHIN) {
             break;
         }
         let at = clock.now();
@@ -484,22 +522,22 @@ async fn fly(
             break;
         }
     }
-    Landed { key, made }
+    Landed { key, made, began }
 }
 
-/// Where a unit stands after an attempt.
-fn judge(unit: &Unit, attempt: &Attempt, at: Timestamp, now: Timestamp) -> Sent {
+/// Where a unit stands after an attempt. One during which a person said something begins its schedule anew: it may
+/// have been to try again.
+fn judge(unit: &Unit, attempt: &Attempt, (at, now): (Timestamp, Timestamp), is_commanded: bool) -> Sent {
+    let made = if is_commanded { 0 } else { unit.made };
     let (after, next_at, outcome, error) = match &attempt.outcome {
         Outcome::Acknowledged => (delivery::State::Done, now, DONE, None),
         // The event itself is not lost: it is sent when the target is set up anew.
         Outcome::Gone => (delivery::State::Pending, now, GONE, Some("answered 410".to_owned())),
         Outcome::Refused { why } => (delivery::State::Parked, now, PARKED, Some(why.clone())),
-        Outcome::Retry { after, why } => {
-            match backoff::delivery(unit.made.saturating_add(1), *after, random()) {
-                Some(wait) => (delivery::State::Pending, now.plus(wait), RETRY, Some(why.clone())),
-                None => (delivery::State::Parked, now, PARKED, Some(why.clone())),
-            }
-        }
+        Outcome::Retry { after, why } => match backoff::delivery(made.saturating_add(1), *after, random()) {
+            Some(wait) => (delivery::State::Pending, now.plus(wait), RETRY, Some(why.clone())),
+            None => (delivery::State::Parked, now, PARKED, Some(why.clone())),
+        },
     };
     let attempt = delivery::Attempt {
         at,
@@ -509,7 +547,7 @@ fn judge(unit: &Unit, attempt: &Attempt, at: Timestamp, now: Timestamp) -> Sent 
         error,
         answer: attempt.answer.clone(),
     };
-    Sent { events: unit.events.clone(), made: unit.made, after, next_at, attempt }
+    Sent { events: unit.events.clone(), after, next_at, attempt }
 }
 
 fn micros(span: Duration) -> i64 {

@@ -1,10 +1,11 @@
 //! What a target was told of access, against what access is now, or against what the targets in `after` enforce.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use crate::access::Verdict;
 use crate::mirror::StoreError;
-use crate::mirror::target::Holding;
+use crate::mirror::target::{Holding, State as Saved};
 use crate::reconcile::State;
 use crate::reconcile::event::{Names, of_access};
 use crate::reconcile::file::outcome::Outcome;
@@ -76,11 +77,14 @@ impl WebhookRun<'_> {
     pub(crate) fn shut(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::of(State::Pending);
         let stored = record::load(self.mirror, &self.settings.name)?;
-        let Some(saved) = stored.saved.as_ref().filter(|saved| !restored::is_unverified(saved)) else {
+        // A file's holdings are none that anybody was told of; `sync` begins anew.
+        let is_ours = |saved: &&Saved| !restored::is_unverified(saved) && record::place(saved).is_none();
+        let Some(saved) = stored.saved.as_ref().filter(is_ours) else {
             return Ok(outcome);
         };
         // It comes behind a snapshot or a replay on its way, which nobody may have gone on with since the start.
         if Progress::of(saved) != Progress::default() {
+            self.signals.more.store(true, Ordering::SeqCst);
             self.signals.refill.notify_one();
             return Ok(outcome);
         }
@@ -125,7 +129,7 @@ impl WebhookRun<'_> {
         if self.webhook.after.is_empty() || !self.webhook.events.wants_access() {
             return Ok(wanted);
         }
-        let others = self.holdings_of_others()?;
+        let others = self.enforced_by_others()?;
         let told: BTreeMap<Key, &Holding> =
             stored.holdings.iter().map(|one| (plan::key_of(one), one)).collect();
         Ok(enforced(wanted, &told, &others))
@@ -176,16 +180,23 @@ impl WebhookRun<'_> {
     }
 }
 
-/// What may be said of roles when others enforce them: granted once all of them hold it, revoked once none does.
-/// Memberships are as `wanted` has them.
-fn enforced(wanted: Wanted, told: &BTreeMap<Key, &Holding>, others: &[Vec<Holding>]) -> Wanted {
-    let sets: Vec<BTreeMap<Key, &Holding>> = others
-        .iter()
-        .map(|all| {
-            let roles = all.iter().filter(|one| is_role(&one.entitlement));
-            roles.map(|one| (plan::key_of(one), one)).collect()
-        })
-        .collect();
+/// What may be said of roles when others enforce them: granted once all of them hold it, revoked once none does. While
+/// one of them cannot tell, what was told stands. Memberships are as `wanted` has them.
+fn enforced(wanted: Wanted, told: &BTreeMap<Key, &Holding>, others: &[Option<Vec<Holding>>]) -> Wanted {
+    let memberships =
+        |wanted: Wanted| wanted.into_iter().filter(|((_, entitlement), _)| !is_role(entitlement));
+    let roles_of = |all: &Vec<Holding>| -> BTreeMap<Key, Holding> {
+        let roles = all.iter().filter(|one| is_role(&one.entitlement));
+        roles.map(|one| (plan::key_of(one), one.clone())).collect()
+    };
+    let sets: Option<Vec<BTreeMap<Key, Holding>>> =
+        others.iter().map(|one| one.as_ref().map(roles_of)).collect();
+    let Some(sets) = sets else {
+        let roles = told.iter().filter(|((_, entitlement), _)| is_role(entitlement));
+        let mut stands: Wanted = roles.map(|(key, one)| (key.clone(), (*one).clone())).collect();
+        stands.extend(memberships(wanted));
+        return stands;
+    };
     let keys: BTreeSet<&Key> = sets.iter().flat_map(BTreeMap::keys).collect();
     let mut found: Wanted = BTreeMap::new();
     for key in keys {
@@ -195,10 +206,10 @@ fn enforced(wanted: Wanted, told: &BTreeMap<Key, &Holding>, others: &[Vec<Holdin
         }
         // By its own name for the subject, where it has one.
         let own = wanted.get(key).or_else(|| told.get(key).copied());
-        let holding = own.or_else(|| sets.iter().find_map(|set| set.get(key).copied()));
+        let holding = own.or_else(|| sets.iter().find_map(|set| set.get(key)));
         found.extend(holding.map(|holding| (key.clone(), holding.clone())));
     }
-    found.extend(wanted.into_iter().filter(|((_, entitlement), _)| !is_role(entitlement)));
+    found.extend(memberships(wanted));
     found
 }
 
@@ -222,10 +233,13 @@ mod tests {
 
     fn said(told: &[u8], others: &[&[u8]]) -> Vec<u8> {
         let told: Vec<Holding> = told.iter().map(|n| holding(*n)).collect();
-        let told = told.iter().map(|one| (plan::key_of(one), one)).collect();
-        let others: Vec<Vec<Holding>> =
-            others.iter().map(|all| all.iter().map(|n| holding(*n)).collect()).collect();
-        let found = enforced(Wanted::new(), &told, &others);
+        let told: BTreeMap<Key, &Holding> = told.iter().map(|one| (plan::key_of(one), one)).collect();
+        let all = |numbers: &&[u8]| numbers.iter().map(|n| holding(*n)).collect();
+        enforced_by(&told, &others.iter().map(|numbers| Some(all(numbers))).collect::<Vec<_>>())
+    }
+
+    fn enforced_by(told: &BTreeMap<Key, &Holding>, others: &[Option<Vec<Holding>>]) -> Vec<u8> {
+        let found = enforced(Wanted::new(), told, others);
         found.keys().map(|(subject, _)| subject.user.as_bytes()[0]).collect()
     }
 
@@ -235,5 +249,15 @@ mod tests {
         assert_eq!(said(&[1, 2], &[&[1, 2], &[1]]), [1, 2], "one of them still lets 2 in");
         assert_eq!(said(&[1, 2], &[&[1], &[1]]), [1]);
         assert_eq!(said(&[1], &[&[], &[]]), [0_u8; 0]);
+    }
+
+    #[test]
+    fn while_one_of_them_cannot_tell_what_was_told_stands() {
+        let (one, two) = (holding(1), holding(2));
+        let told = BTreeMap::from([(plan::key_of(&one), &one)]);
+        for known in [vec![], vec![one.clone(), two.clone()]] {
+            assert_eq!(enforced_by(&told, &[Some(known), None]), [1], "nobody is revoked, nobody granted");
+        }
+        assert_eq!(enforced_by(&BTreeMap::new(), &[None]), [0_u8; 0]);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::mirror::delivery::{Head, State};
 use crate::model::{EventId, Timestamp};
 use crate::reconcile::settings::Batch;
+use crate::reconcile::timing::backoff::RETRY_AFTER_MAX;
 
 /// Deliveries sent one after the other by one job before their outcome is recorded.
 pub(crate) const RUN_MAX: usize = 64;
@@ -15,6 +16,9 @@ const BARRIER_PREFIX: &str = "snapshot.";
 /// The key under which deliveries that no other may overtake are under way.
 const WHOLE_TARGET: &str = "";
 
+/// What a batch is made of: the standard form. What was told in another, before the settings changed, goes by itself.
+const BATCHED: &str = "application/json";
+
 /// What one request carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
@@ -24,6 +28,14 @@ pub(crate) struct Unit {
     pub(crate) made: u32,
     /// Whether these events must be bound into a batch before they are sent.
     pub(crate) bind: bool,
+    /// Whether they go as a batch, be it of one.
+    pub(crate) is_batch: bool,
+}
+
+impl Unit {
+    fn one(head: &Head) -> Self {
+        Self { events: vec![head.event], made: head.attempts, bind: false, is_batch: false }
+    }
 }
 
 /// Requests made one after the other, each only once the one before it was acknowledged.
@@ -41,6 +53,24 @@ pub(crate) struct Picked {
     pub(crate) wake_at: Option<Timestamp>,
 }
 
+/// Whether its turn has come. What was never tried, or that a person wants tried anew, is due whatever the clock says,
+/// which may have been turned back since; and nothing waits longer than the longest wait there is.
+fn is_due(head: &Head, now: Timestamp) -> bool {
+    head.attempts == 0 || head.next_at <= now || head.next_at > now.plus(RETRY_AFTER_MAX)
+}
+
+/// The batch that was begun, if one is first: it stays what it was, whatever the settings say by now.
+pub(crate) fn begun(heads: &[Head], now: Timestamp) -> Option<Picked> {
+    let first = heads.first().filter(|first| first.state == State::Pending)?;
+    let batch = first.batch?;
+    if !is_due(first, now) {
+        return Some(Picked { jobs: Vec::new(), wake_at: Some(first.next_at) });
+    }
+    let events = heads.iter().take_while(|head| head.batch == Some(batch)).map(|head| head.event);
+    let unit = Unit { events: events.collect(), made: first.attempts, bind: false, is_batch: true };
+    Some(picked(WHOLE_TARGET, vec![unit], None))
+}
+
 /// `ordering = "target"`: the first open delivery, and those behind it as long as each is due. One that is held or
 /// parked stops all.
 pub(crate) fn in_order(heads: &[Head], now: Timestamp) -> Picked {
@@ -50,11 +80,11 @@ pub(crate) fn in_order(heads: &[Head], now: Timestamp) -> Picked {
         if head.state != State::Pending {
             break;
         }
-        if head.next_at > now {
+        if !is_due(head, now) {
             wake_at = units.is_empty().then_some(head.next_at);
             break;
         }
-        units.push(Unit { events: vec![head.event], made: head.attempts, bind: false });
+        units.push(Unit::one(head));
         // One that failed before is tried alone: most likely it fails again.
         if head.attempts > 0 {
             break;
@@ -63,18 +93,16 @@ pub(crate) fn in_order(heads: &[Head], now: Timestamp) -> Picked {
     picked(WHOLE_TARGET, units, wake_at)
 }
 
-/// With `batch`: the batch that was begun, or a new one once it is full or its first event has waited long enough.
+/// With `batch`: a new one once it is full or its first event has waited long enough; see [`begun`].
 pub(crate) fn batched(heads: &[Head], batch: &Batch, now: Timestamp) -> Picked {
     let Some(first) = heads.first().filter(|first| first.state == State::Pending) else {
         return Picked::default();
     };
-    if first.next_at > now {
+    if !is_due(first, now) {
         return Picked { jobs: Vec::new(), wake_at: Some(first.next_at) };
     }
-    if first.batch.is_some() {
-        let events = heads.iter().take_while(|head| head.batch == first.batch).map(|head| head.event);
-        let unit = Unit { events: events.collect(), made: first.attempts, bind: false };
-        return picked(WHOLE_TARGET, vec![unit], None);
+    if first.content_type != BATCHED {
+        return picked(WHOLE_TARGET, vec![Unit::one(first)], None);
     }
     let mut events = Vec::new();
     let mut bytes = 0_u64;
@@ -89,13 +117,18 @@ pub(crate) fn batched(heads: &[Head], batch: &Batch, now: Timestamp) -> Picked {
         if head.state != State::Pending || head.batch.is_some() {
             break;
         }
+        if head.content_type != BATCHED {
+            is_full = true;
+            break;
+        }
         events.push(head.event);
     }
     let due = first.created_at.plus(batch.max_wait);
-    if !is_full && events.len() < batch.max_events && due > now {
+    let is_waiting = due > now && first.created_at <= now;
+    if !is_full && events.len() < batch.max_events && is_waiting {
         return Picked { jobs: Vec::new(), wake_at: Some(due) };
     }
-    picked(WHOLE_TARGET, vec![Unit { events, made: 0, bind: true }], None)
+    picked(WHOLE_TARGET, vec![Unit { events, made: 0, bind: true, is_batch: true }], None)
 }
 
 /// `ordering = "resource"`: one request under way for each resource, `room` more in all. One that is parked stops its
@@ -119,11 +152,10 @@ pub(crate) fn by_resource(heads: &[Head], busy: &BTreeSet<String>, room: usize, 
         let key = if is_barrier { WHOLE_TARGET } else { head.resource.as_deref().unwrap_or("-") };
         let is_first = blocked.insert(key.to_owned());
         if is_first && head.state == State::Pending {
-            if head.next_at > now {
-                picked.wake_at = Some(picked.wake_at.map_or(head.next_at, |at| at.min(head.next_at)));
+            if is_due(head, now) {
+                picked.jobs.push(Job { key: key.to_owned(), units: vec![Unit::one(head)] });
             } else {
-                let unit = Unit { events: vec![head.event], made: head.attempts, bind: false };
-                picked.jobs.push(Job { key: key.to_owned(), units: vec![unit] });
+                picked.wake_at = Some(picked.wake_at.map_or(head.next_at, |at| at.min(head.next_at)));
             }
         }
         if is_barrier {
@@ -157,6 +189,7 @@ mod tests {
             event: id(seq),
             kind: "user.updated".into(),
             resource: Some(resource.into()),
+            content_type: BATCHED.into(),
             at: NOW,
             state: State::Pending,
             attempts: 0,
@@ -166,6 +199,11 @@ mod tests {
             bytes: 10,
             last_error: None,
         }
+    }
+
+    /// Tried once, and not due for five seconds.
+    fn failed(head: &mut Head) {
+        (head.attempts, head.next_at) = (1, NOW.plus(Duration::from_secs(5)));
     }
 
     fn seqs(picked: &Picked) -> Vec<u64> {
@@ -179,7 +217,7 @@ mod tests {
         assert_eq!(seqs(&in_order(&heads, NOW)), [1, 2, 3]);
         heads[2].state = State::Parked;
         assert_eq!(seqs(&in_order(&heads, NOW)), [1, 2]);
-        heads[1].next_at = NOW.plus(Duration::from_secs(5));
+        failed(&mut heads[1]);
         assert_eq!(seqs(&in_order(&heads, NOW)), [1]);
         heads[0].state = State::Held;
         assert_eq!(in_order(&heads, NOW), Picked::default());
@@ -203,7 +241,7 @@ mod tests {
         let busy = BTreeSet::from(["b".to_owned()]);
         assert_eq!(seqs(&by_resource(&heads, &busy, 8, NOW)), [4]);
         assert_eq!(seqs(&by_resource(&heads, &none, 1, NOW)), [2]);
-        heads[1].next_at = NOW.plus(Duration::from_secs(5));
+        failed(&mut heads[1]);
         let picked = by_resource(&heads, &none, 8, NOW);
         assert_eq!((seqs(&picked), picked.wake_at), (vec![4], Some(NOW.plus(Duration::from_secs(5)))));
         heads[1].state = State::Held;
@@ -240,8 +278,43 @@ mod tests {
             head.batch = Some(id(2));
             head.attempts = 1;
         }
-        let again = batched(&heads, &batch, NOW);
+        let again = begun(&heads, NOW).unwrap();
         assert_eq!(seqs(&again), [1, 2]);
-        assert_eq!((again.jobs[0].units[0].made, again.jobs[0].units[0].bind), (1, false));
+        let unit = &again.jobs[0].units[0];
+        assert_eq!((unit.made, unit.bind, unit.is_batch), (1, false, true));
+        failed(&mut heads[0]);
+        assert_eq!(begun(&heads, NOW).unwrap().wake_at, Some(heads[0].next_at));
+        heads[0].state = State::Parked;
+        assert_eq!(begun(&heads, NOW), None);
+    }
+
+    #[test]
+    fn what_was_told_in_another_form_is_in_no_batch() {
+        let batch = Batch { max_events: 3, max_bytes: 1000, max_wait: Duration::from_secs(1) };
+        let mut heads = vec![head(1, "a"), head(2, "b"), head(3, "c")];
+        heads[1].content_type = "application/secevent+jwt".into();
+        let first = batched(&heads, &batch, NOW);
+        assert_eq!(
+            (seqs(&first), first.jobs[0].units[0].is_batch),
+            (vec![1], true),
+            "what follows it cannot join"
+        );
+        let alone = batched(&heads[1..], &batch, NOW);
+        let unit = &alone.jobs[0].units[0];
+        assert_eq!((seqs(&alone), unit.bind, unit.is_batch), (vec![2], false, false));
+    }
+
+    #[test]
+    fn a_clock_that_is_turned_back_delays_nothing_that_was_not_tried_and_nothing_for_long() {
+        let early = Timestamp(1);
+        let mut heads = vec![head(1, "a"), head(2, "b")];
+        assert_eq!(seqs(&in_order(&heads, early)), [1, 2]);
+        assert_eq!(seqs(&by_resource(&heads, &BTreeSet::new(), 8, early)), [1, 2]);
+        let batch = Batch { max_events: 3, max_bytes: 1000, max_wait: Duration::from_secs(1) };
+        assert_eq!(seqs(&batched(&heads, &batch, early)), [1, 2]);
+        failed(&mut heads[0]);
+        assert_eq!(seqs(&in_order(&heads, early)), [0_u64; 0]);
+        heads[0].next_at = NOW.plus(Duration::from_hours(24 * 365));
+        assert_eq!(seqs(&in_order(&heads, NOW)), [1]);
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::mirror::change::{self, Change};
-use crate::mirror::{Mirror, ReadTx, StoreError, delivery, target};
-use crate::model::{Clock, Seq};
+use crate::mirror::{Mirror, ReadTx, StoreError, decision, delivery, target};
+use crate::model::{Clock, Seq, TargetName};
 
 use crate::reconcile::State;
 use crate::reconcile::event::{Event, Names, of_change};
@@ -17,7 +17,7 @@ use crate::reconcile::file::outcome::Outcome;
 use crate::reconcile::file::wish::wish;
 use crate::reconcile::guard::verdict;
 use crate::reconcile::plan;
-use crate::reconcile::record::{self, Stored};
+use crate::reconcile::record::{self, Place, Stored};
 use crate::reconcile::restored::{self, Ended, Shown, Standing};
 use crate::reconcile::settings::{TargetSettings, WebhookSettings};
 use crate::reconcile::snapshot::Snapshot;
@@ -67,13 +67,17 @@ impl WebhookRun<'_> {
     pub(crate) fn run(&self, snapshot: &Snapshot) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::of(State::InSync);
         let mut stored = record::load(self.mirror, &self.settings.name)?;
-        if stored.saved.is_none() {
-            self.begin(snapshot)?;
-            stored = record::load(self.mirror, &self.settings.name)?;
-        }
         if let Some(why) = self.after_restore(snapshot, &mut stored)? {
             self.signals.more.store(false, Ordering::SeqCst);
             return Ok(Outcome { error: Some(why), ..Outcome::of(State::Unverified) });
+        }
+        let left = stored.saved.as_ref().and_then(record::place);
+        if let Some(left) = &left {
+            self.forget_files(left)?;
+        }
+        if left.is_some() || stored.saved.is_none() {
+            self.begin(snapshot)?;
+            stored = record::load(self.mirror, &self.settings.name)?;
         }
         let names = Names::of(&snapshot.facts);
         let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
@@ -88,13 +92,12 @@ impl WebhookRun<'_> {
         Ok(outcome)
     }
 
-    /// Goes on with what the last run left in the log or the spool, by the verdicts it took; of the log only up to
-    /// `asked`, if somebody has to ask, and what is sent again. Answers whether all of it is told, and a whole run should
-    /// follow.
+    /// Goes on with what the last run left in the log or the spool, by the verdicts it took; what comes after the change
+    /// `to` only as far as a person asked for it again. Answers whether all of it is told, and a whole run should follow.
     ///
     /// # Errors
     /// As [`WebhookRun::run`].
-    pub(crate) fn refill(&self, snapshot: &Snapshot, asked: Option<Seq>) -> Result<bool, StoreError> {
+    pub(crate) fn refill(&self, snapshot: &Snapshot, to: Seq) -> Result<bool, StoreError> {
         let mut outcome = Outcome::of(State::InSync);
         let mut stored = record::load_book(self.mirror, &self.settings.name)?;
         if stored.saved.as_ref().is_some_and(restored::is_unverified) {
@@ -105,11 +108,11 @@ impl WebhookRun<'_> {
         let names = Names::of(&snapshot.facts);
         let mut reached = self.pending_snapshot(snapshot, &mut stored, &mut outcome)?;
         if reached == Reached::All {
-            let again = stored.saved.as_ref().and_then(|saved| Progress::of(saved).replay);
-            let to = asked.map_or(snapshot.seq(), |asked| again.map_or(asked, |again| asked.max(again.to)));
-            reached = self.log(snapshot, to.min(snapshot.seq()), &stored, &names, &mut outcome)?;
+            let replay = stored.saved.as_ref().and_then(|saved| Progress::of(saved).replay);
+            let to = replay.map_or(to, |replay| to.max(replay.to));
+            reached = self.log(snapshot, to, &stored, &names, &mut outcome)?;
         }
-        self.signals.more.store(reached == Reached::Window, Ordering::SeqCst);
+        self.signals.more.store(matches!(reached, Reached::Window | Reached::Stale), Ordering::SeqCst);
         Ok(matches!(reached, Reached::All | Reached::Stale))
     }
 
@@ -163,6 +166,18 @@ impl WebhookRun<'_> {
         })
     }
 
+    /// The name was that of a file until the configuration said otherwise. What that held, nobody was told: it is
+    /// forgotten, and the target is a new one.
+    fn forget_files(&self, left: &Place) -> Result<(), StoreError> {
+        let (name, path) = (self.settings.name.clone(), left.path.clone());
+        tracing::warn!(target_name = %name, path, "the target is of another type now; what it wrote stays and is nobody's");
+        self.mirror.write_blocking(crate::model::Origin::daemon(), move |tx| {
+            target::forget(tx, &name)?;
+            let detail = serde_json::json!({ "deleted": [], "left": [path] });
+            decision::record(tx, &change::Kind::TargetForgotten, &name, &detail).map(|_| ())
+        })
+    }
+
     /// What was asked for as a snapshot comes before all else.
     fn pending_snapshot(
         &self,
@@ -201,20 +216,21 @@ impl WebhookRun<'_> {
         Ok(())
     }
 
-    /// Tells the changes behind the cursor up to `last`.
+    /// Tells the changes behind the cursor, up to `to`.
     fn log(
         &self,
         snapshot: &Snapshot,
-        last: Seq,
+        to: Seq,
         stored: &Stored,
         names: &Names<'_>,
         outcome: &mut Outcome,
     ) -> Result<Reached, StoreError> {
         let saved = stored.saved.clone().unwrap_or_default();
-        let mut cursor = saved.cursor.min(last);
+        let to = to.min(snapshot.seq());
+        let mut cursor = saved.cursor;
         // A guarded stream must not tell what an import takes away before the guard has judged it.
         let import = snapshot.moving.since.filter(|_| self.webhook.events.wants_resources());
-        let upto = import.map_or(last, |since| since.max(cursor).min(last));
+        let upto = import.map_or(to, |since| since.max(cursor).min(to));
         if !waiting::release(self.mirror, &self.settings.name, &stored.book, names)? {
             return Ok(Reached::Held);
         }
@@ -228,19 +244,19 @@ impl WebhookRun<'_> {
             if changes.first().is_none_or(|first| first.seq != cursor.next()) {
                 return Ok(Reached::Gap);
             }
-            let (said, to, is_held) = self.events(&changes, stored, names, room);
+            let (said, reached, is_held) = self.events(&changes, stored, names, room);
             outcome.changed |= !said.is_empty();
             room = room.saturating_sub(said.len() as u64);
-            let told = Told { said, ..Told::from(cursor, to) };
+            let told = Told { said, ..Told::from(cursor, reached) };
             if !self.tell(told)? {
                 return Ok(Reached::Stale);
             }
-            cursor = to;
+            cursor = reached;
             if is_held {
                 return Ok(Reached::Held);
             }
         }
-        Ok(if cursor < last { Reached::Import } else { Reached::All })
+        Ok(if cursor < to { Reached::Import } else { Reached::All })
     }
 
     /// The events of `changes` with what becomes of each, up to the change that fills the room or is held.
@@ -278,16 +294,26 @@ impl WebhookRun<'_> {
         (said, to, false)
     }
 
-    /// Deliveries not finished yet.
+    /// Deliveries not finished yet that may be sent: while events are sent again, those up to where that has come. What
+    /// lies behind it waits for them, and must not take their room.
     pub(super) fn open(&self) -> Result<u64, StoreError> {
-        let counts = self.mirror.read(|tx: &mut ReadTx<'_>| delivery::counts(tx, &self.settings.name))?;
-        Ok(counts.open())
+        let name = &self.settings.name;
+        self.mirror.read(|tx: &mut ReadTx<'_>| {
+            let saved = target::state(tx, name)?.unwrap_or_default();
+            delivery::open_to(tx, name, Progress::of(&saved).limit(&saved))
+        })
     }
 
-    /// What other targets hold, for `after`.
-    pub(super) fn holdings_of_others(&self) -> Result<Vec<Vec<target::Holding>>, StoreError> {
+    /// What other targets enforce, for `after`. `None` where that cannot be told: nothing was applied there yet, or
+    /// what reads the file has not read what was written last.
+    pub(super) fn enforced_by_others(&self) -> Result<Vec<Option<Vec<target::Holding>>>, StoreError> {
         self.mirror.read(|tx: &mut ReadTx<'_>| {
-            self.webhook.after.iter().map(|name| target::holdings(tx, name)).collect()
+            let of = |name: &TargetName| {
+                let saved = target::state(tx, name)?;
+                let is_known = saved.is_some_and(|one| one.applied.is_some() && !one.record.reload_pending);
+                is_known.then(|| target::holdings(tx, name)).transpose()
+            };
+            self.webhook.after.iter().map(of).collect()
         })
     }
 

@@ -75,8 +75,10 @@ pub(crate) fn release(
         }
         let events = known.as_ref().map_or(&[][..], |(_, events)| events);
         let found = events.iter().find(|(event, _)| event.n == Some(id.n)).map(|(_, state)| *state);
-        // A change that the log no longer holds cannot be judged anew; it stays for a person to skip.
-        fates.push((id, found.unwrap_or(State::Held)));
+        // A change that the log no longer holds cannot be judged anew; while anything is held or rejected it stays for
+        // a person to skip.
+        let unknown = if book.exceptions.is_empty() { State::Pending } else { State::Held };
+        fates.push((id, found.unwrap_or(unknown)));
     }
     let is_free = fates.iter().all(|(_, state)| *state != State::Held);
     let name = name.clone();
