@@ -289,6 +289,7 @@ fn imports(town: &mut Town) {
     assert_eq!(town.api.get(&format!("imports/{id}?limit=1"))["steps"].as_array().unwrap().len(), 1);
     town.api.post(&format!("imports/{id}/apply"), json!({"hash": "another"})).expect(409);
     town.api.get(&format!("imports/{id}"));
+    town.api.get(&format!("imports/{id}/progress"));
     let done =
         town.api.post(&format!("imports/{id}/apply"), json!({"hash": plan["hash"]})).expect(200).json();
     assert_eq!((&done["created"], &done["updated"]), (&json!(2), &json!(1)), "{done}");

@@ -58,7 +58,7 @@ pub const CODES: [(&str, &str); 18] = [
     ("D011", "folders of file targets can be written"),
     ("D012", "the daemon answers"),
     ("D013", "targets hold what they should"),
-    ("D014", "directories are heard of"),
+    ("D014", "directories are heard of, and their requests answered"),
     ("D015", "tokens are in use and do not expire soon"),
     ("D016", "webhooks can be reached"),
     ("D017", "`public_url` answers"),

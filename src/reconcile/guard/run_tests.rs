@@ -89,15 +89,20 @@ async fn inactive_and_deleted_people_under_a_hold_are_shown_from_the_stored_fact
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_is_told_with_its_times_in_as_many_queries_for_many_as_for_few() {
     let mut asked = Vec::new();
-    for count in [10, 40] {
+    for count in [20, 40] {
         let world = World::new().await;
         let (target, users, _) = crowd(&world, 60).await;
         let reconciler = world.start(vec![target.clone()]);
         sync(&reconciler).await;
-        for user in &users[..count] {
+        for user in &users[..10] {
             world.deactivate(user).await;
         }
         assert_eq!(sync(&reconciler).await.state, State::Held);
+        // Each in a run of its own from here on; five of them go as urgent.
+        for user in &users[10..count] {
+            world.deactivate(user).await;
+            sync(&reconciler).await;
+        }
         let plan = reconciler.plan(&name("opa")).await.unwrap();
         let before = crate::mirror::tx::queries();
         let held =
@@ -106,7 +111,7 @@ async fn what_is_held_is_told_with_its_times_in_as_many_queries_for_many_as_for_
         let lines: Vec<_> = held.persons.iter().flat_map(|person| &person.removals).collect();
         assert_eq!(lines.len(), plan.held_removals.len());
         let changes: BTreeSet<_> = lines.iter().map(|line| line.seq).collect();
-        assert!(changes.len() >= count / 2, "each of its own change: {changes:?}");
+        assert!(changes.len() >= count - 15, "each of its own change: {changes:?}");
         for line in lines {
             let seq = line.seq.unwrap();
             let at =
