@@ -22,19 +22,23 @@ use super::handle::{Error, decide_error};
 use super::latency::Meter;
 use super::manage::{self, RollbackReport};
 use super::pulse::stopped;
-use super::settings::{POLL_DEFAULT, TargetKind, TargetSettings};
+use super::settings::{Ordering, POLL_DEFAULT, TargetKind, TargetSettings};
 use super::shelf::Shelf;
 use super::snapshot::{Snapshot, Source};
 use super::status::{Board, DecisionReport, SyncReport};
 use super::timing::backoff;
-use super::timing::schedule::{Clockwork, Debounce, Pulse};
+use super::timing::schedule::{Clockwork, Debounce, Pulse, Wait};
 use super::webhook::Transport;
+use super::webhook::circuit::Circuit;
 use super::webhook::deliver::{Sender, Signals, random};
 use super::webhook::run::WebhookRun;
 use super::{Apply, Decision, State};
 
 /// How long a touched file may settle before it is looked at.
 const DRIFT_SETTLE: Duration = Duration::from_millis(200);
+
+/// How long additions gather for a receiver that is away.
+const STALLED_WAIT: Duration = Duration::from_secs(1);
 
 /// An order to one target.
 pub(super) enum Order {
@@ -220,9 +224,32 @@ impl Task {
         }
     }
 
+    /// How long changes gather. What is added waits longer while nothing can be sent anyway: a receiver that is away
+    /// then costs one look a second, and the others none of their time.
+    fn wait(&self) -> Wait {
+        let mut wait = self.settings.wait;
+        if self.is_stalled() {
+            wait.min = wait.min.max(STALLED_WAIT);
+            wait.max = wait.max.max(STALLED_WAIT);
+        }
+        wait
+    }
+
+    /// Whether everything waits for a receiver that does not answer.
+    fn is_stalled(&self) -> bool {
+        let TargetKind::Webhook(webhook) = &self.settings.kind else { return false };
+        let status = self.board.read();
+        match webhook.ordering {
+            Ordering::Target => status.state == State::Failing,
+            Ordering::Resource => {
+                status.traffic.as_ref().is_some_and(|traffic| traffic.circuit == Circuit::Open)
+            }
+        }
+    }
+
     /// Tells those that share its reload command when this target runs.
     fn expect(&self, life: &mut Life) {
-        let due = life.debounce.due(&self.settings.wait).map(|due| (life.born + due).into_std());
+        let due = life.debounce.due(&self.wait()).map(|due| (life.born + due).into_std());
         life.expected = match (&self.settings.kind, due) {
             (TargetKind::File(file), Some(due)) => self.reloads.expect(file, due),
             _ => None,
@@ -230,7 +257,7 @@ impl Task {
     }
 
     fn deadline(&self, life: &Life) -> Instant {
-        let debounced = life.debounce.due(&self.settings.wait).map(|due| life.born + due);
+        let debounced = life.debounce.due(&self.wait()).map(|due| life.born + due);
         let scheduled = life.clockwork.wait(self.clock.now()).map(|wait| Instant::now() + wait);
         // At most a minute, so that a turned clock is noticed.
         let released =
@@ -242,7 +269,7 @@ impl Task {
     /// Something is due: a full run, or only a look at the file.
     async fn due(&self, life: &mut Life) {
         let now = Instant::now();
-        let is_debounced = life.debounce.due(&self.settings.wait).is_some_and(|due| life.born + due <= now);
+        let is_debounced = life.debounce.due(&self.wait()).is_some_and(|due| life.born + due <= now);
         let is_scheduled = life.clockwork.is_due(self.clock.now());
         let is_retry = life.retry_at.is_some_and(|at| at <= now);
         let is_released = life.release_at.is_some_and(|at| at <= self.clock.now());
