@@ -227,12 +227,7 @@ impl Task {
     /// How long changes gather. What is added waits longer while nothing can be sent anyway: a receiver that is away
     /// then costs one look a second, and the others none of their time.
     fn wait(&self) -> Wait {
-        let mut wait = self.settings.wait;
-        if self.is_stalled() {
-            wait.min = wait.min.max(STALLED_WAIT);
-            wait.max = wait.max.max(STALLED_WAIT);
-        }
-        wait
+        if self.is_stalled() { self.settings.wait.for_additions(STALLED_WAIT) } else { self.settings.wait }
     }
 
     /// Whether everything waits for a receiver that does not answer.

@@ -54,9 +54,8 @@ pub(super) fn operations(plan: &Plan) -> Vec<Op> {
     for (n, _) in steps().filter(|(_, step)| step.kind == ResourceType::User && gives(&step.act)) {
         push(&mut ops, n, Part::Whole(0..0));
     }
-    let (order, late) = groups(plan);
     let mut joins: Vec<Op> = Vec::new();
-    for (n, is_late) in order {
+    for (n, is_late) in groups(plan) {
         let Some(step) = plan.steps.get(n).filter(|step| gives(&step.act)) else { continue };
         let first = if is_late { 0 } else { step.join.len().min(MEMBERS_MAX) };
         let is_written = step.act == Act::Create
@@ -72,7 +71,6 @@ pub(super) fn operations(plan: &Plan) -> Vec<Op> {
     }
     // Groups that hold each other: who was not there yet joins now.
     ops.extend(joins);
-    debug_assert!(late <= plan.steps.len());
     for (n, _) in steps().filter(|(_, step)| matches!(step.act, Act::Deactivate(_))) {
         push(&mut ops, n, Part::Gone);
     }
@@ -101,9 +99,9 @@ fn chunks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     range.step_by(MEMBERS_MAX).map(move |from| from..end.min(from + MEMBERS_MAX))
 }
 
-/// Groups in an order in which those that are new come before those that hold them; and whether there is none, since
-/// they hold each other.
-fn groups(plan: &Plan) -> (Vec<(usize, bool)>, usize) {
+/// Groups in an order in which those that are new come before those that hold them; with each whether it has no place in
+/// such an order, since they hold each other.
+fn groups(plan: &Plan) -> Vec<(usize, bool)> {
     let groups = plan.steps.iter().enumerate().filter(|(_, step)| step.kind == ResourceType::Group);
     let is_new_group = |n: usize| {
         plan.steps.get(n).is_some_and(|step| step.kind == ResourceType::Group && step.act == Act::Create)
@@ -142,10 +140,8 @@ fn groups(plan: &Plan) -> (Vec<(usize, bool)>, usize) {
             }
         }
     }
-    let late: Vec<usize> = all.into_iter().filter(|n| waits.contains_key(n)).collect();
-    let count = late.len();
-    let order = order.into_iter().map(|n| (n, false)).chain(late.into_iter().map(|n| (n, true)));
-    (order.collect(), count)
+    let late = all.into_iter().filter(|n| waits.contains_key(n));
+    order.into_iter().map(|n| (n, false)).chain(late.map(|n| (n, true))).collect()
 }
 
 #[cfg(test)]

@@ -20,6 +20,14 @@ pub struct Wait {
     pub max: Duration,
 }
 
+impl Wait {
+    /// The same, but that what takes nothing away waits for `least` at least.
+    #[must_use]
+    pub fn for_additions(self, least: Duration) -> Self {
+        Self { min: self.min.max(least), max: self.max.max(least), ..self }
+    }
+}
+
 impl Default for Wait {
     fn default() -> Self {
         Self {
@@ -141,6 +149,19 @@ mod tests {
         gathered.change(ms(140), false);
         gathered.change(ms(145), true);
         assert_eq!(gathered.due(&wait), Some(ms(150)));
+    }
+
+    #[test]
+    fn patience_with_additions_is_none_with_what_takes_away() {
+        let (wait, least) = (Wait::default(), Duration::from_secs(1));
+        let patient = wait.for_additions(least);
+        let mut gathered = Debounce::default();
+        gathered.change(ms(0), false);
+        assert_eq!((gathered.due(&wait), gathered.due(&patient)), (Some(ms(200)), Some(least)));
+        gathered.change(ms(10), true);
+        assert_eq!(gathered.due(&patient), gathered.due(&wait), "revocations wait no longer");
+        let long = Wait { revoke: ms(1), min: ms(2_000), max: ms(3_000) };
+        assert_eq!(long.for_additions(least), long);
     }
 
     #[test]
